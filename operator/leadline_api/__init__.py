@@ -1,0 +1,1 @@
+"""What users write and read: the ModelDeployment's models, names and reasons."""

@@ -1,0 +1,1 @@
+"""The few message types that operator, runtime and ledger share; no I/O."""

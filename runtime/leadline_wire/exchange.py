@@ -1,0 +1,170 @@
+"""The exchange: the operator's call to one pod, `POST /exchange` on the admin port.
+
+The request says who the operator takes the pod for and what it should be (role, forward target, digest, test set);
+the report says what the pod is. Both are JSON, each with an HMAC-SHA256 in the header `leadline-mac` (see `seal`).
+A pod refuses an epoch older than the newest it has seen, so a stale operator changes nothing.
+
+Fields are only ever added, with defaults: operator and runtime of neighbouring versions talk to each other.
+"""
+
+import hashlib
+import hmac
+from typing import Final, Literal
+
+import msgspec
+
+PATH: Final = "/exchange"
+MAC_HEADER: Final = "leadline-mac"
+REFUSED_STATUS: Final = 409
+"""HTTP status of a pod that refuses: the body is a `Refusal`, sealed as a report is."""
+BODY_LIMIT_BYTES: Final = 1 << 20
+
+Role = Literal["candidate", "serving", "standby"]
+"""candidate: verified dark. serving: answers on both ports. standby: demoted or kept warm; the public port forwards."""
+
+Phase = Literal["Waiting", "Fetching", "Loading", "Ready", "Failed", "Draining"]
+"""Waiting: has bytes, but no digest it may trust yet (needs an exchange). Failed: see `trouble`; may be retried."""
+
+Blame = Literal["model", "surroundings"]
+"""model: a finding about the bytes or answers (rejects the revision). surroundings: trouble around it (retried)."""
+
+
+class Forward(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
+    """Where a standby pod sends what still arrives on its public port."""
+
+    revision: str
+    host: str
+    """IPv4 or IPv6 address (a Service's cluster IP), so that no DNS is needed."""
+    port: int
+
+
+class TestSetRequest(msgspec.Struct, frozen=True):
+    """A test set that the pod should have answered, and how often."""
+
+    uri: str
+    truth: str
+    """Column that holds the true answer."""
+    run: str
+    """Opaque id of this run: a pod that already reports it does not run again."""
+    digest: str = ""
+    """`sha256:<hex>` of the file; empty: any bytes, reported back."""
+    output: str = ""
+    """Model output that holds the predicted class; empty: from the model's metadata, else the only label-like output."""
+    passes: int = 1
+    """2 at admission: how many answers differ between two passes shows nondeterminism."""
+
+
+class ExchangeRequest(msgspec.Struct, frozen=True):
+    """What the operator says to one pod."""
+
+    nonce: str
+    pod_uid: str
+    revision: str
+    epoch: int
+    role: Role
+    forward: Forward | None = None
+    lease_seconds: float = 600.0
+    """Role and forward target hold this long without renewal; after that the pod answers with its own model again."""
+    digest: str = ""
+    """Digest that the model's bytes must have; empty: not learned yet."""
+    test_set: TestSetRequest | None = None
+
+
+class Trouble(msgspec.Struct, frozen=True):
+    """Why a pod or its test set is not where it should be."""
+
+    reason: str
+    """A stable UpperCamelCase reason, e.g. `ModelNotFound`."""
+    message: str
+    """What, where, and what was expected; no secrets; at most 1,024 characters."""
+    blame: Blame
+
+
+class TensorInfo(msgspec.Struct, frozen=True):
+    """Name, OIP datatype and shape (-1: any) of a model's input or output."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class ModelInfo(msgspec.Struct, frozen=True):
+    """What the runtime learned from the loaded model."""
+
+    inputs: list[TensorInfo]
+    outputs: list[TensorInfo]
+    task: str = ""
+    """From the model's metadata: `classification`, `regression` or empty."""
+    prediction: str = ""
+    """Output taken as the prediction."""
+    classes: int = 0
+
+
+class TestSetReport(msgspec.Struct, frozen=True):
+    """The newest run of a test set on this pod."""
+
+    run: str
+    state: Literal["Fetching", "Running", "Done", "Failed"]
+    digest: str = ""
+    rows: int = 0
+    right: bytes = b""
+    """Bitmap, row 0 in the highest bit of byte 0 (numpy.packbits): 1 where the answer of the first pass was right."""
+    changed: int = 0
+    """Rows whose answer differed between passes of this run."""
+    invalid: int = 0
+    """Rows with no usable answer (NaN, failed run); counted as wrong."""
+    answers: str = ""
+    """`sha256:<hex>` of the first pass's answers: equal digests mean equal answers."""
+    trouble: Trouble | None = None
+
+
+class ExchangeReport(msgspec.Struct, frozen=True):
+    """What a pod says of itself."""
+
+    nonce: str
+    pod_uid: str
+    revision: str
+    epoch: int
+    role: Role
+    phase: Phase
+    version: str = ""
+    """Version of the runtime."""
+    forwarding: bool = False
+    """The role standby is in force: no answer of this pod's model leaves the public port any more."""
+    bytes_done: int = 0
+    bytes_total: int = 0
+    """0: not known."""
+    digest: str = ""
+    """Digest of the model's bytes as fetched; empty: not fetched yet."""
+    model: ModelInfo | None = None
+    test_set: TestSetReport | None = None
+    trouble: Trouble | None = None
+    requests: int = 0
+    """Requests answered with this pod's own model since its start, test sets not counted."""
+    failures: int = 0
+    """Of these, those answered 5xx because of the model."""
+    forwarded: int = 0
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """A pod's answer to a request that it does not act on."""
+
+    nonce: str
+    reason: Literal["OldEpoch", "OtherPod", "OtherRevision"]
+    epoch: int
+    """Newest epoch that the pod has seen."""
+    pod_uid: str
+    revision: str
+
+
+def seal(key: bytes, direction: Literal["request", "report"], nonce: str, body: bytes) -> str:
+    """Return the hexadecimal HMAC-SHA256 of one message.
+
+    Direction and nonce go in, so that a report can be neither reflected as a request nor replayed for another one.
+    """
+    return hmac.new(key, b"%b\0%b\0%b" % (direction.encode(), nonce.encode(), body), hashlib.sha256).hexdigest()
+
+
+def is_sealed(key: bytes, direction: Literal["request", "report"], nonce: str, body: bytes, mac: str) -> bool:
+    """Tell whether `mac` is the seal of this message, in constant time."""
+    return hmac.compare_digest(seal(key, direction, nonce, body).encode(), mac.encode())
