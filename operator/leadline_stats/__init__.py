@@ -1,0 +1,1 @@
+"""Counts and bitmaps in, p-values and intervals out; no Kubernetes words."""
