@@ -1,25 +1,45 @@
-"""Turn the strings of a spec into numbers."""
+"""Turn the strings of a spec into numbers.
+
+Durations are read as the API server reads `format: duration`, so that whatever it lets in has a meaning here.
+
+Must not decide what is sensible: `spec.py` has the limits.
+"""
 
 import re
+from typing import Final
 
-_PART = re.compile(r"([0-9]+)(ms|s|m|h|d|w)")
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+LONGEST_SECONDS: Final = 3650 * 86400.0
+"""Ten years; the API server counts nanoseconds in 64 bits, which wrap around at 292."""
+
+_EXACT: Final = re.compile(r"([0-9]*\.?[0-9]*)(ns|us|µs|μs|ms|s|m|h)")
+_LOOSE: Final = re.compile(r"([0-9]+)\s*([A-Za-zµ]+)")
+_SECONDS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_WORDS: Final = (
+    (("ns",), "nano", 1e-9),
+    (("us", "µs"), "micro", 1e-6),
+    (("ms",), "milli", 1e-3),
+    (("s",), "sec", 1.0),
+    (("m",), "min", 60.0),
+    (("h", "hr"), "hour", 3600.0),
+    (("d",), "day", 86400.0),
+    (("w", "wk"), "week", 604800.0),
+)
+"""Short forms, which have to be whole; beginning of the long ones; seconds."""
 
 
 def seconds(duration: str) -> float:
-    """Return the seconds of a duration such as `90s`, `1h30m` or `7d`.
+    """Return the seconds of a duration such as `90s`, `1h30m`, `7d` or `2 weeks`.
 
     Raises:
-        ValueError: It is not a duration.
+        ValueError: It is not a duration, or it is longer than ten years.
     """
-    total, end = 0.0, 0
-    for part in _PART.finditer(duration):
-        if part.start() != end:
-            break
-        total += int(part[1]) * _SECONDS[part[2]]
-        end = part.end()
-    if end != len(duration) or not duration:
+    total = _exact(duration)
+    if total is None:
+        total = _loose(duration)
+    if total is None:
         raise ValueError(f"expected a duration such as 90s, 1h30m or 7d, got {duration!r}")
+    if abs(total) > LONGEST_SECONDS:
+        raise ValueError(f"expected a duration of at most 3650d, got {duration!r}")
     return total
 
 
@@ -41,3 +61,28 @@ def pods(amount: str | int, *, of: int) -> int:
     if re.fullmatch(r"[0-9]{1,4}", text):
         return int(text)
     raise ValueError(f"expected Same, a percentage such as 50% or a number of pods, got {amount!r}")
+
+
+def _exact(duration: str) -> float | None:
+    """Read what Go's time.ParseDuration reads: signed decimals with units up to hours, without blanks."""
+    sign, text = (-1.0, duration[1:]) if duration.startswith("-") else (1.0, duration.removeprefix("+"))
+    if text == "0":
+        return 0.0
+    total, end = 0.0, 0
+    for part in _EXACT.finditer(text):
+        if part.start() != end or part[1] in {"", "."}:
+            return None
+        total += float(part[1]) * _SECONDS[part[2]]
+        end = part.end()
+    return sign * total if text and end == len(text) else None
+
+
+def _loose(duration: str) -> float | None:
+    """Read what the API server tries next: every whole number with a unit up to weeks, whatever stands between them."""
+    found = [
+        int(amount) * factor
+        for amount, unit in _LOOSE.findall(duration)
+        for short, long, factor in _WORDS
+        if unit.lower() in short or unit.lower().startswith(long)
+    ]
+    return sum(found) if found else None

@@ -1,39 +1,81 @@
 """What a user asks for: the spec of a ModelDeployment.
 
-The CRD is generated from these models (`leadline_api.crd`), so the API server has already refused what is malformed;
-parsing here tolerates fields of a newer CRD. Decimals arrive as strings and durations as in Kubernetes (`90s`, `24h`,
-`7d`); `leadline_api.quantities` turns them into numbers.
+The CRD is generated from these models (`leadline_api.crd`), docstrings included, so the API server has already refused
+what is malformed; parsing here tolerates fields of a newer CRD. Decimals arrive as strings and durations as in
+Kubernetes (`90s`, `24h`, `7d`); `leadline_api.quantities` turns them into numbers.
+
+Must not have a field that does not work yet.
 """
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-Decimal = Annotated[str, Field(pattern=r"^(0(\.[0-9]{1,9})?|1(\.0{1,9})?)$", max_length=11)]
-"""A number from 0 to 1 as a string, so that no float is rounded on its way through YAML and JSON."""
-Duration = Annotated[
+from leadline_api import quantities
+from leadline_api.rules import Rule, decimal, matches
+
+
+def _duration(text: str) -> str:
+    quantities.seconds(text)
+    return text
+
+
+def _is_amount(amount: str | int) -> bool:
+    if isinstance(amount, int):
+        return 0 <= amount <= 1000
+    return re.fullmatch(r"Same|(100|[0-9]{1,2})%|1000|[0-9]{1,3}", amount) is not None
+
+
+def _is_quantity(amount: str | int) -> bool:
+    """Tell whether Kubernetes reads this as a quantity that is not negative."""
+    if isinstance(amount, int):
+        return amount >= 0
+    return re.fullmatch(r"\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?", amount) is not None
+
+
+Duration = Annotated[str, AfterValidator(_duration), Field(max_length=32, json_schema_extra={"format": "duration"})]
+_AtLeastOneSecond = Rule(
+    cel="self >= duration('1s') && self <= duration('87600h')",
+    message="must be from 1s to 3650d, such as 90s, 10m or 24h",
+    holds=lambda text: quantities.seconds(text) >= 1,
+)
+_NotNegative = Rule(
+    cel="self >= duration('0s') && self <= duration('87600h')",
+    message="must be from 0s to 3650d, such as 90s, 24h or 7d",
+    holds=lambda text: quantities.seconds(text) >= 0,
+)
+Digest = Annotated[
     str,
-    Field(
-        pattern=r"^(([0-9]{1,9}(ms|s|m|h)){1,4}|[0-9]{1,5}(d|w))$",
-        max_length=32,
-        json_schema_extra={"format": "duration"},
-    ),
+    Field(max_length=71),
+    matches(r"sha256:[0-9a-f]{64}", "must be sha256: and the 64 lower-case hexadecimal digits that sha256sum prints"),
 ]
-Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$", max_length=71)]
-Uri = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^(file|http|https|s3)://.+$")]
+Uri = Annotated[
+    str,
+    Field(min_length=1, max_length=1024),
+    matches(r"(file|https?|s3)://\S+", "must begin with file://, http://, https:// or s3:// and hold no blanks"),
+]
 """file, http, https or s3; more schemes follow as the runtime learns them."""
-ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True, use_attribute_docstrings=True
+    )
 
 
 class Credentials(_Model):
     """Where the runtime finds credentials for the model's and the test set's store."""
 
-    secret_name: ObjectName
+    secret_name: Annotated[
+        str,
+        Field(min_length=1, max_length=253),
+        matches(
+            r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?",
+            "must be the name of a Secret in the same namespace: a-z, 0-9, - and ., such as s3-reader",
+        ),
+    ]
     """Secret in the same namespace; its keys become environment variables of the runtime (AWS_ACCESS_KEY_ID,
     AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL, AWS_ALLOW_HTTP)."""
 
@@ -55,6 +97,7 @@ class Model(_Model):
     predictions: Annotated[list[Prediction], Field(max_length=1)] = []
     """Needed only where the model's metadata does not say which output is the prediction."""
     credentials: Credentials | None = None
+    """Credentials for the model's and the test set's store. Left out: none."""
 
 
 class Batching(_Model):
@@ -64,11 +107,30 @@ class Batching(_Model):
     """Most rows in one run."""
 
 
+Quantities = Annotated[
+    dict[
+        str,
+        Annotated[
+            str | int,
+            Field(json_schema_extra={"x-kubernetes-int-or-string": True, "maxLength": 32}),
+            Rule(
+                cel="type(self) == int ? self >= 0 : isQuantity(self) && quantity(self).sign() >= 0",
+                message="must be a quantity such as 500m, 2 or 1Gi",
+                holds=_is_quantity,
+            ),
+        ],
+    ],
+    Field(max_length=16),
+]
+
+
 class Resources(_Model):
     """Compute resources of each runtime pod, as in a container."""
 
-    requests: Annotated[dict[str, str | int], Field(max_length=16)] = {}
-    limits: Annotated[dict[str, str | int], Field(max_length=16)] = {}
+    requests: Quantities = {}
+    """What a node must have free for the pod, such as cpu: 500m and memory: 256Mi."""
+    limits: Quantities = {}
+    """What the pod may use at most."""
 
 
 class Runtime(_Model):
@@ -77,15 +139,26 @@ class Runtime(_Model):
     replicas: Annotated[int, Field(ge=0, le=1000)] = 1
     """Pods of the serving revision."""
     resources: Resources = Resources()
+    """Compute resources of each pod, as in a container."""
     batching: Batching = Batching()
+    """How requests that arrive together share one run of the model."""
 
 
 class LastGood(_Model):
     """What is kept of the last good revision after a switch."""
 
-    replicas: Annotated[str | int, Field(json_schema_extra={"x-kubernetes-int-or-string": True})] = "Same"
+    replicas: Annotated[
+        str | int,
+        Field(json_schema_extra={"x-kubernetes-int-or-string": True, "maxLength": 16}),
+        Rule(
+            cel="type(self) == int ? self >= 0 && self <= 1000 : "
+            "self.matches(r'^(Same|(100|[0-9]{1,2})%|1000|[0-9]{1,3})$')",
+            message="must be Same, a percentage from 0% to 100% or a number of pods from 0 to 1000",
+            holds=_is_amount,
+        ),
+    ] = "Same"
     """A number, a percentage such as `50%`, or `Same` (as many as the serving revision)."""
-    for_: Annotated[Duration, Field(alias="for")] = "24h"
+    for_: Annotated[Duration, _NotNegative, Field(alias="for")] = "24h"
     """How long it is kept warm after a switch; then it is scaled to 0."""
 
 
@@ -94,47 +167,116 @@ class Rollout(_Model):
 
     strategy: Literal["BlueGreen", "RollingUpdate"] = "BlueGreen"
     """BlueGreen verifies a candidate dark, then switches. RollingUpdate switches first and watches while it serves."""
-    progress_deadline: Duration = "10m"
+    progress_deadline: Annotated[Duration, _AtLeastOneSecond] = "10m"
     """Time for fetching, starting and testing; after that the rollout is Stalled (and still retried)."""
     last_good: LastGood = LastGood()
+    """What is kept of the last good revision after a switch."""
 
 
 class Metric(_Model):
     """One measure of quality and what is tolerated."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
+    name: Annotated[
+        str,
+        Field(min_length=1, max_length=63),
+        matches(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", "must hold only a-z, 0-9 and -, such as accuracy"),
+    ]
+    """What the metric is called in status and messages."""
     metric: Literal["accuracy"]
-    margin: Decimal = "0.02"
+    """What is measured: accuracy, the share of right answers."""
+    margin: Annotated[
+        str,
+        Field(max_length=11),
+        decimal(
+            low=0.0,
+            high=1.0,
+            message='must be a number from 0 to 1 in quotes, such as "0.02": how much accuracy a revision may lose '
+            "against the last good one and still count as good",
+        ),
+    ] = "0.02"
     """How much worse than the last good revision a revision may be and still count as good."""
-    floor: Decimal | None = None
+    floor: (
+        Annotated[
+            str,
+            Field(max_length=11),
+            decimal(
+                above=0.0,
+                high=0.9999,
+                message='must be a number above 0 and at most 0.9999 in quotes, such as "0.90": the lowest accuracy '
+                "on the test set with which a revision is admitted; leave it out for no floor",
+            ),
+        ]
+        | None
+    ) = None
     """Lowest accuracy on the test set with which a revision is admitted."""
 
 
 class TestSet(_Model):
     """Labelled examples that every revision answers at admission and again at each interval."""
 
+    __test__ = False  # pytest: a name that begins with Test is not always a test
+
     uri: Uri
     """A Parquet file: one column per model input, one column with the true answers."""
     digest: Digest | None = None
+    """`sha256:` and 64 hexadecimal digits of the file. Left out: whatever is there."""
     truth: Annotated[str, Field(min_length=1, max_length=256)]
     """Column that holds the true answers."""
-    interval: Duration = "10m"
+    interval: Annotated[Duration, _AtLeastOneSecond] = "10m"
+    """How often the serving revision answers it again."""
 
 
 class Quality(_Model):
     """How good the model must be, and what happens when it is not."""
 
-    metrics: Annotated[list[Metric], Field(max_length=1)] = []
-    false_rollback_probability: Decimal = "0.01"
+    metrics: Annotated[
+        list[Metric],
+        Field(
+            max_length=1,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        ),
+    ] = []
+    """What is measured, by name."""
+    false_rollback_probability: Annotated[
+        str,
+        Field(max_length=11),
+        decimal(
+            above=0.0,
+            high=0.5,
+            message='must be a number above 0 and at most 0.5 in quotes, such as "0.01": the probability of ever '
+            "rolling back a revision that is as good as the last good one",
+        ),
+    ] = "0.01"
     """Probability of ever rolling back a revision that is as good as the last good one."""
     test_set: TestSet | None = None
+    """Labelled examples that every revision answers at admission and again at each interval."""
     on_degraded: Literal["Rollback", "Alert"] = "Rollback"
+    """What happens when the serving revision is found worse than the last good one."""
+
+
+_MetricsNeedTestSet = Rule(
+    cel="size(self.metrics) == 0 || has(self.testSet)",
+    message="spec.quality.metrics needs spec.quality.testSet: labelled examples to measure them on; add uri and truth",
+    holds=lambda quality: not quality.metrics or quality.test_set is not None,
+    shows_value=False,
+)
+_TestSetNeedsMetrics = Rule(
+    cel="size(self.metrics) > 0 || !has(self.testSet)",
+    message="spec.quality.testSet needs spec.quality.metrics: what is to be measured on it; "
+    "add {name: accuracy, metric: accuracy}",
+    holds=lambda quality: bool(quality.metrics) or quality.test_set is None,
+    shows_value=False,
+)
 
 
 class ModelDeploymentSpec(_Model):
     """What a ModelDeployment asks for."""
 
     model: Model
+    """The model to serve."""
     runtime: Runtime = Runtime()
+    """The pods that answer."""
     rollout: Rollout = Rollout()
-    quality: Quality = Quality()
+    """How a new revision takes over."""
+    quality: Annotated[Quality, _MetricsNeedTestSet, _TestSetNeedsMetrics] = Quality()
+    """How good the model must be, and what happens when it is not."""

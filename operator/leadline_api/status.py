@@ -6,7 +6,7 @@ Written whole by server-side apply. Machines read conditions; `phase` and the st
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic.alias_generators import to_camel
 
 Message = Annotated[str, Field(max_length=2048)]
@@ -34,34 +34,51 @@ class Verdict(StrEnum):
     DEGRADED = "Degraded"
 
 
+def _keyed(key: str) -> dict[str, JsonValue]:
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
+
+
 class _Model(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True, use_attribute_docstrings=True
+    )
 
 
 class Condition(_Model):
     """A condition as in metav1.Condition."""
 
     type: Annotated[str, Field(max_length=64)]
+    """One of the condition types, such as Ready."""
     status: Literal["True", "False", "Unknown"]
+    """True, False, or Unknown where it is not measured."""
     reason: Annotated[str, Field(max_length=64)]
+    """Why, in one UpperCamelCase word that scripts may compare."""
     message: Message = ""
+    """Why, for people: what, where, and what happens next."""
     observed_generation: Annotated[int, Field(json_schema_extra={"format": "int64"})]
+    """The generation of the spec that this was found for."""
     last_transition_time: Time
+    """When the status last changed."""
 
 
 class Traffic(_Model):
     """Which share of the requests a revision answers: what is, not what was asked for."""
 
     revision: Name
+    """Name of the revision."""
     percent: Annotated[int, Field(ge=0, le=100)]
+    """Share of the requests."""
 
 
 class MetricQuality(_Model):
     """What is known of one metric of the serving revision."""
 
     name: Name
+    """Name of the metric, as in spec.quality.metrics."""
     verdict: Verdict
+    """Collecting (cannot judge yet), Watching (nothing found) or Degraded (worse than the last good revision)."""
     estimate: Number | None = None
+    """The metric on the newest answers to the test set."""
     interval: Annotated[list[Number], Field(max_length=2)] = []
     """Lower and upper bound (98 %, exact) of the accuracy on inputs like the test set's."""
     reference: Number | None = None
@@ -71,40 +88,67 @@ class MetricQuality(_Model):
     p_value: Number | None = None
     """Of the exact one-look test against the reference; small means worse by more than the margin."""
     message: Message = ""
+    """The same in a sentence."""
 
 
 class Rejection(_Model):
     """A revision that was found bad, and why."""
 
     revision: Name
+    """Name of the revision."""
     digest: Annotated[str, Field(max_length=71)] = ""
+    """Digest of its model, where it got as far as that."""
     reason: Annotated[str, Field(max_length=64)]
+    """Why, in one UpperCamelCase word that scripts may compare."""
     at: Time
+    """When it was rejected."""
     message: Message = ""
+    """Why, for people, and how to try again."""
 
 
 class Summary(_Model):
     """Plain strings for the columns of `kubectl get`."""
 
     quality: Annotated[str, Field(max_length=64)] = ""
+    """The newest measurement, such as accuracy 0.953."""
     message: Message = ""
+    """The message of the condition that matters most."""
 
 
 class ModelDeploymentStatus(_Model):
     """What is known of a ModelDeployment."""
 
     observed_generation: Annotated[int, Field(json_schema_extra={"format": "int64"})] = -1
+    """The generation of the spec that this status is about; -1 until the operator has seen it."""
     url: Annotated[str, Field(max_length=256)] = ""
+    """The model's address inside the cluster."""
     desired_revision: Name = ""
+    """The revision that the spec asks for."""
     serving_revision: Name = ""
+    """The revision that gets the traffic."""
     last_good_revision: Name = ""
+    """The revision that a rollback would go to."""
     phase: Annotated[str, Field(max_length=32)] = ""
+    """Where the rollout is; for people, machines read conditions."""
     replicas: Annotated[int, Field(ge=0)] = 0
+    """Pods of the serving revision."""
     selector: Annotated[str, Field(max_length=256)] = ""
+    """Label selector of the pods of the serving revision."""
     traffic: Annotated[list[Traffic], Field(max_length=8)] = []
-    quality: Annotated[list[MetricQuality], Field(max_length=8)] = []
+    """Which share of the requests each revision answers."""
+    quality: Annotated[
+        list[MetricQuality],
+        Field(max_length=8, json_schema_extra=_keyed("name")),
+    ] = []
+    """What is known of each metric of the serving revision."""
     rejected: Annotated[list[Rejection], Field(max_length=5)] = []
+    """The last five rejected revisions; all are remembered."""
     handled_action: Annotated[str, Field(max_length=64)] = ""
     """The newest command that was carried out, as written in the annotation."""
     summary: Summary = Summary()
-    conditions: Annotated[list[Condition], Field(max_length=16)] = []
+    """Plain strings for the columns of `kubectl get`."""
+    conditions: Annotated[
+        list[Condition],
+        Field(max_length=16, json_schema_extra=_keyed("type")),
+    ] = []
+    """Ready, UpToDate, Reconciling, Stalled and QualityOK."""

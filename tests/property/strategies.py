@@ -1,0 +1,77 @@
+"""What random specs look like; one place for every property test."""
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+Json = dict[str, Any]
+
+
+def decimals(*, above: int, most: int) -> st.SearchStrategy[str]:
+    """Decimals as strings: from above `above` to `most` ten-thousandths."""
+    return st.integers(above + 1, most).map(lambda part: f"{part / 10_000:.4f}")
+
+
+durations = st.one_of(
+    st.integers(1, 3_650).map(lambda days: f"{days}d"),
+    st.tuples(st.integers(0, 99), st.integers(1, 59)).map(lambda parts: f"{parts[0]}h{parts[1]}m"),
+    st.integers(1, 999).map(lambda seconds: f"{seconds} seconds"),
+)
+digests = st.integers(0, 2**256 - 1).map(lambda number: f"sha256:{number:064x}")
+uris = st.from_regex(r"(file|https?|s3)://[!-~]{1,80}", fullmatch=True)
+words = st.from_regex(r"[a-z]([-a-z0-9]{0,20}[a-z0-9])?", fullmatch=True)
+quantities = st.one_of(
+    st.integers(0, 64),
+    st.from_regex(r"[0-9]{1,4}(m|k|Ki|Mi|Gi)?", fullmatch=True),
+)
+
+
+def specs() -> st.SearchStrategy[Json]:
+    """Specs as a user writes them: what is optional is sometimes left out."""
+    resources = st.dictionaries(st.sampled_from(["cpu", "memory"]), quantities, max_size=2)
+    quality = st.one_of(
+        _part({}, {"falseRollbackProbability": decimals(above=0, most=5_000)}),
+        _part(
+            {
+                "metrics": _part(
+                    {"name": words, "metric": st.just("accuracy")},
+                    {"margin": decimals(above=-1, most=10_000), "floor": decimals(above=0, most=9_999)},
+                ).map(lambda metric: [metric]),
+                "testSet": _part({"uri": uris, "truth": words}, {"digest": digests, "interval": durations}),
+            },
+            {
+                "falseRollbackProbability": decimals(above=0, most=5_000),
+                "onDegraded": st.sampled_from(["Rollback", "Alert"]),
+            },
+        ),
+    )
+    model = _part(
+        {"uri": uris},
+        {
+            "digest": digests,
+            "predictions": st.lists(_part({"output": words}, {}), max_size=1),
+            "credentials": _part({"secretName": words}, {}),
+        },
+    )
+    runtime = _part(
+        {},
+        {
+            "replicas": st.integers(0, 1_000),
+            "resources": _part({}, {"requests": resources, "limits": resources}),
+            "batching": _part({}, {"maxRows": st.integers(1, 4_096)}),
+        },
+    )
+    amounts = st.one_of(st.just("Same"), st.integers(0, 1_000), st.integers(0, 100).map(lambda part: f"{part}%"))
+    rollout = _part(
+        {},
+        {
+            "strategy": st.sampled_from(["BlueGreen", "RollingUpdate"]),
+            "progressDeadline": durations,
+            "lastGood": _part({}, {"replicas": amounts, "for": durations}),
+        },
+    )
+    return _part({"model": model}, {"runtime": runtime, "rollout": rollout, "quality": quality})
+
+
+def _part(required: dict[str, st.SearchStrategy[Any]], optional: dict[str, st.SearchStrategy[Any]]) -> Any:
+    return st.fixed_dictionaries(required, optional=optional)

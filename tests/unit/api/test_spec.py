@@ -1,0 +1,80 @@
+"""What the models of a spec accept, refuse and fill in. The API server's side of the same rules: tests/cluster."""
+
+import pytest
+from leadline_api import names, spec
+from pydantic import ValidationError
+
+MINIMAL = {"model": {"uri": "s3://models/digits/model.onnx"}}
+TEST_SET = {"uri": "s3://models/digits/testset.parquet", "truth": "digit"}
+
+
+def parsed(**parts):
+    return spec.ModelDeploymentSpec.model_validate({**MINIMAL, **parts})
+
+
+def metric(**fields):
+    return {"testSet": TEST_SET, "metrics": [{"name": "accuracy", "metric": "accuracy", **fields}]}
+
+
+def test_spec_needs_nothing_but_a_uri():
+    found = parsed()
+    assert (found.runtime.replicas, found.rollout.strategy, found.quality.metrics) == (1, "BlueGreen", [])
+
+
+def test_spec_tolerates_a_field_of_a_newer_crd():
+    assert parsed(rollout={"strategy": "BlueGreen", "shadow": {"percent": 100}}).rollout.strategy == "BlueGreen"
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"model": {"uri": "ftp://models/x"}}, r"must begin with file://, http://, https:// or s3:// .*; got ftp://"),
+        ({"model": {"uri": "s3://a b"}}, "hold no blanks; got s3://a b"),
+        ({"model": {**MINIMAL["model"], "digest": "sha256:F00"}}, "the 64 lower-case hexadecimal digits .*; got"),
+        ({"model": {**MINIMAL["model"], "credentials": {"secretName": "S3"}}}, "the name of a Secret .*; got S3"),
+        ({"quality": metric(margin="-1")}, 'a number from 0 to 1 in quotes, such as "0.02": .*; got -1'),
+        ({"quality": metric(margin=".02")}, "a number from 0 to 1 in quotes"),
+        ({"quality": metric(margin="1.5")}, "a number from 0 to 1 in quotes"),
+        ({"quality": metric(floor="2")}, "above 0 and at most 0.9999 in quotes, .*; leave it out for no floor; got 2"),
+        ({"quality": metric(floor="0")}, "above 0 and at most 0.9999"),
+        ({"quality": metric(floor="1.0")}, "above 0 and at most 0.9999"),
+        ({"quality": metric(name="Accuracy!")}, "only a-z, 0-9 and -"),
+        ({"quality": {"falseRollbackProbability": "0"}}, "above 0 and at most 0.5"),
+        ({"quality": {"falseRollbackProbability": "0.6"}}, "above 0 and at most 0.5"),
+        ({"quality": {**metric(), "testSet": None}}, "spec.quality.metrics needs spec.quality.testSet"),
+        ({"quality": {"testSet": TEST_SET}}, "spec.quality.testSet needs spec.quality.metrics"),
+        ({"quality": {**metric(), "testSet": {**TEST_SET, "interval": "0s"}}}, "must be from 1s to 3650d"),
+        ({"rollout": {"progressDeadline": "500ms"}}, "must be from 1s to 3650d"),
+        ({"rollout": {"progressDeadline": "soon"}}, "expected a duration such as 90s"),
+        ({"rollout": {"lastGood": {"for": "-1h"}}}, "must be from 0s to 3650d"),
+        ({"rollout": {"lastGood": {"replicas": "half"}}}, "must be Same, a percentage .*; got half"),
+        ({"rollout": {"lastGood": {"replicas": 1001}}}, "a number of pods from 0 to 1000; got 1001"),
+        (
+            {"runtime": {"resources": {"limits": {"cpu": "lots"}}}},
+            "must be a quantity such as 500m, 2 or 1Gi; got lots",
+        ),
+        ({"runtime": {"resources": {"limits": {"cpu": -1}}}}, "must be a quantity"),
+    ],
+)
+def test_spec_refuses_with_words_when_a_value_makes_no_sense(parts, message):
+    with pytest.raises(ValidationError, match=message):
+        parsed(**parts)
+
+
+@pytest.mark.parametrize("quantity", ["500m", "2", 2, "1Gi", "1.5", "1e3", "0", ".5", "100k"])
+def test_resources_accept_the_quantities_of_kubernetes(quantity):
+    found = parsed(runtime={"resources": {"requests": {"cpu": quantity}}})
+    assert found.runtime.resources.requests["cpu"] == quantity
+
+
+@pytest.mark.parametrize("amount", ["Same", "50%", "0%", "100%", 0, 1000, "3"])
+def test_last_good_accepts_same_a_percentage_and_a_number(amount):
+    assert parsed(rollout={"lastGood": {"replicas": amount}}).rollout.last_good.replicas == amount
+
+
+def test_longest_name_leaves_room_for_a_revision_in_a_label_value():
+    assert len(names.revision_name("x" * names.NAME_MAX, "6c1f02ab9e55")) == 63
+
+
+def test_keys_secret_of_the_longest_name_has_a_valid_name():
+    assert len(names.keys_secret_name("x" * names.NAME_MAX)) <= 63
