@@ -47,9 +47,10 @@ _KEPT = (
 _NAME_RULE = {
     "rule": f"size(self.metadata.name) <= {names.NAME_MAX} && "
     "self.metadata.name.matches(r'^[a-z]([-a-z0-9]*[a-z0-9])?$')",
-    "message": f"metadata.name: must be a DNS label of at most {names.NAME_MAX} characters (a letter, then a-z, 0-9 and -), "
+    "message": f"must be a DNS label of at most {names.NAME_MAX} characters (a letter, then a-z, 0-9 and -), "
     "because it names a Service",
-    "messageExpression": f"'metadata.name: must be a DNS label of at most {names.NAME_MAX} characters (a letter, then a-z, "
+    "fieldPath": ".metadata.name",
+    "messageExpression": f"'must be a DNS label of at most {names.NAME_MAX} characters (a letter, then a-z, "
     "0-9 and -), because it names a Service; got ' + self.metadata.name",
 }
 
@@ -144,7 +145,7 @@ def _root() -> Schema:
         "properties": {
             "apiVersion": {"description": f"Version of this schema: {names.API_VERSION}.", "type": "string"},
             "kind": {"description": names.KIND, "type": "string"},
-            "metadata": {"type": "object"},
+            "metadata": {"type": "object", "properties": {"name": {"type": "string"}}},
             "spec": structural(ModelDeploymentSpec.model_json_schema(by_alias=True), defaults=True),
             # A wait for a condition never succeeds on an object that no operator has seen.
             "status": {**status, "default": {"observedGeneration": -1}},

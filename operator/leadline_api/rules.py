@@ -30,15 +30,11 @@ class Rule:
     holds: Callable[[Any], bool]
     """The same in Python, over the parsed value."""
     shows_value: bool = True
-    """Whether the message ends in the value found; false for objects."""
+    """Whether our own message ends in the value found; false for objects. The API server shows it by itself."""
 
     def as_validation(self) -> dict[str, str]:
         """Return the rule as an entry of `x-kubernetes-validations`."""
-        validation = {"rule": self.cel, "message": self.message}
-        if self.shows_value:
-            quoted = self.message.replace("\\", "\\\\").replace("'", "\\'")
-            validation["messageExpression"] = f"'{quoted}; got ' + string(self)"
-        return validation
+        return {"rule": self.cel, "message": self.message}
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_after_validator_function(self._checked, handler(source))

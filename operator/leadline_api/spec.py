@@ -114,7 +114,7 @@ Quantities = Annotated[
             str | int,
             Field(json_schema_extra={"x-kubernetes-int-or-string": True, "maxLength": 32}),
             Rule(
-                cel="type(self) == int ? self >= 0 : isQuantity(self) && quantity(self).sign() >= 0",
+                cel="type(self) == int ? self >= 0 : isQuantity(self) && !self.startsWith('-')",
                 message="must be a quantity such as 500m, 2 or 1Gi",
                 holds=_is_quantity,
             ),
@@ -255,13 +255,13 @@ class Quality(_Model):
 
 
 _MetricsNeedTestSet = Rule(
-    cel="size(self.metrics) == 0 || has(self.testSet)",
+    cel="!has(self.metrics) || size(self.metrics) == 0 || has(self.testSet)",
     message="spec.quality.metrics needs spec.quality.testSet: labelled examples to measure them on; add uri and truth",
     holds=lambda quality: not quality.metrics or quality.test_set is not None,
     shows_value=False,
 )
 _TestSetNeedsMetrics = Rule(
-    cel="size(self.metrics) > 0 || !has(self.testSet)",
+    cel="!has(self.testSet) || has(self.metrics) && size(self.metrics) > 0",
     message="spec.quality.testSet needs spec.quality.metrics: what is to be measured on it; "
     "add {name: accuracy, metric: accuracy}",
     holds=lambda quality: bool(quality.metrics) or quality.test_set is None,

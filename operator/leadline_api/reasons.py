@@ -1,0 +1,193 @@
+"""Reasons: stable words that conditions, Events and rejections carry, for people and for `switch` statements.
+
+Each has a sentence on what it means and one on what to do; `docs/reasons.md` is generated from them
+(`python -m leadline_api.reasons`).
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Self
+
+
+class Reason(StrEnum):
+    """Why a condition is as it is, or why something happened."""
+
+    meaning: str
+    remedy: str
+
+    def __new__(cls, value: str, meaning: str, remedy: str) -> Self:
+        """Make a member from its word and its two sentences."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.meaning = meaning
+        member.remedy = remedy
+        return member
+
+    # Where a rollout is
+    FETCHING = "Fetching", "The candidate's pods fetch the model's bytes", "Wait; the message tells how far it is"
+    STARTING = "Starting", "The candidate's pods load the model and warm up", "Wait"
+    TESTING = "Testing", "The candidate answers the test set", "Wait"
+    SWITCHING = "Switching", "The Service moves to the candidate, or back", "Wait"
+    SERVING = "Serving", "The revision answers at the model's URL", "Nothing"
+    ROLLING_BACK = "RollingBack", "Traffic goes back to the last good revision", "Wait"
+    NOT_MEASURED = "NotMeasured", "Nothing is known yet, or no metric is asked for", "Add spec.quality, or wait"
+    NO_REVISION_SERVES = "NoRevisionServes", "No revision was admitted yet", "See Stalled and the candidate's reason"
+    NO_READY_PODS = "NoReadyPods", "The serving revision has no ready pod", "See the pods' state in the message"
+    SCALED_TO_ZERO = "ScaledToZero", "spec.runtime.replicas is 0", "Set spec.runtime.replicas to 1 or more"
+    SERVING_DESIRED = "ServingDesired", "The serving revision is the desired one", "Nothing"
+    SERVING_OTHER = "ServingOther", "Another revision than the desired one serves", "See Reconciling and Stalled"
+    DONE = "Done", "Nothing is under way", "Nothing"
+    NOT_STALLED = "NotStalled", "No person is needed", "Nothing"
+
+    # Findings about a revision: remembered
+    DIGEST_MISMATCH = (
+        "DigestMismatch",
+        "The bytes behind the URI are not those that were asked for or learned",
+        "Put the right bytes back, or give the new ones their own URI or digest",
+    )
+    INVALID_MODEL = (
+        "InvalidModel",
+        "The bytes are no ONNX model that can be loaded and run",
+        "Export the model again; check it with onnxruntime; then change spec.model",
+    )
+    BELOW_FLOOR = (
+        "BelowFloor",
+        "The estimate on the test set is below the metric's floor",
+        "Train a better model, or lower spec.quality.metrics[].floor",
+    )
+    TEST_DEGRADED = (
+        "TestDegraded",
+        "On the test set the revision is worse than the serving one by more than the margin",
+        "Train a better model, or raise spec.quality.metrics[].margin",
+    )
+    DEGRADED = (
+        "Degraded",
+        "While it served, the revision was found worse than the last good one by more than the margin",
+        "Look at what changed in the model; give a new revision",
+    )
+    ROLLED_BACK_BY_COMMAND = (
+        "RolledBackByCommand",
+        "The command rollback sent the traffic back to the last good revision",
+        "To try the revision again: annotate leadline.dev/action=retry@<now>",
+    )
+
+    # What follows from findings
+    ROLLED_BACK = (
+        "RolledBack",
+        "Traffic is on the last good revision again; the desired one was found bad while it served",
+        "Give a new revision, or annotate leadline.dev/action=retry@<now>",
+    )
+    REJECTED = (
+        "Rejected",
+        "The candidate was found bad and gets no traffic",
+        "Give a new revision, or annotate leadline.dev/action=retry@<now>",
+    )
+    NO_ROLLBACK_TARGET = (
+        "NoRollbackTarget",
+        "The serving revision was found bad, and there is no good one to go back to",
+        "Give a new revision",
+    )
+    ALERT = "Alert", "The serving revision was found bad; spec.quality.onDegraded is Alert", "Look, and decide"
+    QUALITY_WATCHED = "QualityWatched", "The serving revision is judged, and nothing was found", "Nothing"
+    PROMOTED = "Promoted", "A revision got the traffic", "Nothing"
+
+    # Trouble around a revision: retried
+    MODEL_NOT_FOUND = (
+        "ModelNotFound",
+        "There is nothing at the model's URI",
+        "Upload the model, or correct spec.model.uri",
+    )
+    MODEL_ACCESS_DENIED = (
+        "ModelAccessDenied",
+        "The store refuses access to the model",
+        "Correct the Secret in spec.model.credentials",
+    )
+    MODEL_STORE_UNREACHABLE = (
+        "ModelStoreUnreachable",
+        "The model's store does not answer",
+        "Nothing if it comes back; it is tried again for as long as the spec asks",
+    )
+    MODEL_TOO_LARGE = "ModelTooLarge", "The model exceeds the size limit", "Use a smaller model"
+    INVALID_TEST_SET = (
+        "InvalidTestSet",
+        "The test set cannot be used with the model",
+        "Correct the file, or spec.quality.testSet; the message names what is missing",
+    )
+    TEST_SET_NOT_FOUND = "TestSetNotFound", "There is nothing at the test set's URI", "Upload it, or correct the URI"
+    TEST_SET_ACCESS_DENIED = (
+        "TestSetAccessDenied",
+        "The store refuses access to the test set",
+        "Correct the Secret in spec.model.credentials",
+    )
+    TEST_SET_UNREACHABLE = "TestSetUnreachable", "The test set's store does not answer", "Nothing if it comes back"
+    TEST_SET_DIGEST_MISMATCH = (
+        "TestSetDigestMismatch",
+        "The bytes behind the test set's URI are not those that were asked for or answered before",
+        "Put the right bytes back, or give the new test set its own URI or digest",
+    )
+    QUOTA_EXCEEDED = (
+        "QuotaExceeded",
+        "A ResourceQuota forbids the pods",
+        "Raise the quota, or ask for less in spec.runtime",
+    )
+    PODS_FORBIDDEN = "PodsForbidden", "The API server refuses to create the pods", "See the message for the policy"
+    IMAGE_PULL_FAILED = (
+        "ImagePullFailed",
+        "The runtime's image does not pull",
+        "Correct the chart's value runtime.image",
+    )
+    POD_CONFIG_ERROR = (
+        "PodConfigError",
+        "A pod cannot be configured, e.g. because a Secret is missing",
+        "Create what the message names",
+    )
+    RUNTIME_CRASHED = "RuntimeCrashed", "The runtime's container ends again and again", "See its log"
+    UNSCHEDULABLE = "Unschedulable", "No node has room for the pods", "Add a node, or ask for less in spec.runtime"
+    PROGRESS_DEADLINE_EXCEEDED = (
+        "ProgressDeadlineExceeded",
+        "The candidate is not there within spec.rollout.progressDeadline, and no cause is known",
+        "See the pods; it is tried again for as long as the spec asks",
+    )
+    NAME_CONFLICT = (
+        "NameConflict",
+        "An object of the same name exists and is not ours; it is left alone",
+        "Rename the ModelDeployment, or remove the other object",
+    )
+    INVALID_SPEC = (
+        "InvalidSpec",
+        "The spec cannot be read by this version of the operator",
+        "Correct what the message names",
+    )
+
+    # Commands
+    COMMAND_DONE = "CommandDone", "A command in the annotation leadline.dev/action was carried out", "Nothing"
+    COMMAND_IGNORED = (
+        "CommandIgnored",
+        "A command in the annotation leadline.dev/action does not apply now or cannot be read",
+        "See the message",
+    )
+
+
+_BY_WORD = {reason.value: reason for reason in Reason}
+
+
+def known(word: str) -> Reason:
+    """Return the reason for a word that a pod reports; one of a newer runtime counts as a passed deadline."""
+    return _BY_WORD.get(word, Reason.PROGRESS_DEADLINE_EXCEEDED)
+
+
+def page() -> str:
+    """Return `docs/reasons.md`."""
+    lines = [
+        "# Reasons",
+        "",
+        "Generated by `python -m leadline_api.reasons`. Reasons are stable; messages are not.",
+        "",
+    ]
+    lines += ["| reason | meaning | what to do |", "| --- | --- | --- |"]
+    lines += [f"| `{reason.value}` | {reason.meaning} | {reason.remedy} |" for reason in Reason]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    Path("docs/reasons.md").write_text(page(), encoding="utf-8")

@@ -1,0 +1,1 @@
+"""The operator: watches ModelDeployments and carries out what `reconcile` decides."""

@@ -1,0 +1,60 @@
+"""Gather what is observed of one ModelDeployment into the value that `reconcile` decides on."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from leadline_api import names
+from leadline_api.spec import ModelDeploymentSpec
+from leadline_wire.exchange import ExchangeReport
+
+from leadline_operator.loop.cache import Cache, Key, Manifest, is_owned
+from leadline_operator.reconcile import records
+from leadline_operator.reconcile.observed import Observed, Revision, Settings, pod_of
+from leadline_operator.specs import revisions
+from leadline_operator.specs.metadata import Owner
+
+
+def observed(
+    cache: Cache,
+    key: Key,
+    *,
+    settings: Settings,
+    report_of: Callable[[str], ExchangeReport | None],
+    conflicts: tuple[str, ...],
+) -> Observed | None:
+    """Return what is known of a ModelDeployment; None where it is gone or on its way out.
+
+    Raises:
+        pydantic.ValidationError: The spec is not one that this version understands.
+    """
+    live = cache.get(names.KIND, key)
+    if live is None or live["metadata"].get("deletionTimestamp"):
+        return None
+    metadata = live["metadata"]
+    uid = metadata["uid"]
+
+    def owned(kind: str) -> dict[str, Manifest]:
+        return {each["metadata"]["name"]: each for each in cache.children(key, kind) if is_owned(each, uid)}
+
+    stored = sorted(
+        (revisions.stored(each) for each in owned("ControllerRevision").values()), key=lambda each: each.number
+    )
+    return Observed(
+        owner=Owner(key.namespace, key.name, uid),
+        generation=metadata.get("generation") or 0,
+        created_at=datetime.fromisoformat(metadata["creationTimestamp"]).timestamp(),
+        action=(metadata.get("annotations") or {}).get(names.ACTION_ANNOTATION, ""),
+        spec=ModelDeploymentSpec.model_validate(live.get("spec") or {}),
+        status=live.get("status") or {},
+        settings=settings,
+        revisions=tuple(Revision(each, records.read(each.record)) for each in stored),
+        deployments=owned("Deployment"),
+        services=owned("Service"),
+        pods=tuple(
+            sorted(
+                (pod_of(each, report_of(each["metadata"]["uid"])) for each in cache.children(key, "Pod")),
+                key=lambda pod: pod.name,
+            )
+        ),
+        conflicts=conflicts,
+    )

@@ -1,0 +1,90 @@
+"""Workers: take a key, gather, decide, carry out, and say when to come back."""
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+import pydantic
+from leadline_api import names
+from leadline_api.reasons import Reason
+
+from leadline_operator.kube import errors
+from leadline_operator.loop import gathering
+from leadline_operator.loop.cache import Cache, Key
+from leadline_operator.loop.executing import Executor, Gone
+from leadline_operator.loop.queueing import Queue
+from leadline_operator.reconcile.observed import Settings
+from leadline_operator.reconcile.reconciler import reconcile
+from leadline_operator.soundings.sounder import Sounder
+
+WORKERS: Final = 8
+CONFLICT_SECONDS: Final = 5.0
+"""Between looks at an object that is in our way."""
+
+log = logging.getLogger(__name__)
+
+
+class Worker:
+    """Works off the queue; several of it share everything."""
+
+    def __init__(
+        self,
+        *,
+        queue: Queue,
+        cache: Cache,
+        executor: Executor,
+        sounder: Sounder,
+        settings_of: Callable[[Key], Settings],
+        now: Callable[[], float],
+    ) -> None:
+        self._queue, self._cache, self._executor, self._sounder = queue, cache, executor, sounder
+        self._settings_of, self._now = settings_of, now
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        while True:
+            key = await self._queue.take()
+            try:
+                await self._pass(key)
+                self._queue.forgive(key)
+            except errors.Conflict as error:
+                log.info("%s/%s: somebody was faster, looking again: %s", key.namespace, key.name, error)
+                self._queue.add_failed(key)
+            except errors.ApiError as error:
+                pause = self._queue.add_failed(key)
+                log.warning("%s/%s: %s; next try in %.1f s", key.namespace, key.name, error, pause)
+            except Exception:
+                pause = self._queue.add_failed(key)
+                log.exception("%s/%s: a bug of ours; next try in %.1f s", key.namespace, key.name, pause)
+            finally:
+                self._queue.done(key)
+
+    async def _pass(self, key: Key) -> None:
+        try:
+            observed = gathering.observed(
+                self._cache,
+                key,
+                settings=self._settings_of(key),
+                report_of=self._sounder.report,
+                conflicts=self._executor.conflicts(key),
+            )
+        except pydantic.ValidationError as error:
+            log.warning("%s/%s: %s: the spec cannot be read: %s", key.namespace, key.name, Reason.INVALID_SPEC, error)
+            return
+        if observed is None:
+            self._sounder.address(key, ())
+            if self._cache.get(names.KIND, key) is None:
+                self._executor.forget(key)
+            return
+        plan = reconcile(observed, self._now())
+        self._sounder.address(key, plan.soundings)
+        try:
+            wrote = await self._executor.execute(key, observed, plan)
+        except Gone:
+            return
+        if wrote:
+            self._queue.add(key)  # until a pass finds nothing to do
+        if plan.wake_after_seconds is not None:
+            self._queue.add_after(key, plan.wake_after_seconds)
+        if self._executor.conflicts(key):
+            self._queue.add_after(key, CONFLICT_SECONDS)

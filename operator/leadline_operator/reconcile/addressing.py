@@ -1,0 +1,73 @@
+"""How each pod is to be addressed: its role, where it forwards, which run of the test set it should have done."""
+
+from typing import Final
+
+from leadline_api import names
+from leadline_wire.exchange import Forward, Role
+
+from leadline_operator.reconcile.decision import Decision
+from leadline_operator.reconcile.observed import Observed, Pod
+from leadline_operator.reconcile.plan import Sounding
+
+FAST_SECONDS: Final = 0.5
+"""Between soundings of a pod that is on its way somewhere."""
+SLOW_SECONDS: Final = 5.0
+"""Between soundings of a pod that is stuck."""
+STEADY_SECONDS: Final = 600.0
+
+
+def soundings(observed: Observed, decision: Decision, *, stuck: bool) -> tuple[Sounding, ...]:
+    """Return one Sounding per pod that has an address."""
+    result = []
+    for pod in observed.pods:
+        if not pod.ip or pod.terminating:
+            continue
+        role, forward = _role(observed, decision, pod)
+        revision = observed.by_name.get(pod.revision)
+        result.append(
+            Sounding(
+                pod=pod.name,
+                uid=pod.uid,
+                ip=pod.ip,
+                revision=pod.revision,
+                role=role,
+                forward=forward,
+                digest=revision.digest if revision else "",
+                test_set=decision.requests.get(pod.revision),
+                every_seconds=_every(decision, pod, role, stuck=stuck),
+            )
+        )
+    return tuple(result)
+
+
+def _role(observed: Observed, decision: Decision, pod: Pod) -> tuple[Role, Forward | None]:
+    # A pod that still gets traffic answers until the selector has moved; the target's answer before it moves.
+    if pod.revision in (decision.serving, decision.selected, decision.target):
+        return "serving", None
+    record = decision.records.get(pod.revision)
+    address = observed.address(decision.serving)
+    if record is not None and record.serving_since is not None and address and decision.selected == decision.serving:
+        return "standby", Forward(revision=decision.serving, host=address, port=names.SERVICE_PORT)
+    return "candidate", None
+
+
+def _every(decision: Decision, pod: Pod, role: Role, *, stuck: bool) -> float:
+    report = pod.report
+    request = decision.requests.get(pod.revision)
+    tested = request is None or (
+        report is not None
+        and report.test_set is not None
+        and report.test_set.run == request.run
+        and report.test_set.state in ("Done", "Failed")
+    )
+    arrived = (
+        report is not None
+        and report.phase == "Ready"
+        and report.role == role
+        and report.forwarding == (role == "standby")
+        and tested
+        and (pod.revision in (decision.serving, decision.last_good))
+    )
+    if arrived:
+        return min(STEADY_SECONDS, decision.gate.interval_seconds or STEADY_SECONDS)
+    return SLOW_SECONDS if stuck else FAST_SECONDS

@@ -1,0 +1,108 @@
+"""Commands of the user: the annotation `leadline.dev/action: <verb>@<RFC 3339 time>`.
+
+Ordered by their time, because Git re-applies old ones: done once; one that is not newer than the last handled, or is
+older than the object, is ignored.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal, cast
+
+from leadline_api.reasons import Reason
+
+from leadline_operator.reconcile.decision import Decision
+from leadline_operator.reconcile.observed import Observed
+from leadline_operator.reconcile.plan import Event
+from leadline_operator.reconcile.records import Rejection
+
+VERBS: Final = ("retry", "rollback")
+Verb = Literal["retry", "rollback"]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command that is due, or why the annotation is none."""
+
+    text: str
+    verb: Verb | None
+    problem: str = ""
+
+
+def due(observed: Observed) -> Command | None:
+    """Return the command to carry out now; None where there is nothing new."""
+    text = observed.action
+    if not text or text in _handled_texts(observed):
+        return None
+    verb, at, stamp = text.partition("@")
+    when = _time(stamp)
+    if verb not in VERBS or not at or when is None:
+        expected = "expected retry@<time> or rollback@<time>, e.g. retry@2026-01-31T12:00:00Z"
+        return Command(text, None, f"leadline.dev/action: {expected}, got {text[:80]!r}")
+    handled = [_time(each.partition("@")[2]) for each in _handled_texts(observed)]
+    newest = max((each for each in handled if each is not None), default=None)
+    if when < observed.created_at or (newest is not None and when <= newest):
+        return None
+    return Command(text, cast("Verb", verb))
+
+
+def _handled_texts(observed: Observed) -> tuple[str, ...]:
+    texts = [revision.record.handled_action for revision in observed.revisions]
+    return tuple(text for text in (*texts, observed.status.get("handledAction") or "") if text)
+
+
+def _time(text: str) -> float | None:
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return parsed.timestamp() if parsed.tzinfo else None
+
+
+def obey(observed: Observed, decision: Decision, now: float) -> None:
+    """Carry out the user's command, if one is due."""
+    command = due(observed)
+    if command is None:
+        return
+    decision.command = command.text
+    desired = decision.records[decision.desired]
+    if command.verb is None:
+        _ignore(decision, command.problem)
+    elif command.verb == "retry":
+        if desired.rejection(decision.gate.key) is None:
+            _ignore(decision, f"retry: nothing was found against the desired revision {decision.desired}")
+            return
+        decision.records[decision.desired] = desired.with_(
+            rejections=[],
+            pardoned=[*desired.pardoned, *desired.rejections],
+            wanted_at=now,
+            handled_action=command.text,
+            admitted_gate="",
+        )
+        decision.events.append(
+            Event("Normal", Reason.COMMAND_DONE, f"Trying {decision.desired} again (retry {desired.retries + 1})")
+        )
+    else:
+        _roll_back_by_command(decision, command.text, now)
+
+
+def _roll_back_by_command(decision: Decision, text: str, now: float) -> None:
+    """Undo the newest change: refuse the candidate under way, or send the traffic back."""
+    under_way = decision.serving and decision.desired != decision.serving and not decision.is_rejected(decision.desired)
+    name = decision.desired if under_way else decision.serving
+    if not name or (not under_way and not decision.last_good):
+        _ignore(decision, "rollback: there is no last good revision to go back to")
+        return
+    finding = Rejection(
+        gate=decision.gate.key,
+        reason=Reason.ROLLED_BACK_BY_COMMAND,
+        message=f"command {text}",
+        at=now,
+        served=not under_way,
+        command=text,
+    )
+    decision.records[name] = decision.records[name].rejected(finding).with_(handled_action=text)
+    decision.events.append(Event("Normal", Reason.COMMAND_DONE, f"Rolling back {name}: {text}"))
+
+
+def _ignore(decision: Decision, problem: str) -> None:
+    decision.events.append(Event("Warning", Reason.COMMAND_IGNORED, problem[:1].upper() + problem[1:]))

@@ -1,0 +1,239 @@
+"""Say what is: conditions for machines, phase and summary for people.
+
+Ready: the URL answers with the serving revision. UpToDate: serving is desired. Stalled: serving is not desired and a
+person is needed. QualityOK: what the soundings say of the serving revision. Not known is Unknown, never bad.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from leadline_api import names, quantities, reasons
+from leadline_api.reasons import Reason
+from leadline_api.status import ConditionType, Verdict
+from leadline_stats import test_sets
+
+from leadline_operator.reconcile import testing, troubles
+from leadline_operator.reconcile.decision import Decision
+from leadline_operator.reconcile.observed import Observed
+
+Truth = Literal["True", "False", "Unknown"]
+REJECTED_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A condition before it is stamped."""
+
+    status: Truth
+    reason: Reason
+    message: str = ""
+
+
+def is_stuck(observed: Observed, decision: Decision, now: float) -> bool:
+    """Tell whether a candidate has passed its deadline, or cannot start for a reason that only a person can remove."""
+    return _stalled(observed, decision, now).status == "True"
+
+
+def status(observed: Observed, decision: Decision, now: float) -> dict[str, Any]:
+    """Return the whole status."""
+    found = {
+        ConditionType.READY: _ready(observed, decision),
+        ConditionType.UP_TO_DATE: _up_to_date(decision),
+        ConditionType.RECONCILING: _reconciling(observed, decision, now),
+        ConditionType.STALLED: _stalled(observed, decision, now),
+        ConditionType.QUALITY_OK: _quality_ok(decision),
+    }
+    quality = _quality(decision)
+    serves = decision.selected if decision.selected == decision.serving else ""
+    stalled, reconciling = found[ConditionType.STALLED], found[ConditionType.RECONCILING]
+    speaking = next(
+        (each for each in (stalled, reconciling) if each.status == "True"),
+        found[ConditionType.QUALITY_OK]
+        if found[ConditionType.QUALITY_OK].status == "False"
+        else found[ConditionType.READY],
+    )
+    result: dict[str, Any] = {
+        "observedGeneration": observed.generation,
+        "url": observed.owner.url,
+        "desiredRevision": decision.desired,
+        "servingRevision": decision.serving,
+        "lastGoodRevision": decision.last_good,
+        "phase": str(
+            decision.phase if reconciling.status == "True" else (Reason.SERVING if decision.serving else stalled.reason)
+        ),
+        "replicas": len(observed.pods_of(decision.serving)) if decision.serving else 0,
+        "selector": f"{names.DEPLOYMENT_LABEL}={observed.owner.name},{names.REVISION_LABEL}={decision.serving or 'none'}",
+        "traffic": [{"revision": serves, "percent": 100}] if serves and observed.ready_pods(serves) else [],
+        "quality": quality,
+        "rejected": _rejected(observed, decision),
+        "handledAction": decision.command or observed.status.get("handledAction") or "",
+        "summary": {"quality": _short(quality), "message": speaking.message[:512]},
+        "conditions": [_stamped(observed, kind, each, now) for kind, each in found.items()],
+    }
+    return result
+
+
+def _ready(observed: Observed, decision: Decision) -> Finding:
+    name = decision.serving
+    if not name:
+        return Finding("False", Reason.NO_REVISION_SERVES, "No revision was admitted yet")
+    if decision.selected != name:
+        return Finding("False", Reason.SWITCHING, f"The Service moves to {name}")
+    ready = observed.ready_pods(name)
+    trouble = troubles.trouble(observed, name)
+    more = f"; {trouble.reason}: {trouble.message}" if trouble else ""
+    if ready:
+        return Finding("True", Reason.SERVING, f"{observed.owner.url} answers with {name}{more}")
+    if observed.spec.runtime.replicas == 0:
+        return Finding("False", Reason.SCALED_TO_ZERO, "spec.runtime.replicas is 0")
+    return Finding("False", Reason.NO_READY_PODS, f"No pod of {name} is ready{more}")
+
+
+def _up_to_date(decision: Decision) -> Finding:
+    if decision.serving == decision.desired:
+        return Finding("True", Reason.SERVING_DESIRED, f"{decision.desired} serves")
+    serves = f"{decision.serving} serves" if decision.serving else "nothing serves"
+    return Finding(
+        "False",
+        Reason.SERVING_OTHER if decision.serving else Reason.NO_REVISION_SERVES,
+        f"{decision.desired} is desired, {serves}",
+    )
+
+
+def _reconciling(observed: Observed, decision: Decision, now: float) -> Finding:
+    if decision.serving and decision.selected != decision.serving:
+        return Finding("True", Reason.SWITCHING, f"The Service moves to {decision.serving}")
+    if decision.is_rejected(decision.serving) and decision.last_good:
+        return Finding("True", Reason.ROLLING_BACK, f"Going back to {decision.last_good}{_because(decision)}")
+    under_way = decision.desired != decision.serving and not decision.is_rejected(decision.desired)
+    if under_way and _stalled(observed, decision, now).status != "True":
+        return Finding(
+            "True",
+            decision.phase,
+            f"{decision.desired}: {decision.phase}{_progress(observed, decision)}{_because(decision)}",
+        )
+    return Finding("False", Reason.DONE)
+
+
+def _because(decision: Decision) -> str:
+    return f"; {decision.trouble.reason}: {decision.trouble.message}" if decision.trouble else ""
+
+
+def _progress(observed: Observed, decision: Decision) -> str:
+    for pod in observed.pods_of(decision.desired):
+        report = pod.report
+        if report is not None and report.phase == "Fetching" and report.bytes_total:
+            tenths = 10 * report.bytes_done // report.bytes_total
+            return f", {10 * tenths} % of {report.bytes_total / 1e6:.1f} MB"
+    return ""
+
+
+def _stalled(observed: Observed, decision: Decision, now: float) -> Finding:
+    if observed.conflicts:
+        return Finding("True", Reason.NAME_CONFLICT, "; ".join(observed.conflicts))
+    if decision.desired == decision.serving:
+        return Finding("False", Reason.NOT_STALLED)
+    record = decision.records[decision.desired]
+    rejection = record.rejection(decision.gate.key)
+    if rejection is not None:
+        reason = Reason.ROLLED_BACK if rejection.served else reasons.known(rejection.reason)
+        again = "to try it again annotate leadline.dev/action=retry@<now>"
+        where = f"{decision.serving} serves" if decision.serving else "nothing serves"
+        return Finding(
+            "True", reason, f"{decision.desired} is rejected: {rejection.reason}: {rejection.message}; {where}; {again}"
+        )
+    deadline = quantities.seconds(observed.spec.rollout.progress_deadline)
+    if now - record.wanted_at < deadline:
+        return Finding("False", Reason.NOT_STALLED)
+    late = f"{decision.desired} is not there after {observed.spec.rollout.progress_deadline}"
+    if decision.trouble is not None:
+        reason = reasons.known(decision.trouble.reason)
+        return Finding("True", reason, f"{late}: {decision.trouble.message}; tried again for as long as the spec asks")
+    return Finding("True", Reason.PROGRESS_DEADLINE_EXCEEDED, f"{late}; it is in phase {decision.phase}")
+
+
+def _quality_ok(decision: Decision) -> Finding:
+    record = decision.records.get(decision.serving)
+    if decision.finding is not None and decision.finding.reason is not None:
+        return Finding("False", decision.finding.reason, decision.finding.message)
+    if record is not None:
+        rejection = record.rejection(decision.gate.key)
+        if rejection is not None:
+            return Finding("False", reasons.known(rejection.reason), rejection.message)
+    if record is None or not decision.gate.metric or record.test is None or record.test.key != decision.gate.set_key:
+        because = _because(decision) if decision.desired == decision.serving else ""
+        return Finding(
+            "Unknown",
+            Reason.NOT_MEASURED,
+            f"The test set was not answered yet{because}" if decision.gate.metric else "No metric is asked for",
+        )
+    return Finding("True", Reason.QUALITY_WATCHED, testing.describe(decision.gate, record.test))
+
+
+def _quality(decision: Decision) -> list[dict[str, Any]]:
+    gate, record = decision.gate, decision.records.get(decision.serving)
+    if not gate.metric or record is None:
+        return []
+    if record.test is None or record.test.key != gate.set_key:
+        return [
+            {
+                "name": gate.metric,
+                "verdict": Verdict.COLLECTING,
+                "rows": 0,
+                "message": "The test set was not answered yet",
+            }
+        ]
+    low, high = test_sets.accuracy_interval(record.test.right_rows, record.test.rows)
+    bad = decision.finding is not None or decision.is_rejected(decision.serving)
+    entry: dict[str, Any] = {
+        "name": gate.metric,
+        "verdict": Verdict.DEGRADED if bad else Verdict.WATCHING,
+        "estimate": f"{record.test.estimate:.4f}",
+        "interval": [f"{low:.4f}", f"{high:.4f}"],
+        "rows": record.test.rows,
+        "message": decision.finding.message if decision.finding else testing.describe(gate, record.test),
+    }
+    if record.reference is not None:
+        entry["reference"] = f"{record.reference:.4f}"
+    if record.p_value is not None:
+        entry["pValue"] = f"{record.p_value:.2g}"
+    return [entry]
+
+
+def _short(quality: list[dict[str, Any]]) -> str:
+    return ", ".join(f"{each['name']} {float(each['estimate']):.3f}" for each in quality if "estimate" in each)
+
+
+def _rejected(observed: Observed, decision: Decision) -> list[dict[str, Any]]:
+    found = []
+    for name, record in decision.records.items():
+        for rejection in record.rejections:
+            revision = observed.by_name.get(name)
+            entry = {
+                "revision": name,
+                "reason": rejection.reason,
+                "at": _stamp(rejection.at),
+                "message": rejection.message[:1024],
+            }
+            if revision is not None and revision.digest:
+                entry["digest"] = revision.digest
+            found.append((rejection.at, name, entry))
+    return [entry for _, _, entry in sorted(found, key=lambda each: each[:2])][-REJECTED_SHOWN:]
+
+
+def _stamp(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _stamped(observed: Observed, kind: ConditionType, finding: Finding, now: float) -> dict[str, Any]:
+    before = next((each for each in observed.status.get("conditions") or () if each.get("type") == kind), None)
+    flipped = before is None or before.get("status") != finding.status
+    return {
+        "type": str(kind),
+        "status": finding.status,
+        "reason": str(finding.reason),
+        "message": finding.message[:2048],
+        "observedGeneration": observed.generation,
+        "lastTransitionTime": _stamp(now) if flipped or before is None else before["lastTransitionTime"],
+    }

@@ -1,0 +1,57 @@
+"""A Decision: what follows from one look, before it becomes objects and words.
+
+`rollout.decide` makes it, with `commands` and `judging` each filling in their part; `children` and `conditions` read it.
+"""
+
+from dataclasses import dataclass, field
+
+from leadline_api.reasons import Reason
+from leadline_wire.exchange import TestSetRequest, Trouble
+
+from leadline_operator.reconcile.gate import Gate
+from leadline_operator.reconcile.plan import Event
+from leadline_operator.reconcile.records import Record, Rejection
+from leadline_operator.reconcile.testing import Judgement
+
+
+@dataclass
+class Decision:
+    """What follows from one look, before it is turned into objects and words."""
+
+    gate: Gate
+    desired: str
+    serving: str
+    """By the records, after this step; empty: none."""
+    selected: str
+    """By the Service, as observed."""
+    last_good: str = ""
+    records: dict[str, Record] = field(default_factory=dict)
+    """Of all revisions, after this step."""
+    digests: dict[str, str] = field(default_factory=dict)
+    """Learned in this step."""
+    replicas: dict[str, int] = field(default_factory=dict)
+    """Of the revisions that keep their children; the others' children are deleted."""
+    requests: dict[str, TestSetRequest] = field(default_factory=dict)
+    """Test-set run that each revision's pods should have done."""
+    target: str = ""
+    """Where the traffic is going; empty: nowhere else."""
+    phase: Reason = Reason.SERVING
+    trouble: Trouble | None = None
+    """What holds the candidate, or the rollback, up."""
+    finding: Judgement | None = None
+    """What was found against the serving revision where it cannot go back."""
+    command: str = ""
+    events: list[Event] = field(default_factory=list)
+    wakes: list[float] = field(default_factory=list)
+    """Seconds until something is due."""
+
+    def is_rejected(self, name: str) -> bool:
+        """Tell whether a finding holds against a revision under the gate of today."""
+        return name in self.records and self.records[name].rejection(self.gate.key) is not None
+
+    def reject(self, name: str, reason: Reason, message: str, now: float, *, gate: str) -> None:
+        """Remember a finding against a candidate."""
+        finding = Rejection(gate=gate, reason=reason, message=message, at=now)
+        self.records[name] = self.records[name].rejected(finding)
+        self.trouble = None
+        self.events.append(Event("Warning", reason, f"Revision {name} is rejected: {message}"))

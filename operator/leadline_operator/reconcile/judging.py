@@ -1,0 +1,160 @@
+"""Judge revisions by the test set: a candidate before it gets traffic, the serving one for as long as it serves.
+
+Asks for the runs that are due (`Decision.requests`) and writes what was found into the records; where the traffic goes
+is decided in `rollout`.
+"""
+
+from dataclasses import replace
+
+from leadline_api.reasons import Reason
+from leadline_wire.exchange import Trouble
+
+from leadline_operator.reconcile import testing
+from leadline_operator.reconcile.decision import Decision
+from leadline_operator.reconcile.observed import Observed, Revision
+from leadline_operator.reconcile.plan import Event
+from leadline_operator.reconcile.records import Rejection, TestResult
+
+
+def judge_serving(observed: Observed, decision: Decision, now: float) -> None:
+    """Ask the serving revision's pods for what is due, and judge what they answered."""
+    gate, name = decision.gate, decision.serving
+    revision = observed.by_name.get(name)
+    if revision is None or gate.test_set is None or decision.is_rejected(name):
+        return
+    record = decision.records[name]
+    if record.test is None or record.test.key != gate.set_key:
+        request = testing.admission_request(gate, revision)
+        if request is None:
+            return
+        decision.requests[name] = request
+        answered = testing.result(observed, name, request, now=now)
+        if not isinstance(answered, TestResult):
+            decision.trouble = answered
+            return
+        record = decision.records[name] = record.with_(test=answered, admitted_gate="")
+    judgement = (
+        _admit_serving(observed, decision, name)
+        if record.admitted_gate != gate.key
+        else _replay(observed, decision, now)
+    )
+    if judgement is not None and judgement.reason is not None:
+        _condemn(observed, decision, judgement, now)
+
+
+def _admit_serving(observed: Observed, decision: Decision, name: str) -> testing.Judgement | None:
+    """Judge a revision that serves and was never judged by this gate (RollingUpdate, or the gate changed)."""
+    gate, record = decision.gate, decision.records[name]
+    assert record.test is not None
+    reference_name = decision.last_good
+    reference = _reference(observed, decision, reference_name, record.test)
+    if reference is None and reference_name and observed.ready_pods(reference_name):
+        return None
+    judgement = testing.judge(
+        gate, record.test, reference, reference_name=reference_name, alpha=gate.alpha_of_try(record.retries)
+    )
+    if judgement.reason is None:
+        decision.records[name] = record.with_(
+            admitted_gate=gate.key,
+            p_value=judgement.p_value,
+            compared_with=reference_name,
+            reference=judgement.reference,
+        )
+    return judgement
+
+
+def _reference(observed: Observed, decision: Decision, name: str, test: TestResult) -> TestResult | None:
+    """Return another revision's answers to the same rows; ask its pods where they are not known."""
+    revision = observed.by_name.get(name)
+    if revision is None:
+        return None
+    known = decision.records[name].test
+    if known is not None and known.key == test.key and known.digest == test.digest:
+        return known
+    request = testing.admission_request(decision.gate, revision, digest=test.digest)
+    if request is None:
+        return None
+    decision.requests[name] = request
+    answered = testing.result(observed, name, request, now=test.at)
+    if isinstance(answered, TestResult):
+        decision.records[name] = decision.records[name].with_(test=answered)
+        return answered
+    return None
+
+
+def _replay(observed: Observed, decision: Decision, now: float) -> testing.Judgement | None:
+    """Hold the replay that is due against the revision's own answers."""
+    revision = observed.by_name[decision.serving]
+    record = decision.records[decision.serving]
+    request = testing.replay_request(decision.gate, replace(revision, record=record), now)
+    if request is None or record.test is None:
+        return None
+    decision.requests[decision.serving] = request
+    decision.wakes.append(testing.next_replay_seconds(decision.gate, record.test, now))
+    replayed = testing.result(observed, decision.serving, request, now=now)
+    if isinstance(replayed, Trouble):
+        decision.trouble = replayed
+        return None
+    return testing.judge_replay(decision.gate, record.test, replayed) if replayed is not None else None
+
+
+def _condemn(observed: Observed, decision: Decision, judgement: testing.Judgement, now: float) -> None:
+    """Remember a finding against the serving revision where it leads back; else only say it."""
+    name, record = decision.serving, decision.records[decision.serving]
+    back = decision.last_good
+    target_test = decision.records[back].test if back else None
+    floor = decision.gate.floor
+    helps = not (
+        judgement.reason is Reason.BELOW_FLOOR
+        and target_test is not None
+        and floor is not None
+        and target_test.key == decision.gate.set_key
+        and target_test.estimate < floor
+    )
+    if back and helps and observed.spec.quality.on_degraded == "Rollback":
+        reason = Reason.BELOW_FLOOR if judgement.reason is Reason.BELOW_FLOOR else Reason.DEGRADED
+        finding = Rejection(gate=decision.gate.key, reason=reason, message=judgement.message, at=now, served=True)
+        decision.records[name] = record.rejected(finding).with_(
+            p_value=judgement.p_value, compared_with=back, reference=judgement.reference
+        )
+        return
+    decision.finding = judgement
+    if record.alerted != decision.gate.key:
+        decision.records[name] = record.with_(alerted=decision.gate.key)
+        alert = observed.spec.quality.on_degraded == "Alert"
+        reason = Reason.ALERT if alert else Reason.NO_ROLLBACK_TARGET
+        decision.events.append(Event("Warning", reason, f"Revision {name} keeps serving: {judgement.message}"))
+
+
+def passes(observed: Observed, decision: Decision, revision: Revision, now: float) -> bool:
+    """Judge a candidate that gets no traffic yet by the test set; True where it is admitted."""
+    gate, name = decision.gate, revision.name
+    record = decision.records[name]
+    if gate.test_set is None or record.admitted_gate == gate.key:
+        return True
+    if record.test is None or record.test.key != gate.set_key:
+        request = testing.admission_request(gate, replace(revision, record=record))
+        if request is None:
+            return True
+        decision.requests[name] = request
+        answered = testing.result(observed, name, request, now=now)
+        if not isinstance(answered, TestResult):
+            decision.trouble = answered
+            return False
+        record = decision.records[name] = record.with_(test=answered)
+    assert record.test is not None
+    # A bad stable revision is no measure, and one without pods cannot be asked: the floor alone decides then.
+    rival = "" if decision.is_rejected(decision.serving) else decision.serving
+    reference = _reference(observed, decision, rival, record.test)
+    if reference is None and rival and observed.ready_pods(rival):
+        return False
+    judgement = testing.judge(
+        gate, record.test, reference, reference_name=rival, alpha=gate.alpha_of_try(record.retries)
+    )
+    measured = {"p_value": judgement.p_value, "compared_with": rival, "reference": judgement.reference}
+    if judgement.reason is not None:
+        decision.records[name] = record.with_(**measured)
+        decision.reject(name, judgement.reason, judgement.message, now, gate=gate.key)
+        return False
+    decision.records[name] = record.with_(admitted_gate=gate.key, **measured)
+    return True

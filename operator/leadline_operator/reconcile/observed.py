@@ -1,0 +1,142 @@
+"""What exists, as the loop gathered it: the input of every decision.
+
+Plain values, read from the cache and from the pods' newest reports. `None` for a report means not asked or not
+reached yet: no answer is not a bad answer.
+"""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from leadline_api import names
+from leadline_api.spec import ModelDeploymentSpec
+from leadline_wire.exchange import ExchangeReport
+
+from leadline_operator.reconcile import records
+from leadline_operator.specs import revisions, services
+from leadline_operator.specs.metadata import Manifest, Owner
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the operator was installed with."""
+
+    runtime_image: str
+    exchange_key: bytes
+    """Of this ModelDeployment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """One pod of a revision, and what it last said."""
+
+    name: str
+    uid: str
+    ip: str
+    revision: str
+    ready: bool
+    terminating: bool
+    waiting: tuple[str, str]
+    """Reason and message of a container that does not run, or of a pod that is not scheduled; empty where neither."""
+    report: ExchangeReport | None
+
+
+@dataclass(frozen=True)
+class Revision:
+    """A stored revision with its record read."""
+
+    stored: revisions.Stored
+    record: records.Record
+
+    @property
+    def name(self) -> str:
+        """Name of the revision and of its children."""
+        return self.stored.name
+
+    @property
+    def digest(self) -> str:
+        """Trusted digest; empty: not known yet."""
+        return self.stored.digest
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A ModelDeployment and everything that belongs to it, at one instant."""
+
+    owner: Owner
+    generation: int
+    created_at: float
+    """Seconds since the epoch, by the API server's clock."""
+    action: str
+    """The annotation with a command; empty: none."""
+    spec: ModelDeploymentSpec
+    status: dict[str, Any]
+    """As it is at the API server."""
+    settings: Settings
+    revisions: tuple[Revision, ...] = ()
+    deployments: dict[str, Manifest] = field(default_factory=dict)
+    """By name."""
+    services: dict[str, Manifest] = field(default_factory=dict)
+    pods: tuple[Pod, ...] = ()
+    conflicts: tuple[str, ...] = ()
+    """Sentences on objects that have our names and are not ours."""
+
+    @cached_property
+    def by_name(self) -> dict[str, Revision]:
+        """The revisions by name."""
+        return {revision.name: revision for revision in self.revisions}
+
+    @property
+    def desired(self) -> str:
+        """Name of the revision that the spec asks for."""
+        return revisions.name_of(self.owner.name, self.spec)
+
+    @property
+    def serving(self) -> str:
+        """Name of the revision that the stable Service selects; empty: none."""
+        service = self.services.get(self.owner.name)
+        return services.selected_revision(service) if service else ""
+
+    def pods_of(self, revision: str) -> tuple[Pod, ...]:
+        """Return the pods of a revision that are not on their way out."""
+        return tuple(pod for pod in self.pods if pod.revision == revision and not pod.terminating)
+
+    def ready_pods(self, revision: str) -> tuple[Pod, ...]:
+        """Return the pods of a revision that the kubelet calls ready."""
+        return tuple(pod for pod in self.pods_of(revision) if pod.ready)
+
+    def address(self, revision: str) -> str:
+        """Return the cluster IP of a revision's own Service; empty: none yet."""
+        service = self.services.get(revision) or {}
+        address: str = (service.get("spec") or {}).get("clusterIP") or ""
+        return "" if address == "None" else address
+
+
+def pod_of(live: Manifest, report: ExchangeReport | None) -> Pod:
+    """Read a Pod object."""
+    metadata, status = live["metadata"], live.get("status") or {}
+    conditions = {each.get("type"): each for each in status.get("conditions") or ()}
+    return Pod(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        ip=status.get("podIP") or "",
+        revision=(metadata.get("labels") or {}).get(names.REVISION_LABEL, ""),
+        ready=(conditions.get("Ready") or {}).get("status") == "True",
+        terminating=bool(metadata.get("deletionTimestamp")),
+        waiting=_waiting(status, conditions),
+        report=report,
+    )
+
+
+def _waiting(status: dict[str, Any], conditions: dict[Any, Any]) -> tuple[str, str]:
+    for container in status.get("containerStatuses") or ():
+        waiting = (container.get("state") or {}).get("waiting") or {}
+        if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
+            last = ((container.get("lastState") or {}).get("terminated") or {}).get("message") or ""
+            return waiting["reason"], (waiting.get("message") or "") + (
+                f"; it ended with: {last.strip()[-300:]}" if last else ""
+            )
+    scheduled = conditions.get("PodScheduled") or {}
+    if scheduled.get("status") == "False":
+        return scheduled.get("reason") or "Unschedulable", scheduled.get("message") or ""
+    return "", ""

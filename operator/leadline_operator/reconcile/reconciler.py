@@ -1,0 +1,56 @@
+"""Decide what to do about one ModelDeployment.
+
+Takes what exists and the time, and returns a Plan. The loop calls it for every key that is due and carries the Plan
+out; what must survive a restart is in the records on the ControllerRevisions.
+
+Must not read the clock, touch the network, log, or remember anything between calls.
+"""
+
+from typing import Any
+
+from leadline_api.reasons import Reason
+
+from leadline_operator.reconcile import addressing, children, conditions, rollout
+from leadline_operator.reconcile.observed import Observed
+from leadline_operator.reconcile.plan import Event, Plan
+
+
+def reconcile(observed: Observed, now: float) -> Plan:
+    """Return the Plan that follows from what was observed at `now` (seconds since the epoch)."""
+    decision = rollout.decide(observed, now)
+    stuck = conditions.is_stuck(observed, decision, now)
+    status = conditions.status(observed, decision, now)
+    return Plan(
+        writes=children.writes(observed, decision),
+        status=None if status == observed.status else status,
+        events=tuple(decision.events),
+        status_events=_transitions(observed, status),
+        soundings=addressing.soundings(observed, decision, stuck=stuck),
+        wake_after_seconds=min(decision.wakes, default=None),
+    )
+
+
+def _transitions(observed: Observed, status: dict[str, Any]) -> tuple[Event, ...]:
+    """Return the Events that follow from conditions alone: trouble that made the rollout stall, and its end."""
+    before = _condition(observed.status, "Stalled")
+    after = _condition(status, "Stalled")
+    if after.get("status") != "True" or (before.get("status"), before.get("reason")) == ("True", after["reason"]):
+        return ()
+    if after["reason"] in (Reason.ROLLED_BACK, *_SAID_ALREADY):
+        return ()
+    return (Event("Warning", after["reason"], after["message"]),)
+
+
+_SAID_ALREADY = (
+    Reason.DIGEST_MISMATCH,
+    Reason.INVALID_MODEL,
+    Reason.BELOW_FLOOR,
+    Reason.TEST_DEGRADED,
+    Reason.DEGRADED,
+    Reason.ROLLED_BACK_BY_COMMAND,
+)
+"""Findings: said when they were made."""
+
+
+def _condition(status: dict[str, Any], kind: str) -> dict[str, Any]:
+    return next((each for each in status.get("conditions") or () if each.get("type") == kind), {})

@@ -1,0 +1,212 @@
+"""Who should serve: the state machine of a rollout, as one pure step.
+
+The records on the ControllerRevisions are the truth: who serves is the revision whose record says so, and the Service
+follows. Each step reads what is there and says what should be; none remembers the last one, so it can be cut at any
+instant and goes on where the world stands. `decide` returns a Decision; `children` turns it into writes, `conditions`
+into words.
+"""
+
+from typing import Final
+
+from leadline_api import quantities, reasons
+from leadline_api.reasons import Reason
+
+from leadline_operator.reconcile import commands, judging, troubles
+from leadline_operator.reconcile.decision import Decision
+from leadline_operator.reconcile.gate import gate_of
+from leadline_operator.reconcile.observed import Observed, Pod
+from leadline_operator.reconcile.plan import Event
+from leadline_operator.reconcile.records import Record
+
+ROLE_WAIT_SECONDS: Final = 5.0
+"""How long a switch waits for the target's pods to take up the role serving; a pod that cannot be reached must not
+hold a rollback up, and its own standby expires."""
+DEMOTED_KEEP_SECONDS: Final = 10.0
+"""How long a rejected revision's pods are kept after they lost the traffic, to forward what old connections bring."""
+
+
+def decide(observed: Observed, now: float) -> Decision:
+    """Take one step."""
+    decision = Decision(gate=gate_of(observed.spec), desired=observed.desired, serving="", selected=observed.serving)
+    decision.records = {revision.name: revision.record for revision in observed.revisions}
+    decision.serving = _serving(observed)
+    _want(decision, now)
+    decision.last_good = _last_good(decision)
+    commands.obey(observed, decision, now)
+    judging.judge_serving(observed, decision, now)
+    decision.last_good = _last_good(decision)
+    _choose_target(observed, decision, now)
+    _switch(observed, decision, now)
+    _keep(observed, decision, now)
+    return decision
+
+
+def _serving(observed: Observed) -> str:
+    """Return who serves by the records; where none says so (records lost), by the Service."""
+    having = [
+        each
+        for each in observed.revisions
+        if each.record.serving_since is not None and each.record.served_until is None
+    ]
+    if having:
+        return max(having, key=lambda each: each.record.serving_since or 0.0).name
+    return observed.serving if observed.serving in observed.by_name else ""
+
+
+def _last_good(decision: Decision) -> str:
+    """Return the revision that served last, is not the serving one, and has no finding against it."""
+    served = [
+        (record.served_until or record.serving_since, name)
+        for name, record in decision.records.items()
+        if name != decision.serving and record.serving_since is not None and not decision.is_rejected(name)
+    ]
+    return max(served)[1] if served else ""
+
+
+def _want(decision: Decision, now: float) -> None:
+    """Start the clock of the desired revision when it is wanted anew."""
+    record = decision.records.setdefault(decision.desired, Record())
+    newest = max((each.wanted_at for each in decision.records.values()), default=0.0)
+    if record.wanted_at == 0.0 or record.wanted_at < newest:
+        decision.records[decision.desired] = record.with_(wanted_at=max(now, newest))
+
+
+def _choose_target(observed: Observed, decision: Decision, now: float) -> None:
+    """Say where the traffic should go: back, where the serving revision was found bad; else to an admitted candidate."""
+    if decision.serving and decision.is_rejected(decision.serving) and decision.last_good:
+        decision.phase = Reason.ROLLING_BACK
+        if _has_capacity(observed, decision.last_good) or not observed.ready_pods(decision.serving):
+            decision.target = decision.last_good
+        else:
+            decision.trouble = troubles.trouble(observed, decision.last_good)
+        return
+    if decision.desired != decision.serving and not decision.is_rejected(decision.desired):
+        _advance(observed, decision, now)
+
+
+def _advance(observed: Observed, decision: Decision, now: float) -> None:
+    """Take the candidate one step further."""
+    name = decision.desired
+    revision = observed.by_name.get(name)
+    decision.phase = Reason.FETCHING
+    record = decision.records[name]
+    deadline = record.wanted_at + quantities.seconds(observed.spec.rollout.progress_deadline)
+    if deadline > now:
+        decision.wakes.append(deadline - now)
+    if revision is None:
+        return
+    against = troubles.finding(observed, name)
+    if against is not None:
+        decision.reject(name, reasons.known(against.reason), against.message, now, gate="")
+        return
+    decision.trouble = troubles.trouble(observed, name)
+    reports = [pod.report for pod in observed.pods_of(name) if pod.report is not None]
+    if not revision.digest:
+        learned = next((report.digest for report in reports if report.digest), "")
+        if learned:
+            decision.digests[name] = learned
+        return
+    if not observed.ready_pods(name) and all(report.phase in ("Waiting", "Fetching") for report in reports):
+        return
+    decision.phase = Reason.STARTING
+    if not _has_capacity(observed, name):
+        return
+    if observed.spec.rollout.strategy == "BlueGreen" and not _has_served_well(record):
+        decision.phase = Reason.TESTING
+        if not judging.passes(observed, decision, revision, now):
+            return
+    decision.phase = Reason.SWITCHING
+    decision.target = name
+
+
+def _has_served_well(record: Record) -> bool:
+    """Tell whether going back to a revision needs no new test: it served, and nothing was ever found against it."""
+    return record.serving_since is not None and not record.rejections and not record.pardoned
+
+
+def _has_capacity(observed: Observed, name: str) -> bool:
+    return len(observed.ready_pods(name)) >= max(1, observed.spec.runtime.replicas)
+
+
+def _forwards(pod: Pod) -> bool:
+    return pod.report is None or pod.report.role == "standby"
+
+
+def _switch(observed: Observed, decision: Decision, now: float) -> None:
+    """Move the traffic in the records; the Service follows in the same Plan."""
+    if decision.target and decision.target != decision.serving and _may_switch(observed, decision, now):
+        before, decision.serving = decision.serving, decision.target
+        decision.records[decision.serving] = decision.records[decision.serving].with_(
+            serving_since=now, served_until=None
+        )
+        finding = decision.records[before].rejection(decision.gate.key) if before else None
+        if finding is not None:
+            note = f"Serving {decision.serving} again: {before} is {finding.reason}: {finding.message}"
+            decision.events.append(Event("Warning", Reason.ROLLED_BACK, note))
+        else:
+            decision.events.append(
+                Event(
+                    "Normal",
+                    Reason.PROMOTED,
+                    f"Serving {decision.serving}" + (f" instead of {before}" if before else ""),
+                )
+            )
+        decision.phase = Reason.SWITCHING
+    for name, record in decision.records.items():
+        if name == decision.serving:
+            if record.serving_since is None:  # the records were lost, and the Service told
+                decision.records[name] = record.with_(serving_since=now)
+        elif record.serving_since is not None and record.served_until is None:
+            decision.records[name] = record.with_(served_until=now)
+    decision.last_good = _last_good(decision)
+
+
+def _may_switch(observed: Observed, decision: Decision, now: float) -> bool:
+    """Tell whether the target's pods answer themselves: before the selector moves, none may forward any more."""
+    name = decision.target
+    record = decision.records[name]
+    if record.serving_since is None:
+        return True  # never demoted, so its pods answer themselves
+    finding = decision.records[decision.serving].rejection(decision.gate.key) if decision.serving else None
+    since = finding.at if finding is not None else record.wanted_at
+    behind = [pod for pod in observed.ready_pods(name) if _forwards(pod)]
+    if not behind or (now - since >= ROLE_WAIT_SECONDS and all(pod.report is None for pod in behind)):
+        return True
+    decision.wakes.append(ROLE_WAIT_SECONDS)
+    return False
+
+
+def _keep(observed: Observed, decision: Decision, now: float) -> None:
+    """Say how many pods each revision keeps; a revision that is not named loses its children."""
+    wanted = observed.spec.runtime.replicas
+    if decision.serving:
+        decision.replicas[decision.serving] = wanted
+    if decision.desired != decision.serving and not decision.is_rejected(decision.desired):
+        known = (
+            decision.desired in observed.by_name and observed.by_name[decision.desired].digest
+        ) or decision.desired in decision.digests
+        decision.replicas[decision.desired] = max(1, wanted) if known else 1
+    if decision.last_good and decision.last_good not in decision.replicas:
+        decision.replicas[decision.last_good] = _warm(observed, decision, wanted, now)
+    if decision.target and decision.target != decision.serving:
+        decision.replicas[decision.target] = max(1, wanted)
+    for name, record in decision.records.items():
+        left = (record.served_until or 0.0) + DEMOTED_KEEP_SECONDS - now
+        if name not in decision.replicas and record.served_until is not None and left > 0:
+            acknowledged = all(pod.report is not None and pod.report.forwarding for pod in observed.ready_pods(name))
+            if decision.selected != decision.serving or not acknowledged:
+                live = observed.deployments.get(name)
+                decision.replicas[name] = int((live or {}).get("spec", {}).get("replicas") or 0)
+                decision.wakes.append(left)
+
+
+def _warm(observed: Observed, decision: Decision, wanted: int, now: float) -> int:
+    """Return the pods that the last good revision keeps."""
+    last_good = observed.spec.rollout.last_good
+    if decision.is_rejected(decision.serving):
+        return max(1, wanted)
+    until = (decision.records[decision.last_good].served_until or now) + quantities.seconds(last_good.for_)
+    if until <= now:
+        return 0
+    decision.wakes.append(until - now)
+    return quantities.pods(last_good.replicas, of=wanted)

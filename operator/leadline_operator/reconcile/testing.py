@@ -1,0 +1,132 @@
+"""The test set: which run a revision's pods are asked for, what they answered together, and what follows.
+
+A deterministic model gives the same answers again, so a replay is never new data: at admission one exact one-look test;
+later replays are compared with the revision's own answers. A row counts as wrong only where every pod says so: one odd
+pod says nothing about the revision.
+"""
+
+from dataclasses import dataclass
+
+from leadline_api.reasons import Reason
+from leadline_stats import test_sets
+from leadline_wire.exchange import TestSetReport, TestSetRequest, Trouble
+
+from leadline_operator.reconcile.gate import Gate
+from leadline_operator.reconcile.observed import Observed, Revision
+from leadline_operator.reconcile.records import TestResult, compressed
+
+
+def admission_request(gate: Gate, revision: Revision, *, digest: str = "") -> TestSetRequest | None:
+    """Return the run that a revision is admitted by: two passes, to learn whether its answers vary."""
+    return _request(gate, f"a{revision.record.retries}", digest=digest, passes=2)
+
+
+def replay_request(gate: Gate, revision: Revision, now: float) -> TestSetRequest | None:
+    """Return the run that is due now: the same rows again, once per interval."""
+    test = revision.record.test
+    if test is None:
+        return None
+    return _request(gate, f"r{replay_number(gate, test, now)}", digest=test.digest, passes=1)
+
+
+def replay_number(gate: Gate, test: TestResult, now: float) -> int:
+    """Return how many intervals have passed since admission; survives restarts, for it needs no counter."""
+    return int(max(0.0, now - test.at) // gate.interval_seconds)
+
+
+def next_replay_seconds(gate: Gate, test: TestResult, now: float) -> float:
+    """Return the seconds until the next replay is due."""
+    return test.at + (replay_number(gate, test, now) + 1) * gate.interval_seconds - now
+
+
+def _request(gate: Gate, run: str, *, digest: str, passes: int) -> TestSetRequest | None:
+    wanted = gate.test_set
+    if wanted is None:
+        return None
+    return TestSetRequest(
+        uri=wanted.uri,
+        truth=wanted.truth,
+        run=f"{gate.set_key}.{run}",
+        digest=wanted.digest or digest,
+        output=gate.output,
+        passes=passes,
+    )
+
+
+def result(observed: Observed, revision: str, request: TestSetRequest, *, now: float) -> TestResult | Trouble | None:
+    """Return what a revision's ready pods answered together; None while a pod that can be reached has not."""
+    reports: list[TestSetReport] = []
+    for pod in observed.ready_pods(revision):
+        if pod.report is None:
+            continue
+        report = pod.report.test_set
+        if report is None or report.run != request.run or report.state in ("Fetching", "Running"):
+            if report is not None and report.run == request.run and report.trouble is not None:
+                return report.trouble
+            return None
+        if report.state == "Failed":
+            return report.trouble or Trouble(
+                Reason.INVALID_TEST_SET, "the test set could not be answered", "surroundings"
+            )
+        reports.append(report)
+    if not reports:
+        return None
+    first = reports[0]
+    same = [report for report in reports if report.digest == first.digest and len(report.right) == len(first.right)]
+    right = 0
+    for report in same:
+        right |= int.from_bytes(report.right, "big")
+    return TestResult(
+        key=request.run.partition(".")[0],
+        digest=first.digest,
+        rows=first.rows,
+        right=compressed(right.to_bytes(len(first.right), "big")),
+        answers=first.answers,
+        changed=max(report.changed for report in same),
+        invalid=min(report.invalid for report in same),
+        at=now,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a test set says of a revision."""
+
+    reason: Reason | None
+    """None: nothing was found against it."""
+    message: str
+    p_value: float | None = None
+    reference: float | None = None
+
+
+def judge(
+    gate: Gate, test: TestResult, reference: TestResult | None, *, reference_name: str, alpha: float
+) -> Judgement:
+    """Hold one revision's answers against the floor, and against another revision's answers to the same rows."""
+    measured = describe(gate, test)
+    if gate.floor is not None and test.estimate < gate.floor:
+        return Judgement(Reason.BELOW_FLOOR, f"{measured}, below the floor {gate.floor:g}")
+    if reference is None or reference.digest != test.digest or reference.rows != test.rows:
+        return Judgement(None, measured)
+    breaks, fixes = test_sets.breaks_and_fixes(reference.bitmap, test.bitmap, test.rows)
+    risk = test_sets.churn_risk_for(alpha)
+    p_value = test_sets.test_set_pvalue(breaks, fixes, test.rows, gate.margin, churn_risk=risk)
+    compared = f"{measured} vs {reference.estimate:.3f} of {reference_name} (margin {gate.margin:g}, p {p_value:.2g}, limit {alpha:.2g})"
+    reason = Reason.TEST_DEGRADED if p_value <= alpha else None
+    return Judgement(reason, compared, p_value, reference.estimate)
+
+
+def judge_replay(gate: Gate, admitted: TestResult, replayed: TestResult) -> Judgement:
+    """Hold a replay against the revision's own answers at admission: no sampling, so no probability."""
+    if replayed.digest != admitted.digest or replayed.rows != admitted.rows:
+        return Judgement(None, "")
+    if not test_sets.replay_is_worse(admitted.right_rows, replayed.right_rows, admitted.rows, gate.margin):
+        return Judgement(None, "")
+    message = f"{describe(gate, replayed)}; at admission it was {admitted.estimate:.3f} on the same rows (margin {gate.margin:g})"
+    return Judgement(Reason.DEGRADED, message, None, admitted.estimate)
+
+
+def describe(gate: Gate, test: TestResult) -> str:
+    """Say what was measured, e.g. `accuracy 0.984 [0.973, 0.991] on 1197 rows`."""
+    low, high = test_sets.accuracy_interval(test.right_rows, test.rows)
+    return f"{gate.metric} {test.estimate:.3f} [{low:.3f}, {high:.3f}] on {test.rows} rows"

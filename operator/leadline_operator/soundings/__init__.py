@@ -1,0 +1,1 @@
+"""Asks runtimes, and turns their answers into observations."""

@@ -1,0 +1,117 @@
+"""The pod template of a revision: the part that is frozen, and what is laid over it.
+
+Every field that the API server would fill in is written out, so that a live object can be compared by equality: a
+field or a container that somebody adds by hand is a difference like any other.
+"""
+
+import copy
+from typing import Any, Final
+
+from leadline_api import names
+from leadline_api.spec import ModelDeploymentSpec
+
+from leadline_operator.specs.metadata import Manifest, Owner, labels
+
+CONTAINER: Final = "runtime"
+USER: Final = 65532
+TERMINATION_GRACE_SECONDS: Final = 35
+"""preStop (5 s) and the runtime's own limit for draining (20 s), with some to spare."""
+
+
+def frozen_template(owner: Owner, revision: str, *, spec: ModelDeploymentSpec, image: str) -> Manifest:
+    """Return the pod template that is stored in the ControllerRevision and never changes."""
+    environment: list[dict[str, Any]] = [
+        {"name": "LEADLINE_MODEL_NAME", "value": owner.name},
+        {"name": "LEADLINE_REVISION", "value": revision},
+        {"name": "LEADLINE_MODEL_URI", "value": spec.model.uri},
+    ]
+    if spec.model.digest:
+        environment.append({"name": "LEADLINE_MODEL_DIGEST", "value": spec.model.digest})
+    environment += [
+        _from_field("LEADLINE_POD_UID", "metadata.uid"),
+        _from_field("LEADLINE_NAMESPACE", "metadata.namespace"),
+    ]
+    environment.append({"name": "TMPDIR", "value": names.MODEL_DIR})
+    container = {
+        "name": CONTAINER,
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["leadline-runtime"],
+        "env": environment,
+        "ports": [
+            {"name": "http", "containerPort": names.PUBLIC_PORT, "protocol": "TCP"},
+            {"name": "admin", "containerPort": names.ADMIN_PORT, "protocol": "TCP"},
+            {"name": "own", "containerPort": names.OWN_PORT, "protocol": "TCP"},
+        ],
+        "startupProbe": _probe("/healthz", period_seconds=1, failures=60),
+        "livenessProbe": _probe("/healthz", period_seconds=10, failures=6),
+        "readinessProbe": _probe("/readyz", period_seconds=1, failures=1),
+        "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+        "resources": {},
+        "terminationMessagePath": "/dev/termination-log",
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [
+            {"name": "keys", "mountPath": names.KEYS_DIR, "readOnly": True},
+            {"name": "revision", "mountPath": names.REVISION_DIR, "readOnly": True},
+            {"name": "data", "mountPath": names.MODEL_DIR},
+        ],
+    }
+    return {
+        "metadata": {"labels": labels(owner, revision)},
+        "spec": {
+            "automountServiceAccountToken": False,
+            "containers": [container],
+            "dnsPolicy": "ClusterFirst",
+            "enableServiceLinks": False,
+            "restartPolicy": "Always",
+            "schedulerName": "default-scheduler",
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": USER,
+                "runAsGroup": USER,
+                "fsGroup": USER,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "terminationGracePeriodSeconds": TERMINATION_GRACE_SECONDS,
+            "volumes": [
+                {"name": "keys", "secret": {"secretName": names.keys_secret_name(owner.name), "defaultMode": 0o440}},
+                {"name": "revision", "configMap": {"name": revision, "defaultMode": 0o440, "optional": True}},
+                {"name": "data", "emptyDir": {}},
+            ],
+        },
+    }
+
+
+def overlaid_template(template: Manifest, *, spec: ModelDeploymentSpec) -> Manifest:
+    """Return a frozen template with what does not change answers: resources, batching, credentials."""
+    result = copy.deepcopy(template)
+    container = next(each for each in result["spec"]["containers"] if each["name"] == CONTAINER)
+    resources = spec.runtime.resources
+    container["resources"] = {
+        kind: {name: str(amount) for name, amount in amounts.items()}
+        for kind, amounts in (("requests", resources.requests), ("limits", resources.limits))
+        if amounts
+    }
+    container["env"] = [*container["env"], {"name": "LEADLINE_MAX_ROWS", "value": str(spec.runtime.batching.max_rows)}]
+    if spec.model.credentials:
+        container["envFrom"] = [{"secretRef": {"name": spec.model.credentials.secret_name}}]
+    return result
+
+
+def _from_field(name: str, path: str) -> dict[str, Any]:
+    return {"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}}
+
+
+def _probe(path: str, *, period_seconds: int, failures: int) -> dict[str, Any]:
+    return {
+        "httpGet": {"path": path, "port": names.ADMIN_PORT, "scheme": "HTTP"},
+        "periodSeconds": period_seconds,
+        "failureThreshold": failures,
+        "successThreshold": 1,
+        "timeoutSeconds": 3,
+    }
