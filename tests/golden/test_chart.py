@@ -1,0 +1,111 @@
+"""The chart renders what is checked in, and lets the operator do what it needs, and nothing with secrets but that.
+
+Whether a cluster takes it: tests/cluster. `LEADLINE_GOLDEN=write` rewrites the files after a change that is meant.
+"""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from leadline_operator.kube import access
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "charts" / "leadline"
+GOLDEN = Path(__file__).parent / "chart"
+CASES = {
+    "default": (),
+    "existing-secret": (
+        "--set=rootKey.existingSecret=sealed-key",
+        "--set=imagePullSecrets={registry}",
+        "--set=operator.nodeSelector.disk=ssd",
+        '--set-json=operator.tolerations=[{"key": "system", "operator": "Exists"}]',
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def helm():
+    """From $HELM, the PATH, or the cache that `make cluster` fills."""
+    cache = Path(os.environ.get("LEADLINE_CACHE") or Path.home() / ".cache" / "leadline")
+    built = sorted(cache.glob("bin/helm-*/helm"), key=lambda path: path.stat().st_mtime)
+    command = os.environ.get("HELM") or shutil.which("helm") or (str(built[-1]) if built else None)
+    if command is None:
+        pytest.skip("helm is neither in HELM, nor on the PATH, nor built by `make cluster`")
+
+    def run(*arguments):
+        return subprocess.run([command, *arguments], capture_output=True, text=True, timeout=60, check=False)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def rendered(helm):
+    def render(*options):
+        answer = helm("template", "leadline", str(CHART), "--namespace=leadline-system", *options)
+        assert answer.returncode == 0, answer.stderr
+        return [document for document in yaml.safe_load_all(answer.stdout) if document]
+
+    return render
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_chart_renders_what_is_checked_in(rendered, case):
+    documents = sorted(rendered(*CASES[case]), key=lambda found: (found["kind"], found["metadata"]["name"]))
+    path = GOLDEN / f"{case}.yaml"
+    if os.environ.get("LEADLINE_GOLDEN") == "write":
+        path.write_text(yaml.safe_dump_all(documents, width=120), encoding="utf-8")
+    assert documents == list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
+
+
+def granted(documents):
+    (role,) = [found for found in documents if found["kind"] == "ClusterRole"]
+    return {
+        (group, resource, verb)
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+
+def test_operator_may_do_what_it_asks_for_at_start(rendered):
+    needed = {
+        (resource.group, f"{resource.plural}/{subresource}" if subresource else resource.plural, verb)
+        for resource, subresource, verbs in access.NEEDED
+        for verb in verbs
+    }
+    assert needed - granted(rendered()) == set()
+
+
+def test_operator_may_only_create_and_delete_secrets(rendered):
+    assert {verb for _, resource, verb in granted(rendered()) if resource == "secrets"} == {"create", "delete"}
+
+
+def test_nothing_is_granted_by_wildcard(rendered):
+    roles = [found for found in rendered() if found["kind"] in {"ClusterRole", "Role"}]
+    assert [rule for role in roles for rule in role["rules"] if "*" in str(rule)] == []
+
+
+def test_root_key_job_is_left_out_when_a_secret_is_given(rendered):
+    assert [found for found in rendered(*CASES["existing-secret"]) if found["kind"] == "Job"] == []
+
+
+def test_two_renderings_are_equal(rendered):
+    assert rendered() == rendered()
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--set=operator.image=", "operator/image"),
+        ("--set=operator.imag=x", "imag"),
+        ("--set=runtim.image=x", "runtim"),
+    ],
+)
+def test_wrong_value_is_refused_with_its_name(helm, option, message):
+    answer = helm("template", "leadline", str(CHART), option)
+    assert answer.returncode != 0
+    assert message in answer.stderr
