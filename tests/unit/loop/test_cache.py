@@ -1,0 +1,63 @@
+"""The cache: what is known is never older than what was known, and belongs to the right ModelDeployment."""
+
+from leadline_api import names
+from leadline_operator.loop.cache import Cache, Key, is_owned
+
+KEY = Key("ml", "digits")
+
+
+def an_object(version, *, kind="Service", name="digits", label="digits"):
+    labels = {names.DEPLOYMENT_LABEL: label} if label else {}
+    return {"kind": kind, "metadata": {"namespace": "ml", "name": name, "resourceVersion": str(version), "labels": labels}}
+
+
+def test_change_queues_its_model_deployment():
+    cache = Cache()
+    assert cache.observe("Service", an_object(1)) == KEY
+    assert cache.observe(names.KIND, an_object(1, kind=names.KIND)) == KEY
+
+
+def test_object_without_our_label_belongs_to_nobody():
+    assert Cache().observe("Service", an_object(1, label=None)) is None
+
+
+def test_older_version_and_same_version_change_nothing():
+    cache = Cache()
+    cache.observe("Service", an_object(12))
+    assert cache.observe("Service", an_object(9)) is None
+    assert cache.observe("Service", an_object(12)) is None
+    assert cache.get("Service", KEY)["metadata"]["resourceVersion"] == "12"
+
+
+def test_deletion_of_an_older_object_does_not_remove_a_newer_one():
+    cache = Cache()
+    cache.observe("Service", an_object(12))
+    assert cache.observe("Service", an_object(9), deleted=True) is None
+    assert cache.get("Service", KEY) is not None
+
+
+def test_list_finds_what_a_watch_had_missed():
+    cache = Cache()
+    cache.observe("Service", an_object(1, name="gone"))
+    cache.observe("Service", an_object(2, name="stays"))
+    cache.observe("Service", an_object(9, name="newer"))
+    missed = cache.replace_all("Service", [an_object(2, name="stays"), an_object(3, name="new", label="other")], "5")
+    assert missed == {KEY, Key("ml", "other")}
+    assert {each["metadata"]["name"] for each in cache.children(KEY, "Service")} == {"stays", "newer"}
+
+
+def test_empty_list_empties_the_cache():
+    cache = Cache()
+    cache.observe("Service", an_object(1))
+    assert cache.replace_all("Service", [], "5") == {KEY}
+    assert list(cache.children(KEY, "Service")) == []
+
+
+def test_only_the_controlling_owner_owns():
+    live = an_object(1)
+    assert not is_owned(live, "u")
+    live["metadata"]["ownerReferences"] = [{"uid": "u"}]
+    assert not is_owned(live, "u")
+    live["metadata"]["ownerReferences"] = [{"uid": "u", "controller": True}]
+    assert is_owned(live, "u")
+    assert not is_owned(live, "other")
