@@ -1,0 +1,1 @@
+"""The model itself: its file, its session in onnxruntime, and the batches it runs."""

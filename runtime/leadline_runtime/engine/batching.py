@@ -1,0 +1,179 @@
+"""Micro-batches: requests that arrive together share one run of the model.
+
+A request joins the newest waiting batch of its kind; `call_soon` runs what waits once the event loop has read all
+sockets that were ready. So a lone request waits for nobody, and batches grow with the load alone. A model whose run is
+short is run in the event loop; a slower one in one compute thread, where the next batch grows while one runs. Requests
+of different inner shapes never share a run. Next step of an answer: `Batch.finish`. Must not parse or print.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+from leadline_runtime.engine.counters import Counters
+from leadline_runtime.engine.session import Model
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+INLINE_SECONDS_MAX: Final = 0.0003
+"""A run of one row that takes longer goes to the compute thread: it would hold up every other connection."""
+INLINE_FULL_SECONDS_MAX: Final = 0.005
+"""The same for a full batch."""
+_ASIDE_PATIENCE_SECONDS: Final = 0.1
+"""How long a low-priority run waits for an idle moment before it takes a turn anyway."""
+
+
+class Batch(Protocol):
+    """Requests that are run together."""
+
+    rows: int
+    created: float
+    """Loop time of the oldest request, in seconds."""
+
+    def start(self) -> None:
+        """Let no more requests join."""
+
+    def feeds(self) -> list[Mapping[str, Array]]:
+        """Return the model's inputs, one mapping per run; most batches need one run."""
+
+    def finish(self, outputs: list[list[Array]]) -> int:
+        """Answer all requests with the outputs of the runs; return how many of them failed."""
+
+    def fail(self, error: Exception) -> int:
+        """Answer all requests with the model's error; return how many there were."""
+
+    def release(self) -> None:
+        """Let the batch be used again; nothing of it is read any more."""
+
+    @property
+    def requests(self) -> int:
+        """How many requests there are."""
+
+
+class Batcher:
+    """The queue in front of one model."""
+
+    def __init__(
+        self,
+        model: Model,
+        counters: Counters,
+        *,
+        max_rows: int,
+        max_queue_rows: int,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.model = model
+        self.max_rows = max_rows
+        self.max_queue_rows = max_queue_rows
+        self.queue_rows = 0
+        """Rows that wait or run."""
+        self.inline = model.row_seconds <= INLINE_SECONDS_MAX and model.full_seconds <= INLINE_FULL_SECONDS_MAX
+        self.accepted = 0
+        """Batches so far: a test set run sees by it whether requests come."""
+        self.waiting: deque[Batch] = deque()
+        self.loop = loop
+        self._counters = counters
+        self._scheduled = False
+        self._running: list[Batch] = []
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="compute")
+        self._settling: list[tuple[set[Batch], asyncio.Future[None]]] = []
+
+    def has_room(self, rows: int) -> bool:
+        """Tell whether that many rows may join the queue; a lone request of any size always may."""
+        return self.queue_rows + rows <= self.max_queue_rows or not self.queue_rows
+
+    def add(self, batch: Batch) -> None:
+        """Let a new batch wait; requests may join it until it runs."""
+        self.accepted += 1
+        batch.created = self.loop.time()
+        self.waiting.append(batch)
+        if not self._scheduled and (self.inline or not self._running):
+            self._scheduled = True
+            self.loop.call_soon(self._flush)
+
+    def last(self) -> Batch | None:
+        """Return the newest waiting batch."""
+        return self.waiting[-1] if self.waiting else None
+
+    async def settle(self) -> None:
+        """Wait until every batch that holds a request by now has been answered."""
+        if self.inline:
+            self._flush()
+        pending = {*self.waiting, *self._running}
+        if pending:
+            settled = self.loop.create_future()
+            self._settling.append((pending, settled))
+            await settled
+
+    async def run_aside(self, arrays: Mapping[str, Array]) -> list[Array]:
+        """Run at low priority: when nothing waits, or after a short while if something always does."""
+        deadline = self.loop.time() + _ASIDE_PATIENCE_SECONDS
+        while (self.waiting or self._running) and self.loop.time() < deadline:
+            await asyncio.sleep(0.001)
+        if self.inline:
+            return self.model.run(arrays)
+        return await self.loop.run_in_executor(self._executor, self.model.run, arrays)
+
+    def close(self) -> None:
+        """End the compute thread; a run that is on its way is not waited for."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        waiting = self.waiting
+        while waiting:
+            if self._running and not self.inline:
+                return
+            batch = waiting.popleft()
+            batch.start()
+            if self.inline and batch.rows <= self.max_rows:
+                self._run_here(batch)
+            else:
+                self._running.append(batch)
+                running = self.loop.run_in_executor(self._executor, self._run, batch)
+                running.add_done_callback(lambda done, batch=batch: self._done(batch, done))
+
+    def _run_here(self, batch: Batch) -> None:
+        try:
+            outputs = self._run(batch)
+        except Exception as error:  # noqa: BLE001  # onnxruntime's errors have no common root
+            failures = batch.fail(error)
+        else:
+            failures = batch.finish(outputs)
+        self._count(batch, failures)
+
+    def _run(self, batch: Batch) -> list[list[Array]]:
+        run = self.model.run
+        return [run(feed) for feed in batch.feeds()]
+
+    def _done(self, batch: Batch, done: asyncio.Future[list[list[Array]]]) -> None:
+        self._running.remove(batch)
+        if not done.cancelled():
+            error = done.exception()
+            if isinstance(error, Exception):
+                failures = batch.fail(error)
+            else:
+                failures = batch.finish(done.result())
+            self._count(batch, failures)
+        self._flush()
+
+    def _count(self, batch: Batch, failures: int) -> None:
+        self.queue_rows -= batch.rows
+        self._counters.failures += failures
+        self._counters.observe(batch.requests, batch.rows, self.loop.time() - batch.created)
+        if self._settling:
+            self._settle(batch)
+        batch.release()
+
+    def _settle(self, batch: Batch) -> None:
+        for pending, settled in self._settling:
+            pending.discard(batch)
+            if not pending and not settled.done():
+                settled.set_result(None)
+        self._settling = [(pending, settled) for pending, settled in self._settling if pending]

@@ -1,0 +1,190 @@
+"""A model in onnxruntime: loading, what it takes and gives, its metadata, warm-up.
+
+The only module that talks to onnxruntime. What comes out is a `Model`; `batching` runs it. Loading happens once, before
+the pod is ready, never inside a request.
+"""
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnxruntime
+
+from leadline_runtime import errors, logs
+from leadline_runtime.engine import onnx_file
+from leadline_runtime.oip import datatypes, signature
+from leadline_wire import exchange
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+_ONNXRUNTIME_SEVERITY_ERROR: Final = 3
+_WARM_UP_RUNS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A loaded model."""
+
+    session: Any
+    """`onnxruntime.InferenceSession`, which has no types."""
+    signature: signature.Signature
+    task: str
+    prediction: str
+    """Output that the model's metadata names as the prediction; empty: none named."""
+    classes: tuple[str | int, ...]
+    """Classes in the order of the scores, from the metadata; empty: not named."""
+    row_seconds: float
+    """Best run with one row in warm-up; 0 where the model could not be run on made-up input."""
+    full_seconds: float
+    """Best run with as many rows as a batch may have."""
+
+    def run(self, arrays: Mapping[str, Array]) -> list[Array]:
+        """Return the outputs in the model's order.
+
+        Raises:
+            Exception: Whatever onnxruntime raises; its classes have no common root.
+        """
+        outputs: list[Array] = self.session.run(None, arrays)
+        return outputs
+
+    def info(self, prediction: str) -> exchange.ModelInfo:
+        """Return what the operator is told; `prediction` is the output taken as the prediction, empty if none is."""
+        return exchange.ModelInfo(
+            inputs=[tensor.info() for tensor in self.signature.inputs],
+            outputs=[tensor.info() for tensor in self.signature.outputs],
+            task=self.task,
+            prediction=prediction,
+            classes=len(self.classes),
+        )
+
+
+def load(path: Path, *, threads: int, max_rows: int) -> Model:
+    """Load and warm up a model.
+
+    Args:
+        path: The ONNX file, digest already checked.
+        threads: Threads of one run.
+        max_rows: Rows of the largest run in warm-up.
+
+    Raises:
+        RejectedError: It is no model that can be served; the message says why.
+    """
+    data = onnx_file.without_zipmap(path.read_bytes())
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _ONNXRUNTIME_SEVERITY_ERROR
+    try:
+        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors have no common root
+        raise errors.RejectedError("InvalidModel", _explained(error, data)) from error
+    inputs = tuple(_tensor(value, "input") for value in session.get_inputs())
+    outputs = tuple(_tensor(value, "output") for value in session.get_outputs())
+    if not inputs or not outputs:
+        raise errors.RejectedError("InvalidModel", "the model has no inputs or no outputs; expected at least one each")
+    metadata = session.get_modelmeta().custom_metadata_map
+    row_seconds, full_seconds, has_rows = _warm_up(session, inputs, outputs, max_rows)
+    return Model(
+        session=session,
+        signature=signature.Signature(inputs, outputs, has_rows),
+        task=metadata.get("leadline.task", ""),
+        prediction=metadata.get("leadline.prediction", ""),
+        classes=_classes(metadata.get("leadline.classes", "")),
+        row_seconds=row_seconds,
+        full_seconds=full_seconds,
+    )
+
+
+def _tensor(value: Any, role: str) -> signature.Tensor:
+    datatype = datatypes.BY_ONNX.get(value.type)
+    if datatype is None:
+        raise errors.RejectedError(
+            "InvalidModel",
+            f'{role} "{value.name}" has type {value.type}, which cannot be answered over JSON; expected a tensor of '
+            f"{', '.join(datatypes.BY_NAME)} (convert scikit-learn models with zipmap off)",
+        )
+    shape = tuple(length if isinstance(length, int) and length >= 0 else -1 for length in value.shape)
+    return signature.Tensor(value.name, datatype, shape)
+
+
+def _classes(text: str) -> tuple[str | int, ...]:
+    if not text:
+        return ()
+    try:
+        classes = json.loads(text)
+    except ValueError:
+        classes = None
+    if not isinstance(classes, list) or not all(type(name) in {str, int} for name in classes):
+        raise errors.RejectedError(
+            "InvalidModel",
+            f"metadata leadline.classes: expected a JSON list of strings or whole numbers, got {text[:80]!r}",
+        )
+    return tuple(classes)
+
+
+def _explained(error: Exception, data: bytes) -> str:
+    text = str(error).rpartition(" : ")[2] if str(error).startswith("[ONNXRuntimeError]") else str(error)
+    if "protobuf parsing failed" in text or "No graph was found" in text:
+        return (
+            f"not an ONNX model: {len(data)} bytes that begin with {data[:24]!r}; expected a file that onnx.save writes"
+        )
+    if "is not a registered function/op" in text or "No Op registered for" in text:
+        return f"the model has an operator that onnxruntime {onnxruntime.__version__} does not know: {text}"
+    return f"onnxruntime {onnxruntime.__version__} cannot load the model: {text}"
+
+
+def _warm_up(
+    session: Any,
+    inputs: tuple[signature.Tensor, ...],
+    outputs: tuple[signature.Tensor, ...],
+    max_rows: int,
+) -> tuple[float, float, bool]:
+    """Run on zeros; return seconds for one row, seconds for a full batch, and whether the model has rows.
+
+    A model may rightly refuse zeros, so a run that fails here is no finding; such a model is run request by request.
+    """
+    free = all(tensor.shape and tensor.shape[0] == -1 for tensor in inputs)
+    try:
+        row_seconds, _ = _timed(session, _zeros(inputs, 1))
+        if not free:
+            return row_seconds, row_seconds, False
+        # Two rows show that outputs have rows; a model that mixes its rows would not.
+        _, results = _timed(session, _zeros(inputs, 2))
+        has_rows = all(
+            getattr(result, "ndim", 0) > 0 and result.shape[0] == 2 and (not output.shape or output.shape[0] in {-1, 2})
+            for output, result in zip(outputs, results, strict=True)
+        )
+        if not has_rows:
+            return row_seconds, row_seconds, False
+        full_seconds, _ = _timed(session, _zeros(inputs, max_rows))
+    except Exception as error:  # noqa: BLE001  # onnxruntime's errors have no common root
+        logs.warning("warm-up run failed, requests are not batched", error=errors.shorten(str(error), 300))
+        return 0.0, math.inf, False
+    return row_seconds, full_seconds, True
+
+
+def _zeros(inputs: tuple[signature.Tensor, ...], rows: int) -> dict[str, Array]:
+    zeros = {}
+    for tensor in inputs:
+        shape = [1 if length == -1 else length for length in tensor.shape]
+        if tensor.shape and tensor.shape[0] == -1:
+            shape[0] = rows
+        fill = "" if tensor.datatype.kind is datatypes.Kind.TEXT else 0
+        zeros[tensor.name] = np.full(shape, fill, dtype=tensor.datatype.numpy)
+    return zeros
+
+
+def _timed(session: Any, arrays: dict[str, Array]) -> tuple[float, list[Array]]:
+    best, results = math.inf, []
+    for _ in range(_WARM_UP_RUNS):
+        start = time.perf_counter()
+        results = session.run(None, arrays)
+        best = min(best, time.perf_counter() - start)
+        if best > 1.0:
+            break
+    return best, results

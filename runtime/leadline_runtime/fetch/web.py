@@ -1,0 +1,219 @@
+"""Bytes over HTTP and HTTPS: one GET, with a range where something is there already.
+
+A client of our own over asyncio's streams and llhttp, because it must report each status exactly, time each read, and be
+cancellable at any await; general clients weigh more than the supervisor. Redirects are followed, but never from https
+down to http, and credentials in the URI go to its own host only.
+"""
+
+import asyncio
+import base64
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
+
+import httptools
+
+from leadline_runtime import VERSION
+from leadline_runtime.fetch import stores
+
+_REDIRECTS: Final = {301, 302, 303, 307, 308}
+_REDIRECTS_MAX: Final = 5
+_HEAD_BYTES_MAX: Final = 64 << 10
+
+
+class WebStore:
+    """One URL."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+
+    @asynccontextmanager
+    async def open(self, offset: int, validator: str) -> AsyncIterator[stores.Stream]:
+        """Ask for the bytes, following redirects."""
+        uri, authorization = self._uri, _authorization(self._uri)
+        for _ in range(_REDIRECTS_MAX + 1):
+            answer = _Answer(uri)
+            try:
+                await answer.ask(_head(uri, authorization, offset, validator))
+                if answer.status in _REDIRECTS and answer.headers.get("location"):
+                    following = urljoin(uri, answer.headers["location"])
+                    if not _same_host(uri, following):
+                        authorization = ""
+                    if urlsplit(uri).scheme == "https" and urlsplit(following).scheme != "https":
+                        raise answer.error("redirects from https to http, which is not followed")
+                    uri = following
+                    continue
+                yield self._stream(answer, offset)
+                return
+            finally:
+                answer.close()
+        raise stores.StoreError(
+            stores.Fault.UNREACHABLE,
+            f"GET {stores.shown(self._uri)}: more than {_REDIRECTS_MAX} redirects",
+        )
+
+    def _stream(self, answer: "_Answer", offset: int) -> stores.Stream:
+        headers, status = answer.headers, answer.status
+        if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and offset:
+            raise stores.ChangedError(stores.shown(self._uri))
+        if status not in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
+            raise stores.StoreError(stores.fault_of_status(status), f"GET {answer.shown} answered {_phrase(status)}")
+        start, total = 0, int(headers.get("content-length", "0"))
+        if status == HTTPStatus.PARTIAL_CONTENT:
+            start, total = _range(headers.get("content-range", ""))
+            if start != offset:
+                raise answer.error(f"answered a range from byte {start}, expected {offset}")
+        # A weak ETag may stand for other bytes, so it allows no resume.
+        validator = headers.get("etag", "")
+        if not validator or validator.startswith("W/"):
+            validator = headers.get("last-modified", "")
+        return stores.Stream(start=start, total_bytes=total, validator=validator, chunks=answer.body())
+
+
+class _Answer:
+    """One request's answer; the parser calls its `on_` methods."""
+
+    def __init__(self, uri: str) -> None:
+        self.shown = stores.shown(uri)
+        self.headers: dict[str, str] = {}
+        self.status = 0
+        self._uri = uri
+        self._parser = httptools.HttpResponseParser(self)
+        self._chunks: list[bytes] = []
+        self._head_done = False
+        self._done = False
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def ask(self, head: bytes) -> None:
+        """Connect, send the request, read the answer's head."""
+        parts = _checked(self._uri)
+        context = ssl.create_default_context() if parts.scheme == "https" else None
+        port = parts.port or (443 if context else 80)
+        try:
+            async with asyncio.timeout(stores.CONNECT_SECONDS):
+                self._reader, self._writer = await asyncio.open_connection(parts.hostname, port, ssl=context)
+                self._writer.write(head)
+        except TimeoutError as error:
+            raise self.error(f"no connection within {stores.CONNECT_SECONDS:g} s") from error
+        except OSError as error:
+            raise self.error(f"no connection: {error.strerror or error}") from error
+        fed = 0
+        while not self._head_done:
+            data = await self._read()
+            fed += len(data)
+            if not data or (fed > _HEAD_BYTES_MAX and not self._head_done):
+                raise self.error("the connection ended before an answer")
+            self._feed(data)
+
+    async def body(self) -> AsyncIterator[bytes]:
+        """Yield the body."""
+        while True:
+            if self._chunks:
+                chunk = b"".join(self._chunks)
+                self._chunks = []
+                yield chunk
+            if self._done:
+                return
+            data = await self._read()
+            if not data:
+                # Without a length the end of the connection is the end of the body; with one, `transfer` sees what lacks.
+                return
+            self._feed(data)
+
+    def close(self) -> None:
+        """End the connection."""
+        if self._writer is not None:
+            self._writer.transport.abort()
+
+    def error(self, message: str) -> stores.StoreError:
+        """Return an error of this request."""
+        return stores.StoreError(stores.Fault.UNREACHABLE, f"GET {self.shown}: {message}")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        self.status = self._parser.get_status_code()
+        if self.status >= HTTPStatus.OK:
+            self._head_done = True
+
+    def on_body(self, data: bytes) -> None:
+        self._chunks.append(data)
+
+    def on_message_complete(self) -> None:
+        if self._head_done:
+            self._done = True
+        else:
+            self.headers = {}
+
+    async def _read(self) -> bytes:
+        try:
+            async with asyncio.timeout(stores.STALL_SECONDS):
+                return await self._reader.read(stores.CHUNK_BYTES)
+        except TimeoutError as error:
+            raise self.error(f"no byte within {stores.STALL_SECONDS:g} s") from error
+        except OSError as error:
+            raise self.error(f"the connection broke: {error.strerror or error}") from error
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            raise self.error(f"not a valid HTTP answer: {error}") from error
+
+
+def _checked(uri: str) -> SplitResult:
+    try:
+        parts = urlsplit(uri)
+        if parts.hostname and (parts.port or 1) and parts.scheme in {"http", "https"}:
+            return parts
+    except ValueError:
+        pass
+    raise stores.StoreError(stores.Fault.NOT_FOUND, f"{stores.shown(uri)}: expected http(s)://host[:port]/path")
+
+
+def _head(uri: str, authorization: str, offset: int, validator: str) -> bytes:
+    parts = _checked(uri)
+    target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._") + (f"?{parts.query}" if parts.query else "")
+    lines = [
+        f"GET {target} HTTP/1.1",
+        f"host: {parts.netloc.rpartition('@')[2]}",
+        f"user-agent: leadline-runtime/{VERSION}",
+        "accept: */*",
+        "accept-encoding: identity",
+        "connection: close",
+    ]
+    if authorization:
+        lines.append(f"authorization: {authorization}")
+    if offset:
+        lines += [f"range: bytes={offset}-", f"if-range: {validator}"]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1", "replace")
+
+
+def _authorization(uri: str) -> str:
+    parts = _checked(uri)
+    if parts.username is None:
+        return ""
+    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return "Basic " + base64.b64encode(pair.encode()).decode()
+
+
+def _same_host(one: str, other: str) -> bool:
+    return urlsplit(one).netloc.rpartition("@")[2] == urlsplit(other).netloc.rpartition("@")[2]
+
+
+def _range(header: str) -> tuple[int, int]:
+    """Return first byte and total of a Content-Range; -1 as first byte where it cannot be read."""
+    span, _, total = header.removeprefix("bytes ").partition("/")
+    first = span.partition("-")[0]
+    return (int(first) if first.isdigit() else -1, int(total) if total.isdigit() else 0)
+
+
+def _phrase(status: int) -> str:
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)

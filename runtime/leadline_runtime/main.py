@@ -1,0 +1,23 @@
+"""Entry point of `leadline-runtime`: reads the environment, runs the supervisor, ends with one line on a user's mistake."""
+
+import os
+import sys
+
+import uvloop
+
+from leadline_runtime import errors, logs, settings
+from leadline_runtime.supervisor import app
+
+
+def main() -> None:
+    """Run one pod's runtime until SIGTERM."""
+    logs.start("supervisor")
+    try:
+        uvloop.run(app.supervise(settings.read(os.environ)))
+    except errors.SettingsError as error:
+        logs.error("cannot start", error=error)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""What supervisor and worker say to each other over their socket pair; `channel` carries it.
+
+Both are always of the same version, so fields need no defaults. No I/O.
+"""
+
+from typing import Final
+
+import msgspec
+
+from leadline_wire import exchange
+
+BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+"""Upper bounds of the requests' durations in seconds; one more bucket holds the rest."""
+
+# From the supervisor
+
+
+class Load(msgspec.Struct, frozen=True, tag=True):
+    """Load the model at this path; its digest has been checked."""
+
+    path: str
+
+
+class SetRole(msgspec.Struct, frozen=True, tag=True):
+    """Answer with the own model, or as standby forward what comes to the public port."""
+
+    serial: int
+    """Comes back in `RoleInForce`; only the newest counts."""
+    standby: bool
+    forward: exchange.Forward | None
+
+
+class RunTestSet(msgspec.Struct, frozen=True, tag=True):
+    """Answer a test set whose columns lie in a folder as .npy files; ends an earlier run that is not done."""
+
+    run: str
+    folder: str
+    output: str
+    passes: int
+    digest: str
+    uri: str
+    """For messages; without credentials."""
+    truth: str
+
+
+class SendCounts(msgspec.Struct, frozen=True, tag=True):
+    """Send `Counts` now."""
+
+
+class Drain(msgspec.Struct, frozen=True, tag=True):
+    """Answer what is on its way, close connections, end."""
+
+
+# From the worker
+
+
+class Loaded(msgspec.Struct, frozen=True, tag=True):
+    """The model is loaded and warm."""
+
+    model: exchange.ModelInfo
+    inline: bool
+    """Runs happen in the event loop; false: in the compute thread."""
+    threads: int
+    row_seconds: float
+    full_seconds: float
+
+
+class LoadFailed(msgspec.Struct, frozen=True, tag=True):
+    """The model cannot be served."""
+
+    trouble: exchange.Trouble
+
+
+class RoleInForce(msgspec.Struct, frozen=True, tag=True):
+    """From here on no answer contradicts the role of this serial."""
+
+    serial: int
+
+
+class TestSetState(msgspec.Struct, frozen=True, tag=True):
+    """How far a test set is."""
+
+    report: exchange.TestSetReport
+
+
+class Counts(msgspec.Struct, frozen=True, tag=True):
+    """The worker's counters since its start; see `engine.counters`."""
+
+    requests: int = 0
+    failures: int = 0
+    forwarded: int = 0
+    unforwarded: int = 0
+    batches: int = 0
+    rows: int = 0
+    buckets: list[int] = []
+    seconds: float = 0.0
+    queue_rows: int = 0
+    connections: int = 0
+    refusals: dict[int, int] = {}
+
+
+ToWorker = Load | SetRole | RunTestSet | SendCounts | Drain
+ToSupervisor = Loaded | LoadFailed | RoleInForce | TestSetState | Counts

@@ -1,0 +1,121 @@
+"""From a model's outputs to whole HTTP answers.
+
+An answer is a template made once (names, datatypes, shapes, model and revision) with one text per output filled in.
+The texts of all rows of a batch come from one call of orjson, cut between the rows. Must not know connections.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+import orjson
+
+from leadline_runtime.oip import datatypes, signature
+from leadline_runtime.web import responses
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Texts = list[list[bytes]]
+"""For each output, for each row, the elements as JSON without brackets."""
+
+_TEMPLATES_MAX: Final = 64
+"""Templates kept; a model with free lengths could have any number of shapes."""
+
+
+class Template:
+    """The answer of one shape; `whole % (length, *texts)` is head and body."""
+
+    __slots__ = ("empty_bytes", "whole")
+
+    def __init__(self, body: bytes, texts: int) -> None:
+        self.empty_bytes = len(body % ((b"",) * texts))
+        """Length of the body before texts are filled in."""
+        self.whole = responses.JSON_HEAD + body
+
+
+class Encoder:
+    """Encodes the answers of one model."""
+
+    def __init__(self, model: signature.Signature, name: str, revision: str) -> None:
+        self._outputs = model.outputs
+        self._start = b'{"model_name":%b,"model_version":%b' % (_escaped(name), _escaped(revision))
+        self._templates: dict[tuple[Any, ...], Template] = {}
+
+    def row_texts(self, arrays: list[Array], rows: int) -> tuple[Texts, set[int]]:
+        """Return each row's texts, and the rows that hold a number that JSON cannot carry (NaN, infinite).
+
+        Args:
+            arrays: The outputs; the first dimension of each is `rows`.
+            rows: Rows of the batch.
+        """
+        texts: Texts = []
+        bad: set[int] = set()
+        for output, array in zip(self._outputs, arrays, strict=True):
+            row_texts = _texts_of_rows(array, rows)
+            if output.datatype.kind is datatypes.Kind.FLOAT:
+                bad |= _not_finite(row_texts)
+            texts.append(row_texts)
+        return texts, bad
+
+    def whole_texts(self, arrays: list[Array]) -> tuple[list[bytes], bool]:
+        """Return the texts of outputs that have no rows, and whether all numbers are finite."""
+        texts = [_texts_of_rows(np.ascontiguousarray(array).reshape(1, -1), 1)[0] for array in arrays]
+        finite = all(
+            output.datatype.kind is not datatypes.Kind.FLOAT or b"n" not in text
+            for output, text in zip(self._outputs, texts, strict=True)
+        )
+        return texts, finite
+
+    def template(
+        self,
+        shapes: list[tuple[int, ...]],
+        *,
+        places: tuple[int, ...] | None = None,
+        with_id: bool = False,
+    ) -> Template:
+        """Return the template for these output shapes.
+
+        Args:
+            shapes: One per output of the model.
+            places: Outputs asked for; None: all.
+            with_id: The first text is the request's id.
+        """
+        key = (*shapes, places, with_id)
+        template = self._templates.get(key)
+        if template is None:
+            if len(self._templates) >= _TEMPLATES_MAX:
+                self._templates.clear()
+            template = self._templates[key] = self._make(shapes, places, with_id=with_id)
+        return template
+
+    def _make(self, shapes: list[tuple[int, ...]], places: tuple[int, ...] | None, *, with_id: bool) -> Template:
+        chosen = range(len(self._outputs)) if places is None else places
+        outputs = b",".join(
+            b'{"name":%b,"datatype":"%b","shape":%b,"data":[%%b]}'
+            % (
+                _escaped(self._outputs[place].name),
+                self._outputs[place].datatype.name.encode(),
+                orjson.dumps(shapes[place]),
+            )
+            for place in chosen
+        )
+        identifier = b',"id":%b' if with_id else b""
+        return Template(b'%b%b,"outputs":[%b]}' % (self._start, identifier, outputs), len(chosen) + with_id)
+
+
+def _escaped(text: str) -> bytes:
+    """Return a string as JSON inside a template of `%`."""
+    return orjson.dumps(text).replace(b"%", b"%%")
+
+
+def _texts_of_rows(array: Array, rows: int) -> list[bytes]:
+    if array.dtype == object:
+        return [orjson.dumps(row)[1:-1] for row in array.reshape(rows, -1).tolist()]
+    if array.ndim == 1:
+        return orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
+    if array.ndim > 2:
+        array = array.reshape(rows, -1)
+    return orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)[2:-2].split(b"],[")
+
+
+def _not_finite(texts: list[bytes]) -> set[int]:
+    # orjson writes what is not finite as null, and nothing else in a row of numbers has that letter.
+    return {row for row, text in enumerate(texts) if b"n" in text}

@@ -1,0 +1,205 @@
+"""The way of a model into the worker: fetch, digest, trust, load.
+
+Trouble around the bytes is retried for ever by `fetch.transfer`. A finding about them is final for these bytes: the pod
+stays failed, looks again only every few minutes whether the right ones are back, and says so all the while. Bytes that
+nobody vouched for are not loaded: without a digest to trust the pod waits for an exchange to bring one.
+"""
+
+import asyncio
+import signal
+from pathlib import Path
+from typing import Final
+
+from leadline_runtime import errors, logs, messages, settings
+from leadline_runtime.fetch import stores, transfer
+from leadline_runtime.supervisor import keeper
+from leadline_runtime.supervisor.pod import Pod
+from leadline_wire import exchange
+
+RECHECK_SECONDS: Final = 300.0
+"""How long rejected bytes stay rejected before their place is looked at again."""
+_REVISION_FILE_SECONDS: Final = 5.0
+"""How often the mounted digest is looked for: the kubelet brings it some time after it was learned."""
+_NATIVE_CRASHES: Final = {
+    -number for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
+}
+CRASHES_MAX: Final = 3
+"""Crashes while loading, in a row, after which they are reported and the model is not tried again."""
+
+
+class Loading:
+    """Brings one model into the worker."""
+
+    def __init__(self, config: settings.Settings, pod: Pod, worker: keeper.Keeper) -> None:
+        self._config = config
+        self._pod = pod
+        self._worker = worker
+        self._path = config.data_dir / "model.onnx"
+        self._told_digest = ""
+        self._news = asyncio.Event()
+        self._may_load = False
+        self._crashes = 0
+
+    async def run(self) -> None:
+        """Fetch until the bytes are those that may be loaded."""
+        pod = self._pod
+        trusted = self._trusted()
+        if trusted and await transfer.digest_of(self._path) == trusted:
+            # The container was restarted, the volume kept: the store may be down by now.
+            pod.digest = trusted
+            pod.bytes_done = pod.bytes_total = self._path.stat().st_size
+        while True:
+            if not pod.digest:
+                await self._fetch()
+            if await self._is_trusted():
+                break
+            self._fail_mismatch()
+            await self._wait(RECHECK_SECONDS)
+            if pod.digest != self._trusted():
+                pod.digest = ""
+        pod.trouble = None
+        self._may_load = True
+        self._load()
+
+    def take_digest(self, digest: str) -> None:
+        """Take the digest that an exchange brought; one in the environment or the revision's folder comes first."""
+        if not settings.is_digest(digest) or digest == self._told_digest:
+            return
+        self._told_digest = digest
+        self._news.set()
+        if self._may_load and digest != self._pod.digest:
+            logs.warning("the operator names another digest than the one that is loaded", told=digest)
+
+    def worker_started(self) -> None:
+        """Give a new worker the model, if there is one."""
+        if self._may_load and not self._is_given_up():
+            self._load()
+
+    def worker_loaded(self, message: messages.Loaded) -> None:
+        """Note that the model is served."""
+        self._crashes = 0
+        self._pod.model = message.model
+        self._pod.trouble = None
+        if self._pod.phase != "Draining":
+            self._pod.phase = "Ready"
+        logs.info(
+            "model loaded",
+            digest=self._pod.digest,
+            inline=message.inline,
+            threads=message.threads,
+            row_seconds=f"{message.row_seconds:.6f}",
+            full_seconds=f"{message.full_seconds:.6f}",
+        )
+
+    def worker_refused(self, trouble: exchange.Trouble) -> None:
+        """Note that the model cannot be loaded."""
+        logs.error("model cannot be loaded", reason=trouble.reason, message=trouble.message)
+        self._fail(trouble)
+
+    def worker_ended(self, status: int) -> None:
+        """Note that a worker ended, and judge whether loading is what ends them."""
+        pod = self._pod
+        if pod.phase == "Ready":
+            pod.phase = "Loading"
+        elif pod.phase == "Loading":
+            self._crashes += 1
+            if self._is_given_up():
+                self._fail(self._crash_trouble(status))
+
+    def _load(self) -> None:
+        if self._pod.phase != "Draining":
+            self._pod.phase = "Loading"
+        self._worker.send(messages.Load(path=str(self._path)))
+
+    def _is_given_up(self) -> bool:
+        return self._crashes >= CRASHES_MAX
+
+    def _crash_trouble(self, status: int) -> exchange.Trouble:
+        times = f"{self._crashes} times in a row while it loaded {stores.shown(self._config.model_uri)}"
+        if status == -signal.SIGKILL:
+            return exchange.Trouble(
+                reason="RuntimeCrashed",
+                message=f"worker was killed {times}, most likely for want of memory; raise spec.runtime.resources",
+                blame="surroundings",
+            )
+        if status in _NATIVE_CRASHES:
+            message = f"onnxruntime crashed ({keeper.cause(status)}) {times}"
+            return exchange.Trouble(reason="InvalidModel", message=message, blame="model")
+        # Whatever else ends a worker is our defect or somebody's doing, and no finding about the model.
+        message = f"worker ended ({keeper.cause(status)}) {times}; its log says why"
+        return exchange.Trouble(reason="RuntimeCrashed", message=message, blame="surroundings")
+
+    async def _fetch(self) -> None:
+        pod = self._pod
+        work = transfer.Transfer(
+            self._config.model_uri,
+            self._path,
+            reasons=transfer.MODEL,
+            limit_bytes=self._config.max_model_bytes,
+            on_progress=self._progress,
+            on_trouble=self._blocked,
+        )
+        pod.digest = await work.run()
+        logs.info("model fetched", uri=stores.shown(self._config.model_uri), bytes=pod.bytes_done, digest=pod.digest)
+
+    def _progress(self, done: int, total: int) -> None:
+        pod = self._pod
+        pod.bytes_done, pod.bytes_total = done, total
+        if pod.phase != "Draining" and (pod.trouble is None or pod.trouble.blame == "surroundings"):
+            pod.phase = "Fetching"
+
+    def _blocked(self, error: errors.BlockedError) -> None:
+        # A finding about the bytes outweighs that their place cannot be looked at again just now.
+        if self._pod.trouble is None or self._pod.trouble.blame == "surroundings":
+            self._fail(error.trouble)
+
+    def _fail(self, trouble: exchange.Trouble) -> None:
+        self._pod.trouble = trouble
+        if self._pod.phase != "Draining":
+            self._pod.phase = "Failed"
+
+    def _fail_mismatch(self) -> None:
+        pod = self._pod
+        trouble = exchange.Trouble(
+            reason="DigestMismatch",
+            message=(
+                f"{stores.shown(self._config.model_uri)} has digest {pod.digest}, expected {self._trusted()}; "
+                f"looked at again every {RECHECK_SECONDS:g} s"
+            ),
+            blame="model",
+        )
+        if pod.trouble != trouble:
+            logs.error("model rejected", reason=trouble.reason, message=trouble.message)
+        self._fail(trouble)
+
+    async def _is_trusted(self) -> bool:
+        """Wait until there is a digest to trust; tell whether it is that of the bytes."""
+        pod = self._pod
+        while not (trusted := self._trusted()):
+            pod.trouble = None
+            if pod.phase not in {"Draining", "Waiting"}:
+                pod.phase = "Waiting"
+                logs.info("waits for a digest to trust", digest=pod.digest)
+            await self._wait(_REVISION_FILE_SECONDS)
+        return trusted == pod.digest
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait until an exchange brings another digest, or for so long."""
+        self._news.clear()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
+        except TimeoutError:
+            pass
+
+    def _trusted(self) -> str:
+        """Return the digest that the bytes must have: of the spec, of the revision's folder, or from an exchange."""
+        return self._config.model_digest or _digest_in(self._config.revision_dir / "digest") or self._told_digest
+
+
+def _digest_in(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return text if settings.is_digest(text) else ""

@@ -1,0 +1,96 @@
+"""Metrics for Prometheus, made at each scrape from the pod's counts; nothing is added up twice.
+
+Names begin with `leadline_`, units are base units, label values are bounded: statuses and one revision.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from leadline_runtime import VERSION, messages
+from leadline_runtime.supervisor.pod import Pod
+
+CONTENT_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
+_PHASES: Final = ("Waiting", "Fetching", "Loading", "Ready", "Failed", "Draining")
+
+
+class Metrics(Collector):
+    """Tells a pod's counts to Prometheus."""
+
+    def __init__(self, pod: Pod) -> None:
+        self._pod = pod
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+
+    def text(self) -> bytes:
+        """Return the metrics in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    def describe(self) -> list[Metric]:
+        """Return nothing: the registry is ours alone, so names cannot clash."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield all metrics."""
+        pod, counts = self._pod, self._pod.counts()
+        revision = [pod.revision]
+        info = InfoMetricFamily("leadline_model", "Model that the pod holds")
+        info.add_metric([], {"revision": pod.revision, "digest": pod.digest, "runtime_version": VERSION})
+        yield info
+        yield _by_status(revision, counts)
+        yield _histogram(revision, counts)
+        for name, text, value in (
+            ("leadline_model_failures", "Requests answered 5xx because of the model", counts.failures),
+            ("leadline_batches", "Runs of the model for requests", counts.batches),
+            ("leadline_batch_rows", "Rows in these runs", counts.rows),
+            ("leadline_forwarded", "Requests passed on to the serving revision", counts.forwarded),
+            ("leadline_unforwarded", "Requests on standby that could not be passed on", counts.unforwarded),
+        ):
+            counter = CounterMetricFamily(name, text, labels=["revision"])
+            counter.add_metric(revision, value)
+            yield counter
+        for name, text, number in (
+            ("leadline_queue_rows", "Rows that wait for the model or run", counts.queue_rows),
+            ("leadline_connections", "Open connections of public and own port", counts.connections),
+            ("leadline_model_fetched_bytes", "Bytes of the model fetched so far", pod.bytes_done),
+            ("leadline_standby", "1 while public requests are passed on to the serving revision", pod.forwarding),
+        ):
+            gauge = GaugeMetricFamily(name, text, labels=["revision"])
+            gauge.add_metric(revision, float(number))
+            yield gauge
+        phases = GaugeMetricFamily("leadline_phase", "1 for the pod's phase", labels=["revision", "phase"])
+        for phase in _PHASES:
+            phases.add_metric([pod.revision, phase], float(phase == pod.phase))
+        yield phases
+
+
+def _by_status(revision: list[str], counts: messages.Counts) -> Metric:
+    requests = CounterMetricFamily("leadline_requests", "Requests by HTTP status", labels=["revision", "code"])
+    answered = {200: counts.requests - counts.failures} | counts.refusals
+    for status, count in sorted(answered.items()):
+        requests.add_metric([*revision, str(status)], count)
+    return requests
+
+
+def _histogram(revision: list[str], counts: messages.Counts) -> Metric:
+    histogram = HistogramMetricFamily(
+        "leadline_request_seconds",
+        "Time from a request's arrival to its answer; all requests of a batch count with its oldest",
+        labels=["revision"],
+    )
+    bounds = [*map(str, messages.BUCKETS), "+Inf"]
+    total, buckets = 0, []
+    for bound, count in zip(bounds, counts.buckets or [0] * len(bounds), strict=True):
+        total += count
+        buckets.append((bound, total))
+    histogram.add_metric(revision, buckets=buckets, sum_value=counts.seconds)
+    return histogram

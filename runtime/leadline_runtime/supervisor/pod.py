@@ -1,0 +1,130 @@
+"""What the pod is right now, as one object that all parts of the supervisor write to and the report is made from.
+
+Holds values only: no I/O, no clock, no task. Nothing of it survives the process; the operator tells it again.
+"""
+
+from dataclasses import dataclass, field
+
+from leadline_runtime import VERSION, messages
+from leadline_wire import exchange
+
+
+@dataclass(slots=True)
+class Pod:
+    """One pod's state."""
+
+    uid: str
+    revision: str
+    phase: exchange.Phase = "Fetching"
+    trouble: exchange.Trouble | None = None
+    """Kept until it is overcome, not just until the next try: a condition must not flap."""
+    bytes_done: int = 0
+    bytes_total: int = 0
+    digest: str = ""
+    """Of the bytes as fetched."""
+    model: exchange.ModelInfo | None = None
+    epoch: int = 0
+    """Newest that an exchange carried."""
+    role: exchange.Role = "serving"
+    """Until an operator has called, the pod serves."""
+    forward: exchange.Forward | None = None
+    role_serial: int = 0
+    """Grows with each change of role or target."""
+    role_serial_in_force: int = -1
+    """Newest that the worker has confirmed; -1: no worker runs."""
+    test_set: exchange.TestSetReport | None = None
+    past: messages.Counts = field(default_factory=messages.Counts)
+    """Counts of workers that have ended."""
+    current: messages.Counts = field(default_factory=messages.Counts)
+    """Counts of the worker that runs."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Tell whether requests are answered with the own model."""
+        return self.phase == "Ready"
+
+    @property
+    def forwarding(self) -> bool:
+        """Tell whether standby is in force in the worker."""
+        return self.role == "standby" and self.role_serial == self.role_serial_in_force
+
+    def take_role(self, role: exchange.Role, forward: exchange.Forward | None) -> bool:
+        """Take a role; return whether the worker must hear of it."""
+        if role != "standby":
+            forward = None
+        changed = (role == "standby") != (self.role == "standby") or forward != self.forward
+        self.role, self.forward = role, forward
+        if changed:
+            self.role_serial += 1
+        return changed
+
+    def role_message(self) -> messages.SetRole:
+        """Return the role as the worker is told."""
+        return messages.SetRole(serial=self.role_serial, standby=self.role == "standby", forward=self.forward)
+
+    def worker_ended(self) -> None:
+        """Keep the counts of a worker that is gone."""
+        self.past = self.counts()
+        self.current = messages.Counts()
+        self.role_serial_in_force = -1
+
+    def counts(self) -> messages.Counts:
+        """Return the counts of all workers; queue and connections are of the one that runs."""
+        past, current = self.past, self.current
+        buckets = [
+            a + b
+            for a, b in zip(
+                past.buckets or [0] * len(current.buckets),
+                current.buckets or [0] * len(past.buckets),
+                strict=True,
+            )
+        ]
+        statuses = past.refusals.keys() | current.refusals.keys()
+        return messages.Counts(
+            requests=past.requests + current.requests,
+            failures=past.failures + current.failures,
+            forwarded=past.forwarded + current.forwarded,
+            unforwarded=past.unforwarded + current.unforwarded,
+            batches=past.batches + current.batches,
+            rows=past.rows + current.rows,
+            buckets=buckets,
+            seconds=past.seconds + current.seconds,
+            queue_rows=current.queue_rows,
+            connections=current.connections,
+            refusals={status: past.refusals.get(status, 0) + current.refusals.get(status, 0) for status in statuses},
+        )
+
+    def report(self, nonce: str) -> exchange.ExchangeReport:
+        """Return what the operator is told."""
+        counts = self.counts()
+        return exchange.ExchangeReport(
+            nonce=nonce,
+            pod_uid=self.uid,
+            revision=self.revision,
+            epoch=self.epoch,
+            role=self.role,
+            phase=self.phase,
+            version=VERSION,
+            forwarding=self.forwarding,
+            bytes_done=self.bytes_done,
+            bytes_total=self.bytes_total,
+            digest=self.digest,
+            model=self.model,
+            test_set=self.test_set,
+            trouble=self.trouble,
+            requests=counts.requests,
+            failures=counts.failures,
+            forwarded=counts.forwarded,
+        )
+
+    def unready(self) -> str:
+        """Return why the pod is not ready, for the kubelet's event; empty if it is."""
+        if self.is_ready:
+            return ""
+        if self.trouble is not None:
+            return f"{self.phase}: {self.trouble.reason}: {self.trouble.message}"
+        if self.phase == "Fetching":
+            return f"Fetching: {self.bytes_done} of {self.bytes_total or 'unknown'} bytes"
+        if self.phase == "Waiting":
+            return f"Waiting: no digest to trust yet; fetched {self.digest}"
+        return self.phase

@@ -1,0 +1,98 @@
+"""One listening port: its connections, limits, clock, and its end.
+
+A `Server` holds what the connections of one port share. `closing` makes every answer the last one of its connection and
+closes idle connections a second later: a demoted pod's public port does that for as long as it is demoted, all ports do
+it while the process drains. Must not know what is served.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from leadline_runtime.web import connection as connections
+
+TICK_SECONDS: Final = 0.5
+"""Resolution of all timeouts: one pass over the connections instead of a timer per request."""
+LINGER_SECONDS: Final = 1.0
+"""How long an idle connection may still bring a request once the server is closing."""
+BACKLOG: Final = 1_024
+"""Connections that the kernel holds until we accept them."""
+
+Application = Callable[[connections.Connection], None]
+"""Answers one request, now or later, by calling `Connection.answer` once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one port stands; seconds are counted by ticks of half a second."""
+
+    head_bytes: int = 64 << 10
+    body_bytes: int = 16 << 20
+    connections: int = 4_096
+    head_seconds: float = 10.0
+    body_seconds: float = 10.0
+    """For a body's first bytes; more bytes buy more time, see `connection.SLOWEST_BYTES_PER_SECOND`."""
+    idle_seconds: float = 75.0
+    write_seconds: float = 30.0
+    """A client that reads nothing for so long is cut off."""
+
+
+class Server:
+    """What the connections of one port share."""
+
+    def __init__(self, app: Application, limits: Limits, *, now: float = 0.0) -> None:
+        self.app = app
+        """Exchanged at run time where a pod's role changes: the next request goes to the new one."""
+        self.limits = limits
+        self.now = now
+        """Monotonic seconds as of the last tick."""
+        self.connections: set[connections.Connection] = set()
+        self.closing = False
+        self.refusals: dict[int, int] = {}
+        """Answers given by the protocol itself (4xx, 503), by status."""
+        self._closing_since = 0.0
+        self._listeners: list[asyncio.Server] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection(self) -> connections.Connection:
+        """Return the protocol of one new connection."""
+        return connections.Connection(self)
+
+    async def listen(self, listener: socket.socket) -> None:
+        """Accept connections from a bound socket until `close`."""
+        loop = asyncio.get_running_loop()
+        self._listeners.append(await loop.create_server(self.connection, sock=listener, backlog=BACKLOG))
+        if self._timer is None:
+            self._tick(loop)
+
+    def close_connections(self, *, closing: bool) -> None:
+        """Make each answer its connection's last one, or stop doing that."""
+        if closing and not self.closing:
+            self._closing_since = self.now
+        self.closing = closing
+
+    def check(self, now: float) -> None:
+        """End what took too long: slow heads and bodies, idle and stuck connections."""
+        self.now = now
+        linger_from = self._closing_since + LINGER_SECONDS if self.closing else None
+        for connection in list(self.connections):
+            connection.check(now, linger_from)
+
+    def close(self) -> None:
+        """Stop listening and cut what is left."""
+        for listener in self._listeners:
+            listener.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        for connection in list(self.connections):
+            connection.abort()
+
+    def count_refusal(self, status: int) -> None:
+        """Count an answer that no application gave."""
+        self.refusals[status] = self.refusals.get(status, 0) + 1
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.check(loop.time())
+        self._timer = loop.call_later(TICK_SECONDS, self._tick, loop)

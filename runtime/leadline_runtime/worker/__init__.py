@@ -1,0 +1,1 @@
+"""The process that answers: two ports, one model, orders from the supervisor."""

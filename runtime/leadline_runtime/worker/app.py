@@ -1,0 +1,220 @@
+"""The worker process: serves both ports and does what the supervisor says.
+
+Started by `supervisor.keeper` with three inherited sockets; ends when the supervisor does. It accepts connections only
+once it knows its role, so that a worker restarted in a demoted pod never answers with the demoted model. Must not fetch
+anything and must not talk to the operator.
+"""
+
+import asyncio
+import gc
+import os
+import signal
+import socket
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, Final
+
+import uvloop
+
+from leadline_runtime import cgroup, channel, errors, logs, messages, settings
+from leadline_runtime.engine import batching, counters, session
+from leadline_runtime.oip import encoding, inference, routes
+from leadline_runtime.testset import runner
+from leadline_runtime.web import server
+from leadline_runtime.worker import forwarding
+from leadline_wire import exchange
+
+DRAIN_SECONDS: Final = 20.0
+"""Longest drain; what is still open then is cut."""
+_DEFECT_STATUS: Final = 70
+"""EX_SOFTWARE of sysexits.h."""
+_COUNTS_SECONDS: Final = 0.5
+_DRAIN_STEP_SECONDS: Final = 0.05
+
+
+class Worker:
+    """One worker's parts and what they are told."""
+
+    def __init__(
+        self,
+        config: settings.Settings,
+        supervisor: channel.Channel[messages.ToWorker, messages.ToSupervisor],
+        listeners: tuple[socket.socket, socket.socket],
+    ) -> None:
+        self._config = config
+        self._supervisor = supervisor
+        self._listeners = listeners
+        self._loop = asyncio.get_running_loop()
+        self._counters = counters.Counters()
+        self._routes = routes.Routes(config.model_name, config.revision)
+        self._forwarder = forwarding.Forwarder(self._counters, self._loop)
+        limits = server.Limits(
+            body_bytes=config.max_body_bytes,
+            connections=config.max_connections,
+            head_seconds=config.head_timeout_seconds,
+            body_seconds=config.body_timeout_seconds,
+            idle_seconds=config.idle_timeout_seconds,
+        )
+        self._public = server.Server(self._routes.handle, limits, now=self._loop.time())
+        self._own = server.Server(self._routes.handle, limits, now=self._loop.time())
+        self._batcher: batching.Batcher | None = None
+        self._tests: runner.Runner | None = None
+        self._role = messages.SetRole(serial=-1, standby=False, forward=None)
+        self._listening = False
+        self._draining = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Do what the supervisor says until it ends."""
+        self._own_task(self._send_counts_for_ever())
+        async for message in self._supervisor.receive():
+            match message:
+                case messages.SetRole():
+                    await self._set_role(message)
+                case messages.Load():
+                    self._own_task(self._load(Path(message.path)))
+                case messages.RunTestSet():
+                    if self._tests is not None:
+                        self._tests.start(message)
+                case messages.SendCounts():
+                    self._send_counts()
+                case messages.Drain():
+                    self._own_task(self._drain())
+
+    async def _set_role(self, role: messages.SetRole) -> None:
+        self._role = role
+        self._forwarder.aim(role.forward)
+        self._public.app = self._forwarder.handle if role.standby else self._routes.handle
+        self._public.close_connections(closing=role.standby or self._draining)
+        if not self._listening:
+            self._listening = True
+            await self._public.listen(self._listeners[0])
+            await self._own.listen(self._listeners[1])
+        self._own_task(self._confirm(role.serial))
+
+    async def _confirm(self, serial: int) -> None:
+        """Tell the supervisor once no request accepted under the former role is open any more."""
+        if self._batcher is not None:
+            await self._batcher.settle()
+        if serial == self._role.serial:
+            self._supervisor.send(messages.RoleInForce(serial))
+
+    async def _load(self, path: Path) -> None:
+        self._routes.wait_for("the model is being loaded")
+        threads = cgroup.threads()
+        try:
+            model = await asyncio.to_thread(session.load, path, threads=threads, max_rows=self._config.max_rows)
+        except errors.TroubleError as error:
+            self._routes.wait_for(error.trouble.message)
+            self._supervisor.send(messages.LoadFailed(error.trouble))
+            return
+        batcher = batching.Batcher(
+            model,
+            self._counters,
+            max_rows=self._config.max_rows,
+            max_queue_rows=self._config.max_queue_rows,
+            loop=self._loop,
+        )
+        encoder = encoding.Encoder(model.signature, self._config.model_name, self._config.revision)
+        self._routes.attach(model.signature, inference.Inference(batcher, encoder))
+        self._batcher = batcher
+        self._tests = runner.Runner(batcher, self._report_test_set)
+        # What is alive now stays alive; the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        self._supervisor.send(
+            messages.Loaded(
+                model=model.info(runner.prediction_name(model)),
+                inline=batcher.inline,
+                threads=threads,
+                row_seconds=model.row_seconds,
+                full_seconds=model.full_seconds if batcher.model.signature.has_rows else 0.0,
+            ),
+        )
+
+    def _report_test_set(self, report: exchange.TestSetReport) -> None:
+        self._supervisor.send(messages.TestSetState(report))
+
+    async def _send_counts_for_ever(self) -> None:
+        while True:
+            self._send_counts()
+            await asyncio.sleep(_COUNTS_SECONDS)
+
+    def _send_counts(self) -> None:
+        refusals = dict(self._public.refusals)
+        for status, count in self._own.refusals.items():
+            refusals[status] = refusals.get(status, 0) + count
+        self._supervisor.send(
+            self._counters.message(
+                queue_rows=self._batcher.queue_rows if self._batcher is not None else 0,
+                connections=len(self._public.connections) + len(self._own.connections),
+                refusals=refusals,
+            ),
+        )
+
+    async def _drain(self) -> None:
+        """Close connections as they are answered, and end when none is left.
+
+        New connections are still accepted, for Kubernetes takes a while to send them elsewhere; they are answered and
+        closed like the others.
+        """
+        self._draining = True
+        servers = (self._public, self._own)
+        for port in servers:
+            port.close_connections(closing=True)
+        start = self._loop.time()
+        while (elapsed := self._loop.time() - start) < DRAIN_SECONDS:
+            if elapsed > server.LINGER_SECONDS and not any(port.connections for port in servers):
+                break
+            await asyncio.sleep(_DRAIN_STEP_SECONDS)
+        left = sum(len(port.connections) for port in servers)
+        logs.info("drained", seconds=round(elapsed, 2), connections_cut=left)
+        self._send_counts()
+        for port in servers:
+            port.close()
+        self._forwarder.close()
+        self._supervisor.close()
+
+    def _own_task(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # A part that died silently would leave a worker that only looks alive; the supervisor starts a new one.
+            logs.error("worker ends after a defect of ours", exc_info=error)
+            os._exit(_DEFECT_STATUS)
+
+
+async def _serve(config: settings.Settings, descriptors: list[int]) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # The supervisor gets the signal as well, and says when to drain.
+        loop.add_signal_handler(number, _ignore)
+    pair, public, own = (socket.socket(fileno=descriptor) for descriptor in descriptors)
+    for end in (pair, public, own):
+        end.setblocking(False)
+    supervisor: channel.Channel[messages.ToWorker, messages.ToSupervisor] = await channel.Channel.over(
+        pair,
+        messages.ToWorker,
+    )
+    await Worker(config, supervisor, (public, own)).run()
+
+
+def _ignore() -> None:
+    pass
+
+
+def main() -> None:
+    """Serve until the supervisor ends; arguments are the descriptors of channel, public and own socket."""
+    logs.start("worker")
+    uvloop.run(_serve(settings.read(os.environ), [int(argument) for argument in sys.argv[1:4]]))
+    # The compute thread may hang in a run; nothing is left to be saved.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
