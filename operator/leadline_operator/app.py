@@ -178,9 +178,7 @@ async def _lead(environment: Environment, api: Api, root_key: bytes, health: ser
     health.watch(queue=queue, sounder=sounder)
     await watching.sweep(api, cache, queue)
     log.info("leading, %d ModelDeployments", len(cache.keys()))
-    worker = Worker(
-        queue=queue, cache=cache, executor=executor, sounder=sounder, settings_of=settings_of, now=clock
-    )
+    worker = Worker(queue=queue, cache=cache, executor=executor, sounder=sounder, settings_of=settings_of, now=clock)
     tasks = [
         asyncio.create_task(elector.hold(), name="lease"),
         asyncio.create_task(sounder.run(), name="sounder"),

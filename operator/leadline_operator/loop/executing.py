@@ -25,6 +25,9 @@ from leadline_operator.reconcile.plan import Create, Delete, Event, Plan, Replac
 QUIET_AGAIN_SECONDS: Final = 15.0
 """An object that is never read is posted again after this long while pods are missing: it may have been deleted."""
 
+WORDS_SECONDS: Final = 10.0
+"""Between writes of a status in which only words differ: progress, and what a pod says while it tries again."""
+
 log = logging.getLogger(__name__)
 
 
@@ -40,6 +43,8 @@ class Executor:
         self._conflicts: dict[Key, dict[str, str]] = {}
         self._posted: dict[tuple[Key, str, str], float] = {}
         self._accepted: dict[tuple[Key, str, str], tuple[str, str]] = {}
+        self._told: dict[Key, float] = {}
+        self._owed: dict[Key, float] = {}
 
     def conflicts(self, key: Key) -> tuple[str, ...]:
         """Return sentences on objects that have our names and are not ours."""
@@ -47,7 +52,8 @@ class Executor:
 
     def forget(self, key: Key) -> None:
         """Drop what is remembered of a ModelDeployment that is gone."""
-        self._conflicts.pop(key, None)
+        for single in (self._conflicts, self._told, self._owed):
+            single.pop(key, None)
         for memory in (self._posted, self._accepted):
             for entry in [each for each in memory if each[0] == key]:
                 del memory[entry]
@@ -75,11 +81,25 @@ class Executor:
             wrote |= await self._write(key, observed, write)
         if not said:
             await self._say(about, plan.events)
-        if plan.status is not None:
+        if plan.status is not None and self._is_time_for(key, observed.status, plan.status):
             await self._write_status(observed, plan.status)
+            self._told[key] = asyncio.get_running_loop().time()
             wrote = True
             await self._say(about, plan.status_events)
         return wrote
+
+    def is_owed_a_status(self, key: Key) -> float | None:
+        """Return the seconds until a status that was held back may be written; None: none was."""
+        at = self._owed.pop(key, None)
+        return None if at is None else at - asyncio.get_running_loop().time()
+
+    def _is_time_for(self, key: Key, before: Manifest, after: Manifest) -> bool:
+        """Tell whether a status is to be written now: at once where it says something new, else not too often."""
+        at = self._told.get(key, -WORDS_SECONDS) + WORDS_SECONDS
+        if _substance(before) == _substance(after) and asyncio.get_running_loop().time() < at:
+            self._owed[key] = at
+            return False
+        return True
 
     async def _say(self, about: Regarding, events: tuple[Event, ...]) -> None:
         at = datetime.fromtimestamp(self._now(), UTC)
@@ -197,3 +217,11 @@ def _is_record(write: Write) -> bool:
 
 def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _substance(status: Manifest) -> Manifest:
+    """Return a status without its messages."""
+    conditions = [{**each, "message": ""} for each in status.get("conditions") or ()]
+    quality = [{**each, "message": ""} for each in status.get("quality") or ()]
+    summary = {**(status.get("summary") or {}), "message": ""}
+    return {**status, "conditions": conditions, "quality": quality, "summary": summary}

@@ -84,6 +84,9 @@ class Worker:
             return
         if wrote:
             self._queue.add(key)  # until a pass finds nothing to do
+        owed = self._executor.is_owed_a_status(key)
+        if owed is not None:
+            self._queue.add_after(key, owed)
         if plan.wake_after_seconds is not None:
             self._queue.add_after(key, plan.wake_after_seconds)
         if self._executor.conflicts(key):

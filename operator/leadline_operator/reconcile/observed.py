@@ -129,13 +129,25 @@ def pod_of(live: Manifest, report: ExchangeReport | None) -> Pod:
 
 
 def _waiting(status: dict[str, Any], conditions: dict[Any, Any]) -> tuple[str, str]:
+    """Return why a container does not run. What alternates while the kubelet tries again is said in one way."""
     for container in status.get("containerStatuses") or ():
         waiting = (container.get("state") or {}).get("waiting") or {}
-        if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
-            last = ((container.get("lastState") or {}).get("terminated") or {}).get("message") or ""
-            return waiting["reason"], (waiting.get("message") or "") + (
-                f"; it ended with: {last.strip()[-300:]}" if last else ""
+        reason, message = waiting.get("reason") or "", waiting.get("message") or ""
+        if reason in ("ErrImagePull", "ImagePullBackOff"):
+            return "ImagePullBackOff", f"image {container.get('image')}: {message.rpartition('ErrImagePull: ')[2]}"
+        ended = (
+            (container.get("lastState") or {}).get("terminated")
+            or (container.get("state") or {}).get("terminated")
+            or {}
+        )
+        if reason == "CrashLoopBackOff" or (ended.get("exitCode") and not container.get("ready")):
+            said = (ended.get("message") or "").strip()[-300:]
+            return (
+                "CrashLoopBackOff",
+                f"container {container.get('name')} ended with status {ended.get('exitCode')}: {said}",
             )
+        if reason not in ("", "ContainerCreating", "PodInitializing"):
+            return reason, message
     scheduled = conditions.get("PodScheduled") or {}
     if scheduled.get("status") == "False":
         return scheduled.get("reason") or "Unschedulable", scheduled.get("message") or ""
