@@ -8,7 +8,10 @@ KEY = Key("ml", "digits")
 
 def an_object(version, *, kind="Service", name="digits", label="digits"):
     labels = {names.DEPLOYMENT_LABEL: label} if label else {}
-    return {"kind": kind, "metadata": {"namespace": "ml", "name": name, "resourceVersion": str(version), "labels": labels}}
+    return {
+        "kind": kind,
+        "metadata": {"namespace": "ml", "name": name, "resourceVersion": str(version), "labels": labels},
+    }
 
 
 def test_change_queues_its_model_deployment():

@@ -1,11 +1,9 @@
 """The work queue, in virtual time: no key is lost, doubled, or worked on twice at once."""
 
 import asyncio
-
 import functools
 
 import looptime
-
 from leadline_operator.loop.cache import Key
 from leadline_operator.loop.queueing import LAST_BACKOFF_SECONDS, Queue
 
@@ -83,9 +81,7 @@ async def test_due_times_of_several_keys_keep_their_order():
 @in_virtual_time
 async def test_failures_pause_longer_and_longer_until_forgiven():
     queue = Queue()
-    pauses = []
-    for _ in range(12):
-        pauses.append(queue.add_failed(A))
+    pauses = [queue.add_failed(A) for _ in range(12)]
     assert pauses[0] <= 0.2
     assert LAST_BACKOFF_SECONDS / 2 <= pauses[-1] <= LAST_BACKOFF_SECONDS
     queue.forgive(A)

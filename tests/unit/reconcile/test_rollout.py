@@ -6,10 +6,11 @@ Not covered: what a real API server, kubelet and runtime add; `tests/cluster` ha
 import copy
 
 import pytest
-from tests.unit.reconcile.world import GOOD, HONEST, WORSE, Model, World, a_world, uri
-
 from leadline_api.reasons import Reason
+from leadline_operator.reconcile.reconciler import reconcile
 from leadline_wire.exchange import Trouble
+
+from tests.unit.reconcile.world import Model, World, a_world, uri
 
 
 def served(world: World) -> list[str]:
@@ -283,8 +284,6 @@ def test_pass_that_is_cut_after_any_write_ends_in_the_same_state():
         world.ask_for(model=uri("worse"))
         left = cut
         for _ in range(40):
-            from leadline_operator.reconcile.reconciler import reconcile
-
             plan = reconcile(world.observe(), world.now)
             loud = [each for each in plan.writes if not getattr(each, "quiet", False)]
             for write in loud:
@@ -374,8 +373,12 @@ def test_settled_world_has_an_empty_plan():
 @pytest.mark.parametrize(
     "harm",
     [
-        lambda objects, name: objects["Deployment", name]["spec"]["template"]["spec"]["containers"].append({"name": "extra"}),
-        lambda objects, name: objects["Deployment", name]["spec"]["template"]["spec"]["containers"][0]["env"].append({"name": "X"}),
+        lambda objects, name: objects["Deployment", name]["spec"]["template"]["spec"]["containers"].append(
+            {"name": "extra"}
+        ),
+        lambda objects, name: objects["Deployment", name]["spec"]["template"]["spec"]["containers"][0]["env"].append(
+            {"name": "X"}
+        ),
         lambda objects, name: objects["Deployment", name]["spec"].update(replicas=9),
         lambda objects, name: objects["Service", "digits"]["spec"].update(selector={"app": "mine"}),
         lambda objects, name: objects["Service", name]["spec"]["ports"].append({"port": 99}),
@@ -394,7 +397,7 @@ def test_child_that_was_changed_by_hand_is_put_back(harm):
     after = {key: each.get("spec") for key, each in world.objects.items()}
     for key, spec in before.items():
         for field, value in (spec or {}).items():
-            if field not in ("clusterIP",):
+            if field != "clusterIP":
                 assert after[key][field] == value, (key, field)
 
 
@@ -449,5 +452,3 @@ def test_selector_never_moves_to_pods_that_still_forward():
             assert "standby" not in mine
         world.now += 0.1
     assert served(world) == ["good", "worse", "good"]
-
-

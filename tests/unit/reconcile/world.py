@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-
 from leadline_api import names
 from leadline_api.spec import ModelDeploymentSpec
 from leadline_operator.reconcile import records
@@ -41,7 +40,11 @@ class Model:
         return np.packbits(bits).tobytes()
 
 
-GOOD, WORSE, HONEST = Model(range(15)), Model(range(10, 130), "sha256:" + "b" * 64), Model(range(20, 40), "sha256:" + "c" * 64)
+GOOD, WORSE, HONEST = (
+    Model(range(15)),
+    Model(range(10, 130), "sha256:" + "b" * 64),
+    Model(range(20, 40), "sha256:" + "c" * 64),
+)
 
 
 @dataclass
@@ -67,7 +70,11 @@ class World:
 
     def observe(self) -> Observed:
         spec = ModelDeploymentSpec.model_validate(self.spec)
-        stored = [revisions.stored(copy.deepcopy(each)) for (kind, _), each in self.objects.items() if kind == "ControllerRevision"]
+        stored = [
+            revisions.stored(copy.deepcopy(each))
+            for (kind, _), each in self.objects.items()
+            if kind == "ControllerRevision"
+        ]
         return Observed(
             owner=self.owner,
             generation=self.generation,
@@ -76,8 +83,12 @@ class World:
             spec=spec,
             status=copy.deepcopy(self.status),
             settings=Settings("runtime:1", b"k" * 32),
-            revisions=tuple(Revision(each, records.read(each.record)) for each in sorted(stored, key=lambda each: each.number)),
-            deployments={name: copy.deepcopy(each) for (kind, name), each in self.objects.items() if kind == "Deployment"},
+            revisions=tuple(
+                Revision(each, records.read(each.record)) for each in sorted(stored, key=lambda each: each.number)
+            ),
+            deployments={
+                name: copy.deepcopy(each) for (kind, name), each in self.objects.items() if kind == "Deployment"
+            },
             services={name: copy.deepcopy(each) for (kind, name), each in self.objects.items() if kind == "Service"},
             pods=tuple(self._pod(name, *each) for name, each in sorted(self.pods.items())),
             conflicts=self.conflicts,
@@ -159,7 +170,9 @@ class World:
         return found["status"], found["reason"]
 
     def record(self, name: str) -> records.Record:
-        return records.read(self.objects["ControllerRevision", name]["metadata"]["annotations"][names.RECORD_ANNOTATION])
+        return records.read(
+            self.objects["ControllerRevision", name]["metadata"]["annotations"][names.RECORD_ANNOTATION]
+        )
 
     def _run_pods(self) -> None:
         for name in [name for name, (revision, _) in self.pods.items() if ("Deployment", revision) not in self.objects]:
@@ -195,7 +208,12 @@ class World:
             test = TestSetReport(run=told.test_set.run, state="Failed", trouble=model.test_trouble)
         elif told.test_set is not None:
             test = TestSetReport(
-                run=told.test_set.run, state="Done", digest="sha256:" + "d" * 64, rows=ROWS, right=model.right(), answers="x"
+                run=told.test_set.run,
+                state="Done",
+                digest="sha256:" + "d" * 64,
+                rows=ROWS,
+                right=model.right(),
+                answers="x",
             )
         return ExchangeReport(
             nonce="",
@@ -211,7 +229,9 @@ class World:
         )
 
 
-def a_world(*, strategy: str = "BlueGreen", replicas: int = 2, tested: bool = True, floor: str | None = "0.80", **models: Model) -> World:
+def a_world(
+    *, strategy: str = "BlueGreen", replicas: int = 2, tested: bool = True, floor: str | None = "0.80", **models: Model
+) -> World:
     """Return a world that asks for the good model; more models by name are at `s3://models/<name>.onnx`."""
     known = {"good": copy.copy(GOOD), "worse": copy.copy(WORSE), "honest": copy.copy(HONEST)} | models
     spec: dict[str, Any] = {
