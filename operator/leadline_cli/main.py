@@ -1,0 +1,92 @@
+"""The command line: names the subcommands, reads their options, prints what they say.
+
+Exit status: 0 done, 1 refused (one line on standard error says why), 2 wrong usage. Standard output is the result.
+Each subcommand's module is imported only when it is asked for, since some bring hundreds of megabytes.
+
+Must not do any work of its own.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from leadline_cli import errors
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand and return the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        lines = _package(options)
+    except errors.Refused as error:
+        print(f"leadline {options.command}: {error}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        print(
+            f"leadline {options.command}: needs the module {error.name}: pip install 'leadline[convert]'",
+            file=sys.stderr,
+        )
+        return 1
+    print("\n".join(lines))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="leadline", description="Deploy models that are watched while they serve.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    package = commands.add_parser(
+        "package",
+        help="convert a scikit-learn classifier, compare its answers, write what a ModelDeployment needs",
+        description="Convert a scikit-learn classifier to ONNX, compare the converted model's answers with the "
+        "original's on every row of a test set, and write model.onnx, testset.parquet and modeldeployment.yaml.",
+    )
+    package.add_argument("model", type=Path, metavar="MODEL.skops", help="classifier saved by skops.io.dump")
+    package.add_argument(
+        "--test-set",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="Parquet file of rows that the model has never seen",
+    )
+    package.add_argument("--truth", required=True, metavar="COLUMN", help="column with the true answers")
+    package.add_argument(
+        "--input", metavar="COLUMN", help="column of number lists that is the model's input; default: the only one"
+    )
+    package.add_argument("-o", "--out", type=Path, required=True, metavar="FOLDER", help="where the files go")
+    package.add_argument("--name", default="model", help="name of the ModelDeployment; default: model")
+    package.add_argument("--store", metavar="URI", help="where you will upload the files; default: s3://models/NAME")
+    package.add_argument("--test-set-uri", metavar="URI", help="where the test set will be; default: beside the model")
+    package.add_argument("--credentials", metavar="SECRET", help="Secret with the store's credentials")
+    package.add_argument(
+        "--margin", default="0.02", help="accuracy that may be lost to the last good one; default: 0.02"
+    )
+    package.add_argument("--floor", help="lowest accuracy to be admitted; default: none")
+    package.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="TYPE",
+        help="type in the file that skops does not know to be harmless; may be repeated",
+    )
+    return parser
+
+
+def _package(options: argparse.Namespace) -> list[str]:
+    from leadline_cli import estimators, manifests, packaging, testsets  # noqa: PLC0415 - heavy
+
+    manifest = manifests.Options(
+        name=options.name,
+        store=options.store or f"s3://models/{options.name}",
+        margin=options.margin,
+        floor=options.floor,
+        credentials=options.credentials,
+        test_set_uri=options.test_set_uri,
+    )
+    estimator = estimators.load(options.model, trusted=options.trust)
+    examples = testsets.read(options.test_set, truth=options.truth, input_name=options.input)
+    return packaging.package(estimator, examples, out=options.out, manifest=manifest).lines()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""The command line: what it prints where, and how it ends."""
+
+import pickle
+
+import pytest
+import skops.io
+from leadline_cli import main, testsets
+from sklearn.naive_bayes import GaussianNB
+
+
+@pytest.fixture
+def folder(digits, tmp_path):
+    rows, truths, unseen = digits
+    skops.io.dump(GaussianNB(var_smoothing=1e-3).fit(rows, truths), tmp_path / "model.skops")
+    testsets.write(tmp_path / "testset.parquet", unseen)
+    return tmp_path
+
+
+def package(folder, *more, model="model.skops"):
+    return main.main(
+        [
+            "package",
+            str(folder / model),
+            f"--test-set={folder}/testset.parquet",
+            "--truth=digit",
+            "--out",
+            f"{folder}/out",
+            *more,
+        ]
+    )
+
+
+def test_package_writes_three_files_and_says_what_it_measured(folder, capsys):
+    assert package(folder, "--name=digits") == 0
+    assert sorted(path.name for path in (folder / "out").iterdir()) == [
+        "model.onnx",
+        "modeldeployment.yaml",
+        "testset.parquet",
+    ]
+    said = capsys.readouterr()
+    assert "accuracy    0.795 [0.744, 0.840]" in said.out
+    assert "on 400 unseen rows (98 % interval)" in said.out
+    assert "400 of 400 answers equal the original's" in said.out
+    assert said.err == ""
+
+
+def test_package_can_be_repeated(folder):
+    assert [package(folder), package(folder)] == [0, 0]
+
+
+def test_package_ends_with_one_line_and_status_one_when_it_refuses(folder, capsys):
+    (folder / "model.pkl").write_bytes(pickle.dumps(GaussianNB()))
+    assert package(folder, model="model.pkl") == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"leadline package: {folder}/model.pkl: is a pickle")
+    assert said.err.count("\n") == 1
+
+
+def test_package_refuses_a_floor_before_it_does_any_work(folder, capsys):
+    assert package(folder, "--floor=2") == 1
+    assert "spec.quality.metrics[0].floor: must be a number above 0" in capsys.readouterr().err
+    assert not (folder / "out").exists()
+
+
+def test_usage_is_status_two_when_an_option_is_missing(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main.main(["package", "model.skops"])
+    assert ended.value.code == 2
+    assert "--test-set" in capsys.readouterr().err
