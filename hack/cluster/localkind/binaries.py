@@ -85,6 +85,20 @@ def linker_flags(tool: Tool, go_mod: str) -> str:
     return " ".join(flags)
 
 
+def path_of(places: layout.Layout, name: str) -> Path:
+    """Return where a command is, or will be once it is built.
+
+    Raises:
+        NeedsUser: There is no Go, whose version is part of the key.
+    """
+    tool, go = TOOLS[name], toolchain.find(places)
+    source = layout.SOURCES / "go" / name
+    flags = linker_flags(tool, (source / "go.mod").read_text())
+    made_of = [*keys.files_of(source, ["."]), ("go", go.version.encode()), ("flags", flags.encode())]
+    key = keys.content_key([*made_of, ("machine", platform.machine().encode())])
+    return places.binaries / f"{name}-{key}" / name
+
+
 def binary(places: layout.Layout, name: str) -> Path:
     """Return the path of a built command; build it first where the cache lacks it.
 
@@ -92,21 +106,17 @@ def binary(places: layout.Layout, name: str) -> Path:
         NeedsUser: There is no Go.
         Broken: It does not build.
     """
-    tool = TOOLS[name]
-    go = toolchain.find(places)
-    source = layout.SOURCES / "go" / name
-    flags = linker_flags(tool, (source / "go.mod").read_text())
-    made_of = [*keys.files_of(source, ["."]), ("go", go.version.encode()), ("flags", flags.encode())]
-    key = keys.content_key([*made_of, ("machine", platform.machine().encode())])
-    path = places.binaries / f"{name}-{key}" / name
+    path = path_of(places, name)
     if not path.exists():
         with locking.held(places.binaries / f"{name}.lock"):
             if not path.exists():
-                _build(tool, go, source, flags, path)
+                _build(TOOLS[name], toolchain.find(places), path)
     return path
 
 
-def _build(tool: Tool, go: toolchain.Go, source: Path, flags: str, path: Path) -> None:
+def _build(tool: Tool, go: toolchain.Go, path: Path) -> None:
+    source = layout.SOURCES / "go" / tool.name
+    flags = linker_flags(tool, (source / "go.mod").read_text())
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
     log_path = path.with_suffix(".log")
