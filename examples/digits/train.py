@@ -35,7 +35,9 @@ def main() -> int:
         epilog="; ".join(f"{name} is {text}" for name, text in MODELS.items()),
     )
     parser.add_argument("--model", choices=[*MODELS, "all"], default="all", help="default: all, one after the other")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "out", help="default: out beside this file")
+    parser.add_argument(
+        "--out", type=Path, help="folder of the files, of all: one folder in it for each; default: out/MODEL here"
+    )
     parser.add_argument("--name", default="digits", help="name of the ModelDeployment; default: digits")
     parser.add_argument(
         "--store", default="s3://models/digits", help="where you will upload; default: s3://models/digits"
@@ -53,7 +55,12 @@ def main() -> int:
         random_state=SEED,
     )
     unseen = testsets.Examples("image", unseen_rows, "digit", unseen_truths)
-    for name in MODELS if options.model == "all" else (options.model,):
+    if options.model != "all" and options.out:
+        folders = {options.model: options.out}
+    else:
+        parent = options.out or Path(__file__).parent / "out"
+        folders = {name: parent / name for name in MODELS if options.model in {name, "all"}}
+    for name, folder in folders.items():
         manifest = manifests.Options(
             options.name,
             store=f"{options.store}/{name}",
@@ -62,7 +69,7 @@ def main() -> int:
             credentials=options.credentials,
         )
         try:
-            packaged = packaging.package(trained(name, rows, truths), unseen, out=options.out / name, manifest=manifest)
+            packaged = packaging.package(trained(name, rows, truths), unseen, out=folder, manifest=manifest)
         except errors.Refused as error:
             print(f"{name}: {error}", file=sys.stderr)
             return 1
