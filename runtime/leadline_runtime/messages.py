@@ -6,7 +6,6 @@ Both are always of the same version, so fields need no defaults. No I/O.
 from typing import Final
 
 import msgspec
-
 from leadline_wire import exchange
 
 BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)

@@ -9,6 +9,8 @@ of different inner shapes never share a run. Next step of an answer: `Batch.fini
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -113,9 +115,9 @@ class Batcher:
 
     async def run_aside(self, arrays: Mapping[str, Array]) -> list[Array]:
         """Run at low priority: when nothing waits, or after a short while if something always does."""
-        deadline = self.loop.time() + _ASIDE_PATIENCE_SECONDS
-        while (self.waiting or self._running) and self.loop.time() < deadline:
-            await asyncio.sleep(0.001)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_ASIDE_PATIENCE_SECONDS):
+                await self.settle()
         if self.inline:
             return self.model.run(arrays)
         return await self.loop.run_in_executor(self._executor, self.model.run, arrays)
@@ -137,7 +139,7 @@ class Batcher:
             else:
                 self._running.append(batch)
                 running = self.loop.run_in_executor(self._executor, self._run, batch)
-                running.add_done_callback(lambda done, batch=batch: self._done(batch, done))
+                running.add_done_callback(functools.partial(self._done, batch))
 
     def _run_here(self, batch: Batch) -> None:
         try:
@@ -156,10 +158,7 @@ class Batcher:
         self._running.remove(batch)
         if not done.cancelled():
             error = done.exception()
-            if isinstance(error, Exception):
-                failures = batch.fail(error)
-            else:
-                failures = batch.finish(done.result())
+            failures = batch.fail(error) if isinstance(error, Exception) else batch.finish(done.result())
             self._count(batch, failures)
         self._flush()
 

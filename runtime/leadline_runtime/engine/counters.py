@@ -5,6 +5,7 @@ metrics of it. Must not cost the request path anything worth measuring.
 """
 
 from bisect import bisect_left
+
 from leadline_runtime import messages
 
 

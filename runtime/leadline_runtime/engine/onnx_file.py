@@ -64,10 +64,10 @@ def _graph(graph: memoryview) -> bytes:
 def _identity(node: memoryview) -> tuple[bytes, bytes] | None:
     """Return an Identity in the place of a ZipMap, and its output's name; None for any other node."""
     fields = list(_fields(node))
-    if not any(number == _NODE_OP_TYPE and value == b"ZipMap" for number, value, _ in fields):
+    if not any(number == _NODE_OP_TYPE and _bytes(value) == b"ZipMap" for number, value, _ in fields):
         return None
     kept = b"".join(bytes(raw) for number, _, raw in fields if number in {_NODE_INPUT, _NODE_OUTPUT})
-    output = next((bytes(value) for number, value, _ in fields if number == _NODE_OUTPUT and value != 0), b"")
+    output = next((_bytes(value) for number, value, _ in fields if number == _NODE_OUTPUT), b"")
     return kept + _field(_NODE_OP_TYPE, b"Identity"), output
 
 
@@ -75,12 +75,16 @@ def _as_tensor(part: bytes, plain: set[bytes]) -> bytes:
     """Return a graph output as a float tensor of any shape if it was a ZipMap's."""
     ((_, value, _),) = _fields(memoryview(part))
     assert isinstance(value, memoryview)
-    name = next((bytes(field) for number, field, _ in _fields(value) if number == _VALUE_NAME and field != 0), b"")
+    name = next((_bytes(field) for number, field, _ in _fields(value) if number == _VALUE_NAME), b"")
     if name not in plain:
         return part
     element = bytes([_TENSOR_ELEMENT << 3 | _VARINT, _FLOAT])
     tensor = _field(_VALUE_TYPE, _field(_TYPE_TENSOR, element))
     return _field(_GRAPH_OUTPUT, _field(_VALUE_NAME, name) + tensor)
+
+
+def _bytes(value: memoryview | int) -> bytes:
+    return bytes(value) if isinstance(value, memoryview) else b""
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, memoryview | int, memoryview]]:

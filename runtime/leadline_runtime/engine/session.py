@@ -14,11 +14,11 @@ from typing import Any, Final
 
 import numpy as np
 import onnxruntime
+from leadline_wire import exchange
 
 from leadline_runtime import errors, logs
 from leadline_runtime.engine import onnx_file
 from leadline_runtime.oip import datatypes, signature
-from leadline_wire import exchange
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -58,7 +58,9 @@ class Transfer:
         self._limit_bytes = limit_bytes
         self._on_progress = on_progress
         self._on_trouble = on_trouble
-        self._restart()
+        self._bytes = 0
+        self._validator = ""
+        self._hash = hashlib.sha256()
 
     async def run(self) -> str:
         """Return `sha256:<hex>` of the bytes once they are all in the file."""

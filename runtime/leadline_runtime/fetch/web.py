@@ -168,10 +168,11 @@ class _Answer:
 def _checked(uri: str) -> SplitResult:
     try:
         parts = urlsplit(uri)
-        if parts.hostname and (parts.port or 1) and parts.scheme in {"http", "https"}:
-            return parts
+        is_usable = bool(parts.hostname) and parts.port != 0 and parts.scheme in {"http", "https"}
     except ValueError:
-        pass
+        is_usable = False
+    if is_usable:
+        return parts
     raise stores.StoreError(stores.Fault.NOT_FOUND, f"{stores.shown(uri)}: expected http(s)://host[:port]/path")
 
 

@@ -249,7 +249,7 @@ def _rows(arrays: dict[str, Array], model: signature.Signature) -> int:
     rows = {name: array.shape[0] for name, array in arrays.items()}
     if len(set(rows.values())) > 1:
         raise errors.BadRequestError(f"inputs: expected the same number of rows in all, got {rows}")
-    return next(iter(rows.values()))
+    return int(next(iter(rows.values())))
 
 
 def _kind(value: object) -> str:

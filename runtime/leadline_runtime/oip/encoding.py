@@ -16,6 +16,9 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Texts = list[list[bytes]]
 """For each output, for each row, the elements as JSON without brackets."""
 
+_OBJECT: Final = np.dtype(object)
+_NUMPY: Final = orjson.OPT_SERIALIZE_NUMPY
+_dumps = orjson.dumps
 _TEMPLATES_MAX: Final = 64
 """Templates kept; a model with free lengths could have any number of shapes."""
 
@@ -36,6 +39,7 @@ class Encoder:
 
     def __init__(self, model: signature.Signature, name: str, revision: str) -> None:
         self._outputs = model.outputs
+        self._floats = [output.datatype.kind is datatypes.Kind.FLOAT for output in model.outputs]
         self._start = b'{"model_name":%b,"model_version":%b' % (_escaped(name), _escaped(revision))
         self._templates: dict[tuple[Any, ...], Template] = {}
 
@@ -48,20 +52,22 @@ class Encoder:
         """
         texts: Texts = []
         bad: set[int] = set()
-        for output, array in zip(self._outputs, arrays, strict=True):
-            row_texts = _texts_of_rows(array, rows)
-            if output.datatype.kind is datatypes.Kind.FLOAT:
-                bad |= _not_finite(row_texts)
+        for is_float, array in zip(self._floats, arrays, strict=True):
+            if array.ndim == 2 and array.dtype != _OBJECT:
+                text = _dumps(array, option=_NUMPY)[2:-2]
+                row_texts = text.split(b"],[") if rows > 1 else [text]
+            else:
+                row_texts = _texts_of_rows(array, rows)
+            # orjson writes what is not finite as null, and nothing else in a row of numbers has that letter.
+            if is_float and any(b"n" in text for text in row_texts):
+                bad.update(row for row, text in enumerate(row_texts) if b"n" in text)
             texts.append(row_texts)
         return texts, bad
 
     def whole_texts(self, arrays: list[Array]) -> tuple[list[bytes], bool]:
         """Return the texts of outputs that have no rows, and whether all numbers are finite."""
         texts = [_texts_of_rows(np.ascontiguousarray(array).reshape(1, -1), 1)[0] for array in arrays]
-        finite = all(
-            output.datatype.kind is not datatypes.Kind.FLOAT or b"n" not in text
-            for output, text in zip(self._outputs, texts, strict=True)
-        )
+        finite = all(not is_float or b"n" not in text for is_float, text in zip(self._floats, texts, strict=True))
         return texts, finite
 
     def template(
@@ -110,12 +116,7 @@ def _texts_of_rows(array: Array, rows: int) -> list[bytes]:
     if array.dtype == object:
         return [orjson.dumps(row)[1:-1] for row in array.reshape(rows, -1).tolist()]
     if array.ndim == 1:
-        return orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
+        return orjson.dumps(array, option=_NUMPY)[1:-1].split(b",")
     if array.ndim > 2:
         array = array.reshape(rows, -1)
-    return orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)[2:-2].split(b"],[")
-
-
-def _not_finite(texts: list[bytes]) -> set[int]:
-    # orjson writes what is not finite as null, and nothing else in a row of numbers has that letter.
-    return {row for row, text in enumerate(texts) if b"n" in text}
+    return orjson.dumps(array, option=_NUMPY)[2:-2].split(b"],[")

@@ -9,7 +9,6 @@ import math
 import struct
 from typing import Final
 
-import numpy as np
 import orjson
 
 from leadline_runtime import errors

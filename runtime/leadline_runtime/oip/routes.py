@@ -108,7 +108,7 @@ class Routes:
             handlers[b"GET", path] = self._not_ready if whole is None else _answering(whole)
             handlers[b"HEAD", path] = self._not_ready if whole is None else _answering(responses.without_body(whole))
         self._handlers = handlers
-        self._methods = {path: b"GET, HEAD" for path in gets}
+        self._methods = dict.fromkeys(gets, b"GET, HEAD")
         self._methods |= {path: method for method, path in handlers if method == b"POST"}
 
     def _not_ready(self, connection: Connection) -> None:

@@ -5,8 +5,9 @@ Made once at load from the session; codecs and routes are built from it. Must no
 
 from dataclasses import dataclass
 
-from leadline_runtime.oip import datatypes
 from leadline_wire import exchange
+
+from leadline_runtime.oip import datatypes
 
 
 @dataclass(frozen=True, slots=True)

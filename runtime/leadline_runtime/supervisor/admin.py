@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
+from leadline_wire import exchange
+
 from leadline_runtime import logs
 from leadline_runtime.supervisor import exchanging, metrics
 from leadline_runtime.supervisor.pod import Pod
 from leadline_runtime.web import responses, server
 from leadline_runtime.web.connection import Connection
-from leadline_wire import exchange
 
 LIMITS: Final = server.Limits(body_bytes=exchange.BODY_LIMIT_BYTES, connections=256)
 _PLAIN: Final = b"text/plain; charset=utf-8"

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+from leadline_wire import exchange
 
 from leadline_runtime import logs
 from leadline_runtime.supervisor.pod import Pod
 from leadline_runtime.web import responses
 from leadline_runtime.web.connection import Connection
-from leadline_wire import exchange
 
 IN_FORCE_SECONDS: Final = 1.0
 """Longest wait for the worker's word; the operator gives up after three seconds."""

@@ -10,11 +10,12 @@ import signal
 from pathlib import Path
 from typing import Final
 
+from leadline_wire import exchange
+
 from leadline_runtime import errors, logs, messages, settings
 from leadline_runtime.fetch import stores, transfer
 from leadline_runtime.supervisor import keeper
 from leadline_runtime.supervisor.pod import Pod
-from leadline_wire import exchange
 
 RECHECK_SECONDS: Final = 300.0
 """How long rejected bytes stay rejected before their place is looked at again."""

@@ -5,8 +5,9 @@ Holds values only: no I/O, no clock, no task. Nothing of it survives the process
 
 from dataclasses import dataclass, field
 
-from leadline_runtime import VERSION, messages
 from leadline_wire import exchange
+
+from leadline_runtime import VERSION, messages
 
 
 @dataclass(slots=True)

@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+from leadline_wire import exchange
 
 from leadline_runtime import errors, logs, messages, settings
 from leadline_runtime.fetch import stores, transfer
 from leadline_runtime.supervisor import keeper
 from leadline_runtime.supervisor.pod import Pod
-from leadline_runtime.testset import columns
-from leadline_wire import exchange
+from leadline_runtime.testset import orders
 
 LIMIT_BYTES: Final = 256 << 20
+_READER: Final = "leadline_runtime.testset.columns"
 _COLUMNS_SECONDS: Final = 120.0
 CRASHES_MAX: Final = 2
 """Workers that may end during one run before it is given up."""
@@ -87,11 +88,7 @@ class TestSets:
         digest = ""
         try:
             digest = await self._fetch(request)
-            if request.digest and digest != request.digest:
-                raise errors.BlockedError(
-                    "TestSetDigestMismatch",
-                    f"test set {shown} has digest {digest}, expected {request.digest}",
-                )
+            _check_digest(shown, digest, request.digest)
             folder = await self._columns(request, model)
         except errors.TroubleError as error:
             self._fail(request.run, error, digest)
@@ -145,7 +142,7 @@ class TestSets:
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         await asyncio.to_thread(folder.mkdir, parents=True)
         shown = stores.shown(request.uri)
-        order = columns.Order(
+        order = orders.Order(
             path=str(self._folder / "testset.parquet"),
             folder=str(folder),
             uri=shown,
@@ -155,7 +152,7 @@ class TestSets:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            columns.__name__,
+            _READER,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )
@@ -169,7 +166,7 @@ class TestSets:
             if process.returncode is None:
                 process.kill()
         try:
-            result = msgspec.json.decode(output, type=columns.Result)
+            result = msgspec.json.decode(output, type=orders.Result)
         except msgspec.MsgspecError as error:
             cause = keeper.cause(process.returncode or 0)
             raise errors.BlockedError("InvalidTestSet", f"test set {shown}: its reader ended with {cause}") from error
@@ -183,3 +180,11 @@ class TestSets:
         if before is None or before.trouble != trouble:
             logs.warning("test set not answered", run=run, reason=trouble.reason, message=trouble.message)
         self._pod.test_set = exchange.TestSetReport(run=run, state="Failed", digest=digest, trouble=trouble)
+
+
+def _check_digest(shown: str, digest: str, expected: str) -> None:
+    if expected and digest != expected:
+        raise errors.BlockedError(
+            "TestSetDigestMismatch",
+            f"test set {shown} has digest {digest}, expected {expected}",
+        )

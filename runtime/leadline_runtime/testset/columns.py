@@ -1,74 +1,49 @@
 """From a Parquet file to one .npy file per column that is needed.
 
 Runs as a process of its own (`python -m leadline_runtime.testset.columns`), so that neither supervisor nor worker ever
-holds pyarrow's memory and a file that crashes its reader crashes nothing that serves. Takes an `Order` as JSON on
+holds pyarrow's memory and a file that crashes its reader crashes nothing that serves. Takes an `orders.Order` as JSON on
 standard input, answers a `Result` as JSON on standard output. Next step: `testset.runner` reads the files.
 """
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
-
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from leadline_wire import exchange
 
-if TYPE_CHECKING:
-    import numpy as np
+from leadline_runtime.oip import datatypes
+from leadline_runtime.testset import orders
+from leadline_runtime.testset.orders import Order, Result
+
+Array = np.ndarray[Any, np.dtype[Any]]
 
 ROWS_MAX: Final = 65_536
 """Keeps bitmap, memory and time of a run bounded."""
-TRUTH_FILE: Final = "truth.npy"
 _VALUES_BYTES_MAX: Final = 1 << 30
 """Of one column, as arrays."""
-
-
-class Order(msgspec.Struct, frozen=True):
-    """What is to be read."""
-
-    path: str
-    folder: str
-    """Where the .npy files go; exists."""
-    uri: str
-    """For messages; without credentials."""
-    truth: str
-    inputs: list[exchange.TensorInfo]
-
-
-class Result(msgspec.Struct, frozen=True):
-    """What came of it."""
-
-    rows: int = 0
-    trouble: str = ""
-    """Empty: the files are there."""
 
 
 class _UnusableError(Exception):
     """The file cannot serve as test set of this model; the message says why."""
 
 
-def input_file(place: int) -> str:
-    """Return the file name of an input, by its place among the model's inputs."""
-    return f"input-{place}.npy"
-
-
 def read(order: Order) -> Result:
     """Write the columns' files."""
-    import pyarrow  # noqa: PLC0415  # 150 MB, needed by this process only
-    import pyarrow.parquet  # noqa: PLC0415
-
     try:
-        with pyarrow.parquet.ParquetFile(order.path) as file:
+        with pq.ParquetFile(order.path) as file:
             return Result(rows=_write(order, file))
     except _UnusableError as error:
         return Result(trouble=f"test set {order.uri}: {error}")
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         return Result(trouble=f"test set {order.uri}: not a readable Parquet file: {error}")
 
 
 def _write(order: Order, file: Any) -> int:
-    import numpy as np  # noqa: PLC0415
-
     names = file.schema_arrow.names
     rows: int = file.metadata.num_rows
     if not rows:
@@ -79,9 +54,9 @@ def _write(order: Order, file: Any) -> int:
     for tensor in order.inputs:
         _require(tensor.name, names, "one column per model input")
     folder = Path(order.folder)
-    np.save(folder / TRUTH_FILE, _truth(file, order.truth), allow_pickle=False)
+    np.save(folder / orders.TRUTH_FILE, _truth(file, order.truth), allow_pickle=False)
     for place, tensor in enumerate(order.inputs):
-        np.save(folder / input_file(place), _input(file, tensor, rows), allow_pickle=False)
+        np.save(folder / orders.input_file(place), _input(file, tensor, rows), allow_pickle=False)
     return rows
 
 
@@ -97,11 +72,10 @@ def _column(file: Any, name: str) -> Any:
     return column
 
 
-def _truth(file: Any, name: str) -> "np.ndarray[Any, Any]":
-    import pyarrow  # noqa: PLC0415
+def _truth(file: Any, name: str) -> Array:
 
     column = _column(file, name)
-    kind = pyarrow.types
+    kind = pa.types
     if kind.is_dictionary(column.type):
         column = column.dictionary_decode()
     if kind.is_integer(column.type) or kind.is_floating(column.type) or kind.is_boolean(column.type):
@@ -111,17 +85,14 @@ def _truth(file: Any, name: str) -> "np.ndarray[Any, Any]":
     raise _UnusableError(f'column "{name}" has type {column.type}; expected whole numbers, text or booleans')
 
 
-def _input(file: Any, tensor: exchange.TensorInfo, rows: int) -> "np.ndarray[Any, Any]":
-    import pyarrow  # noqa: PLC0415
-
-    from leadline_runtime.oip import datatypes  # noqa: PLC0415  # brings numpy
+def _input(file: Any, tensor: exchange.TensorInfo, rows: int) -> Array:
 
     column = _column(file, tensor.name)
     where = f'column "{tensor.name}"'
     # The first dimension is the rows'; a scalar input has none, and takes one value per row.
     inner = tensor.shape[1:]
     found: list[int] = []
-    while pyarrow.types.is_nested(column.type):
+    while pa.types.is_nested(column.type):
         if not _is_list(column.type):
             raise _UnusableError(f"{where} has type {column.type}; expected numbers or lists of them")
         flat = column.flatten()
@@ -149,16 +120,14 @@ def _input(file: Any, tensor: exchange.TensorInfo, rows: int) -> "np.ndarray[Any
 
 
 def _is_list(column_type: Any) -> bool:
-    import pyarrow  # noqa: PLC0415
 
-    kind = pyarrow.types
+    kind = pa.types
     return bool(kind.is_list(column_type) or kind.is_large_list(column_type) or kind.is_fixed_size_list(column_type))
 
 
 def _even(column: Any, length: int) -> bool:
-    import pyarrow.compute  # noqa: PLC0415
 
-    lengths = pyarrow.compute.min_max(pyarrow.compute.list_value_length(column))
+    lengths = pc.min_max(pc.list_value_length(column))
     return bool(lengths["min"].as_py() == length == lengths["max"].as_py())
 
 
@@ -180,8 +149,8 @@ def _shown(shape: list[int]) -> str:
     return " x ".join("any number of" if length == -1 else str(length) for length in shape) or "1"
 
 
-def _numpy(column: Any) -> "np.ndarray[Any, Any]":
-    array: np.ndarray[Any, Any] = column.to_numpy(zero_copy_only=False)
+def _numpy(column: Any) -> Array:
+    array: Array = column.to_numpy(zero_copy_only=False)
     return array
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from leadline_wire import exchange
 
 from leadline_runtime import errors, logs, messages
 from leadline_runtime.engine.batching import Batcher
 from leadline_runtime.engine.session import Model
 from leadline_runtime.oip import datatypes, signature
-from leadline_runtime.testset import columns, scoring
-from leadline_wire import exchange
+from leadline_runtime.testset import orders, scoring
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -128,11 +128,11 @@ def _loaded(folder: Path, model: Model) -> tuple[Array, dict[str, Array]]:
                 "InvalidTestSet",
                 f'input "{tensor.name}" has shape {list(tensor.shape)}; a test set needs a first dimension of 1 or any',
             )
-        array = np.load(folder / columns.input_file(place), allow_pickle=False)
+        array = np.load(folder / orders.input_file(place), allow_pickle=False)
         if tensor.datatype.kind is datatypes.Kind.TEXT:
             array = array.astype(object)
         inputs[tensor.name] = array
-    return np.load(folder / columns.TRUTH_FILE, allow_pickle=False), inputs
+    return np.load(folder / orders.TRUTH_FILE, allow_pickle=False), inputs
 
 
 def _no_prediction(model: Model, order: messages.RunTestSet) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import uvloop
+from leadline_wire import exchange
 
 from leadline_runtime import cgroup, channel, errors, logs, messages, settings
 from leadline_runtime.engine import batching, counters, session
@@ -23,7 +24,6 @@ from leadline_runtime.oip import encoding, inference, routes
 from leadline_runtime.testset import runner
 from leadline_runtime.web import server
 from leadline_runtime.worker import forwarding
-from leadline_wire import exchange
 
 DRAIN_SECONDS: Final = 20.0
 """Longest drain; what is still open then is cut."""

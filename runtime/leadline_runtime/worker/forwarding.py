@@ -13,12 +13,12 @@ from collections import deque
 from typing import Final, cast
 
 import httptools
+from leadline_wire import exchange
 
 from leadline_runtime import logs
 from leadline_runtime.engine.counters import Counters
 from leadline_runtime.web import responses
 from leadline_runtime.web.connection import Connection
-from leadline_wire import exchange
 
 LINKS_MAX: Final = 64
 """Connections to the target."""
@@ -200,6 +200,8 @@ class _Link(asyncio.Protocol):
         self.target = target
         self.job: _Job | None = None
         self._forwarder = forwarder
+        self._lines: list[bytes] = []
+        self._body: list[bytes] = []
         self._start()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -267,8 +269,8 @@ class _Link(asyncio.Protocol):
 
     def _start(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
-        self._lines: list[bytes] = []
-        self._body: list[bytes] = []
+        self._lines = []
+        self._body = []
         self._body_bytes = 0
         self._begun = False
 
