@@ -17,7 +17,7 @@ _FOLDERS: Final = (
     r"/(numpy|scipy|pyarrow|onnxruntime|sklearn)/.*\btests?$",
     r"/pyarrow/(include|includes|src|vendored_include)$",
     r"/numpy/_core/(include|lib)$",
-    r"/numpy/(f2py|distutils)$",
+    r"/numpy/distutils$",
     r"/onnxruntime/(quantization|tools|transformers|datasets|backend)$",
     # kubernetes.aio is what we use; these are the synchronous client and its generated documentation.
     r"/kubernetes/(docs|e2e_test)$",
