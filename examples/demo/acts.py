@@ -78,7 +78,7 @@ class Play:
         """Start the client of a model."""
         url = self.watched.objects[name]["status"]["url"]
         self.clients[name] = client = Client(self.stage.kubectl, name)
-        await client.start(url, image=self.stage.tools.runtime_image)
+        await client.start(url, image=self.stage.images.runtime)
 
     async def answers(self, name: str, revision: str, *, more: int = 30) -> None:
         """Wait for some more answers of a revision."""

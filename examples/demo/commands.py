@@ -29,15 +29,12 @@ class CommandError(DemoError):
 
 @dataclass(frozen=True)
 class Tools:
-    """The programs and images of the demo."""
+    """The programs that the demo uses, and the name of its cluster."""
 
     kubectl: str
     helm: str
     kind: str
     cluster: str
-    operator_image: str
-    runtime_image: str
-    s3_image: str
 
     @classmethod
     def from_environment(cls) -> "Tools":
@@ -51,9 +48,6 @@ class Tools:
             "helm": "LEADLINE_HELM",
             "kind": "LEADLINE_KIND",
             "cluster": "LEADLINE_CLUSTER_NAME",
-            "operator_image": "LEADLINE_OPERATOR_IMAGE",
-            "runtime_image": "LEADLINE_RUNTIME_IMAGE",
-            "s3_image": "LEADLINE_S3_IMAGE",
         }
         missing = [name for name in names.values() if not os.environ.get(name)]
         if missing:

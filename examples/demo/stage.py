@@ -4,7 +4,6 @@ What was there before stays: a cluster or a chart that this run did not make is 
 """
 
 import asyncio
-import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +32,15 @@ def model_key(model: str) -> str:
     return f"digits/{model}/model.onnx"
 
 
+@dataclass(frozen=True)
+class Images:
+    """Names of the images in the cluster, in the order in which they are loaded."""
+
+    operator: str
+    runtime: str
+    s3: str
+
+
 @dataclass
 class Stage:
     """What the acts play on."""
@@ -41,6 +49,7 @@ class Stage:
     report: Report
     keep: bool
     kubectl: Kubectl = field(init=False)
+    images: Images = field(init=False)
     made_cluster: bool = False
     made_chart: bool = False
 
@@ -68,7 +77,6 @@ class Stage:
         tools = self.tools
         there = (await run(tools.kind, "get", "clusters", limit_seconds=30)).split()
         if tools.cluster in there:
-            self.made_cluster = os.environ.get("LEADLINE_DEMO_MADE_CLUSTER") == "1"
             self.report.step(f"cluster {tools.cluster!r} is there")
         else:
             self.report.step(f"making cluster {tools.cluster!r}")
@@ -76,7 +84,8 @@ class Stage:
             self.made_cluster = True
         self.report.step("loading the images of operator, runtime and S3 server")
         provide = Path(tools.kind).with_name("provide")
-        await run(str(provide), "load", "--name", tools.cluster, limit_seconds=900)
+        loaded = await run(str(provide), "load", "--name", tools.cluster, limit_seconds=1800)
+        self.images = Images(*loaded.split())
 
     async def _chart(self) -> None:
         """Install the chart, or bring an installed one to these images."""
@@ -88,7 +97,7 @@ class Stage:
         self.report.step(f"helm upgrade --install {RELEASE} charts/leadline -n {SYSTEM}")
         await run(
             tools.helm, "upgrade", "--install", RELEASE, "charts/leadline", "-n", SYSTEM, "--create-namespace",
-            "--set", f"operator.image={tools.operator_image}", "--set", f"runtime.image={tools.runtime_image}",
+            "--set", f"operator.image={self.images.operator}", "--set", f"runtime.image={self.images.runtime}",
             "--wait", "--timeout", "3m", limit_seconds=200,
         )  # fmt: skip
         self.report.step("the operator is ready")
@@ -106,7 +115,7 @@ class Stage:
     async def _store(self) -> None:
         """Start the S3 server and upload the models and the test set."""
         manifest = Template((clients.HERE / "store.yaml").read_text(encoding="utf-8"))
-        await self.kubectl.apply(manifest.substitute(S3_IMAGE=self.tools.s3_image))
+        await self.kubectl.apply(manifest.substitute(S3_IMAGE=self.images.s3))
         await self.kubectl("rollout", "status", "deployment/model-store", "--timeout=90s", limit_seconds=100)
         sent = {model_key(model): MODELS / model / "model.onnx" for model in ("good", "worse", "successor")}
         test_set = MODELS / "good" / "testset.parquet"
