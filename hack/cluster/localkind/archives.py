@@ -52,10 +52,13 @@ def write(image: ScratchImage, path: Path) -> None:
     # containerd names the image by its own annotation; the other is what buildah and skopeo read.
     names = {"io.containerd.image.name": image.name, "org.opencontainers.image.ref.name": image.name}
     entry = {**_descriptor("application/vnd.oci.image.manifest.v1+json", manifest), "annotations": names}
+    # Docker's own list of the same blobs, for engines that do not read the OCI one.
+    docker = {"Config": _blob_path(config), "RepoTags": [image.name], "Layers": [_blob_path(packed)]}
     members = {
         "oci-layout": _json({"imageLayoutVersion": "1.0.0"}),
         "index.json": _json({"schemaVersion": 2, "manifests": [entry]}),
-        **{f"blobs/sha256/{_digest(blob).partition(':')[2]}": blob for blob in (packed, config, manifest)},
+        "manifest.json": _json([docker]),
+        **{_blob_path(blob): blob for blob in (packed, config, manifest)},
     }
     unfinished = path.with_suffix(".unfinished")
     with tarfile.open(unfinished, "w") as archive:
@@ -83,6 +86,10 @@ def _add(archive: tarfile.TarFile, name: str, content: bytes, mode: int) -> None
 
 def _descriptor(media_type: str, blob: bytes) -> dict[str, object]:
     return {"mediaType": media_type, "digest": _digest(blob), "size": len(blob)}
+
+
+def _blob_path(blob: bytes) -> str:
+    return "blobs/sha256/" + _digest(blob).removeprefix("sha256:")
 
 
 def _digest(blob: bytes) -> str:

@@ -4,7 +4,6 @@ buildah gets a storage of its own in the cache, so nobody else's images are touc
 after a change of code a matter of seconds.
 """
 
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from localkind import engine, errors, layout, mounts, pip_settings, talk
+from localkind import engine, errors, layout, mounts, packages, pip_settings, talk
 
 _LAST_LINES: Final = 12
 
@@ -34,7 +33,7 @@ class Docker:
     def build(self, context: Path, containerfile: Path, name: str, arguments: Mapping[str, str], archive: Path) -> None:
         """Build an image from a folder and write it as an archive."""
         with _secrets() as secrets:
-            options = [*_pairs(arguments), *secrets, "-f", str(containerfile), "-t", name]
+            options = [*build_arguments(arguments), *secrets, "-f", str(containerfile), "-t", name]
             _run(["docker", "build", *options, str(context)], self.log, f"building {name}")
         _run(["docker", "save", "-o", str(archive), name], self.log, f"saving {name}")
 
@@ -62,7 +61,7 @@ class Buildah:
         try:
             with _secrets() as secrets:
                 # chroot isolation: the host may not allow the namespaces and limits that runc sets.
-                options = ["--layers", "--isolation", "chroot", *_pairs(arguments), *secrets]
+                options = ["--layers", "--isolation", "chroot", *build_arguments(arguments), *secrets]
                 where = ["-f", str(containerfile), "-t", name, str(context)]
                 _run([*self._command(), "bud", *options, *where], self.log, f"building {name}")
             # zstd: half the time of gzip to write and to load, and smaller.
@@ -87,10 +86,16 @@ def choose(places: layout.Layout) -> Docker | Buildah:
     log.parent.mkdir(parents=True, exist_ok=True)
     if engine.docker_answers():
         return Docker(log)
-    missing = [program for program in ("buildah", "mmdebstrap") if shutil.which(program) is None]
+    missing = packages.missing(packages.IMAGES)
     if missing:
         raise errors.NeedsUser(f"no Docker engine answers, and {' and '.join(missing)} is missing; apt-get install it")
     return Buildah(places.cache / "buildah", log)
+
+
+def show_to_docker(name: str, archive: Path) -> None:
+    """Let a Docker engine know an image that it lacks: the real kind loads from there."""
+    if subprocess.run(["docker", "image", "inspect", name], check=False, capture_output=True).returncode != 0:
+        _run(["docker", "load", "-i", str(archive)], archive.parent / "build.log", f"loading {name}")
 
 
 @contextmanager
@@ -105,7 +110,8 @@ def _secrets() -> Iterator[list[str]]:
         yield options
 
 
-def _pairs(arguments: Mapping[str, str]) -> list[str]:
+def build_arguments(arguments: Mapping[str, str]) -> list[str]:
+    """Return the options that give a build its arguments."""
     return [part for name, value in arguments.items() for part in ("--build-arg", f"{name}={value}")]
 
 

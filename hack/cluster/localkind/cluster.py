@@ -26,6 +26,7 @@ from localkind import (
     locking,
     mounts,
     network,
+    packages,
     processes,
     scratch_images,
     settings,
@@ -37,17 +38,6 @@ _START_SECONDS: Final = 120.0
 
 _SOCKET_PATH_BYTES: Final = 107
 """Linux's limit on the path of a socket."""
-
-_PROGRAMS: Final = {
-    "containerd": "containerd",
-    "ctr": "containerd",
-    "runc": "runc",
-    "ip": "iproute2",
-    "iptables": "iptables",
-    "openssl": "openssl",
-    "mount": "mount",
-}
-"""What has to be on PATH, and Debian's package that brings it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +120,7 @@ def _check_machine(places: layout.Layout) -> None:
         raise errors.NeedsUser(
             f"{places.cache}: the path is too long for sockets below it; name a shorter one in LEADLINE_CACHE"
         )
-    missing = sorted({package for program, package in _PROGRAMS.items() if shutil.which(program) is None})
-    if not settings.cni_plugins():
-        missing.append("containernetworking-plugins")
+    missing = packages.missing_for_cluster()
     if missing:
         raise errors.NeedsUser(f"missing on this machine: {', '.join(missing)}; apt-get install {' '.join(missing)}")
 

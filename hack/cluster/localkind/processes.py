@@ -7,7 +7,6 @@ at which the kernel started the process and the id of the boot; one that does no
 import json
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -71,17 +70,20 @@ def start(folder: Path, logs: Path, name: str, command: Sequence[str], *, cwd: P
     folder.mkdir(parents=True, exist_ok=True)
     logs.mkdir(parents=True, exist_ok=True)
     environment = {"PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), "HOME": "/root"}
-    with (logs / f"{name}.log").open("ab") as log:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd=cwd,
-            env=environment,
-            start_new_session=True,
-        )
-    record = Record(name, process.pid, identity(process.pid) or 0, boot_id())
+    output = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    # Not by `subprocess`, which takes a process for its own to wait for. `env` changes the folder and becomes the program.
+    pid = os.posix_spawnp(
+        "env",
+        ["env", f"--chdir={cwd}", *command],
+        environment,
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(logs / f"{name}.log"), output, 0o644),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+    )
+    record = Record(name, pid, identity(pid) or 0, boot_id())
     (folder / f"{name}.json").write_text(json.dumps(asdict(record)))
     return record
 

@@ -1,7 +1,7 @@
 """The commands beside kind: build what demo and tests need, load it, and say where it is.
 
-`main` serves `../provide`: `build WHAT...` prints a path or image name per line, `load WHAT...` brings images into the
-running cluster, `env` prints what there is as shell exports.
+`main` serves `../provide`: `packages` installs what Debian has, `build WHAT...` prints a path or image name per line,
+`load WHAT...` brings images into the running cluster, `env` prints what there is as shell exports.
 """
 
 import argparse
@@ -12,14 +12,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from localkind import binaries, engine, errors, layout, product_images, scratch_images
+from localkind import binaries, builders, engine, errors, layout, packages, product_images, scratch_images
 
 KIND: Final = layout.SOURCES / "kind"
 CLUSTER: Final = "leadline"
 """Name of the cluster that Makefile, tests and demo share."""
 
-_IMAGES: Final = ("operator", "runtime", "s3")
-_COMMANDS: Final = ("helm", "hyperkube", "coredns", "versitygw")
+_TOOL_OF_IMAGE: Final = {"s3": "versitygw", "pause": "pause", "coredns": "coredns"}
+_IMAGES: Final = (*product_images.PRODUCTS, *_TOOL_OF_IMAGE)
+_LOADED: Final = ("operator", "runtime", "s3")
+_COMMANDS: Final = ("helm", "hyperkube")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -31,8 +33,12 @@ def main(argv: Sequence[str]) -> int:
             for what in options.what:
                 print(image(places, what).name if what in _IMAGES else binaries.binary(places, what), flush=True)
         elif options.verb == "load":
-            for what in options.what or _IMAGES:
+            for what in options.what or _LOADED:
+                if what not in _LOADED:
+                    raise errors.NeedsUser(f"{what}: expected one of {', '.join(_LOADED)}")
                 load(places, what, options.name)
+        elif options.verb == "packages":
+            packages.install()
         else:
             for name, value in variables(places).items():
                 print(f"export {name}={shlex.quote(value)}")
@@ -46,8 +52,12 @@ def main(argv: Sequence[str]) -> int:
 
 
 def image(places: layout.Layout, what: str) -> scratch_images.Archive:
-    """Return an image by its short name; build it where the cache lacks it."""
-    return scratch_images.s3(places) if what == "s3" else product_images.image(places, product_images.PRODUCTS[what])
+    """Return an image by its short name; build it where the cache lacks it, and show it to Docker where that is used."""
+    product = product_images.PRODUCTS.get(what)
+    found = product_images.image(places, product) if product else scratch_images.image(places, _TOOL_OF_IMAGE[what])
+    if engine.docker_answers():
+        builders.show_to_docker(found.name, found.path)
+    return found
 
 
 def load(places: layout.Layout, what: str, cluster: str) -> None:
@@ -56,13 +66,10 @@ def load(places: layout.Layout, what: str, cluster: str) -> None:
     Raises:
         Broken: kind does not load it.
     """
-    archive = image(places, what)
-    # The real kind loads archives, too; the local one finds the archive by the image's name and skips a loaded one.
-    real = engine.kind_for_docker(KIND)
-    command = ["load", "image-archive", str(archive.path)] if real else ["load", "docker-image", archive.name]
-    if subprocess.run([str(KIND), *command, "--name", cluster], check=False).returncode != 0:
-        raise errors.Broken(f"{archive.name}: kind did not load it into cluster {cluster!r}")
-    print(archive.name, flush=True)
+    name = image(places, what).name
+    if subprocess.run([str(KIND), "load", "docker-image", name, "--name", cluster], check=False).returncode != 0:
+        raise errors.Broken(f"{name}: kind did not load it into cluster {cluster!r}")
+    print(name, flush=True)
 
 
 def variables(places: layout.Layout) -> Mapping[str, str]:
@@ -89,7 +96,8 @@ def _parser() -> argparse.ArgumentParser:
     build = verbs.add_parser("build", help="build images and commands; prints each one's name or path")
     build.add_argument("what", nargs="+", choices=[*_IMAGES, *_COMMANDS])
     loading = verbs.add_parser("load", help="build images where needed and load them into the running cluster")
-    loading.add_argument("what", nargs="*", choices=[*_IMAGES, []], metavar="{operator,runtime,s3}")
+    loading.add_argument("what", nargs="*", metavar="{operator,runtime,s3}")
     loading.add_argument("--name", default=CLUSTER, help="name of the cluster")
+    verbs.add_parser("packages", help="install the Debian packages that are missing, as root")
     verbs.add_parser("env", help="print variables as shell exports")
     return parser

@@ -39,8 +39,3 @@ def image(places: layout.Layout, tool: str) -> Archive:
         talk.say(f"writing image {name}")
         archives.write(archives.ScratchImage(name, {tool: path}, [f"/{tool}"]), found.path)
     return found
-
-
-def s3(places: layout.Layout) -> Archive:
-    """Return the S3 server's image."""
-    return image(places, "versitygw")

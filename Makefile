@@ -1,0 +1,102 @@
+# One verb, the same for people and CI. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+PY := .venv/bin/python
+CLUSTER := leadline
+CHECKED := operator runtime tests examples hack benchmarks images
+STATIC := format-is-right lint-is-clean types-are-right layers-hold generated-is-current sizes-are-fair
+FAST := tests/unit tests/golden tests/property
+
+.PHONY: help
+help: ## List what there is
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## The main job on a real cluster; KEEP=1 leaves the cluster
+	@$(MAKE) -j3 prepared
+	@eval "$$(hack/cluster/env)"; KEEP=$(KEEP) $(PY) examples/demo/demo.py
+
+.PHONY: test
+test: ## All test suites, cluster included; ends with pytest's closing line
+	@$(MAKE) -j3 static prepared
+	@hack/test
+
+.PHONY: check
+check: venv ## Format, lint, types, layers, generated files, sizes, fast tests; under a minute
+	@$(MAKE) -j2 static
+	@$(PY) -m pytest -q $(FAST)
+
+.PHONY: venv
+venv: .venv/made ## .venv with everything at pinned versions; installs python3-venv on a Debian that lacks it
+
+.venv/made: pyproject.toml requirements/dev.txt hack/venv
+	@PYTHON=$(PYTHON) hack/venv
+	@touch $@
+
+.PHONY: cluster-up
+cluster-up: ## Start the local cluster and load the images, or bring a running one up to date
+	@$(MAKE) -j3 prepared
+	@eval "$$(hack/cluster/env)"; hack/cluster/kind get clusters 2>/dev/null | grep -qxF $(CLUSTER) || \
+		hack/cluster/kind create cluster --name $(CLUSTER) --kubeconfig "$$KUBECONFIG"
+	@hack/cluster/provide load
+	@echo 'eval "$$(hack/cluster/env)" sets KUBECONFIG and more; make cluster-down ends the cluster'
+
+.PHONY: cluster-down
+cluster-down: ## End the local cluster and leave nothing of it
+	@hack/cluster/kind delete cluster --name $(CLUSTER)
+
+.PHONY: images
+images: venv ## Build the images of operator, runtime and S3 server; prints their names
+	@hack/cluster/provide packages
+	@hack/cluster/provide build operator runtime s3
+
+.PHONY: load
+load: venv ## Load the images into the running cluster
+	@hack/cluster/provide load
+
+.PHONY: generate
+generate: venv ## Write generated files again: the CRD
+	@$(PY) -m leadline_api.crd --write crds/modeldeployments.leadline.dev.yaml charts/leadline/crds/modeldeployments.leadline.dev.yaml
+
+.PHONY: requirements
+requirements: venv ## Pin in requirements/ what .venv has now
+	@$(PY) hack/requirements.py
+
+.PHONY: bench-serving
+bench-serving: venv ## Throughput of the runtime beside a bare echo and a raw onnxruntime loop
+	@$(PY) benchmarks/serving.py
+
+.PHONY: format
+format: venv ## Format all Python
+	@$(PY) -m ruff format -q $(CHECKED) hack/cluster/kind hack/cluster/provide
+
+# What demo and cluster suite need, made at the same time where make may (-j): commands from Go modules, and images.
+.PHONY: prepared packages commands product-images
+prepared: venv commands product-images
+packages:
+	@hack/cluster/provide packages
+commands: packages
+	@hack/cluster/provide build hyperkube pause coredns helm s3 >/dev/null
+product-images: packages venv
+	@hack/cluster/provide build operator runtime >/dev/null
+
+.PHONY: static $(STATIC)
+static: $(STATIC)
+format-is-right: venv
+	@$(PY) -m ruff format -q --check $(CHECKED) hack/cluster/kind hack/cluster/provide
+lint-is-clean: venv
+	@$(PY) -m ruff check -q $(CHECKED) hack/cluster/kind hack/cluster/provide
+types-are-right: venv
+	@$(PY) -m mypy --no-error-summary
+	@MYPYPATH=hack/cluster $(PY) -m mypy --no-error-summary --strict -p localkind
+layers-hold: venv
+	@said=$$(.venv/bin/lint-imports 2>&1) || { echo "$$said"; exit 1; }
+generated-is-current: venv
+	@$(PY) -m leadline_api.crd --check crds/modeldeployments.leadline.dev.yaml charts/leadline/crds/modeldeployments.leadline.dev.yaml
+	@$(PY) hack/requirements.py --check
+sizes-are-fair: venv
+	@$(PY) hack/sizes.py

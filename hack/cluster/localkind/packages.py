@@ -1,0 +1,82 @@
+"""Debian packages that the local cluster and its images need: which are missing, and how they are installed."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from localkind import errors, settings, talk
+
+CLUSTER: Final[Mapping[str, str]] = {
+    "containerd": "containerd",
+    "ctr": "containerd",
+    "runc": "runc",
+    "ip": "iproute2",
+    "iptables": "iptables",
+    "openssl": "openssl",
+    "mount": "mount",
+}
+"""Programs that a running cluster needs, and the package of each."""
+
+IMAGES: Final[Mapping[str, str]] = {"buildah": "buildah", "mmdebstrap": "mmdebstrap", "gpg": "gpg"}
+"""Programs that build images."""
+
+_CNI: Final = "containernetworking-plugins"
+_START_POLICY: Final = Path("/usr/sbin/policy-rc.d")
+
+
+def missing(wanted: Mapping[str, str]) -> list[str]:
+    """Return the packages of the programs that are not on PATH."""
+    return sorted({package for program, package in wanted.items() if shutil.which(program) is None})
+
+
+def missing_for_cluster() -> list[str]:
+    """Return the packages without which no cluster runs here."""
+    return missing(CLUSTER) + ([] if settings.cni_plugins() else [_CNI])
+
+
+def install() -> None:
+    """Install what is missing for cluster and images; says what.
+
+    Raises:
+        NeedsUser: This is no Debian, or not root.
+        Broken: apt-get does not install it.
+    """
+    packages = missing_for_cluster() + missing(IMAGES)
+    if not packages:
+        return
+    if shutil.which("apt-get") is None or os.geteuid() != 0:
+        raise errors.NeedsUser(
+            f"missing on this machine: {', '.join(packages)}; expected root on Debian to install them, or a Docker "
+            "engine with kind"
+        )
+    talk.say(f"installing Debian packages: {' '.join(packages)}")
+    with _services_stay_down():
+        _apt("update", "-q")
+        _apt("install", "-q", "-y", "--no-install-recommends", *packages)
+
+
+def _apt(*arguments: str) -> None:
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    command = ["apt-get", *arguments]
+    done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
+    if done.returncode != 0:
+        last = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no reason given"]
+        raise errors.Broken(f"{' '.join(command)} ended with {last[0]!r}")
+
+
+@contextmanager
+def _services_stay_down() -> Iterator[None]:
+    # Debian starts a service as it is installed; the cluster runs a containerd of its own.
+    ours = not _START_POLICY.exists()
+    if ours:
+        _START_POLICY.write_text("#!/bin/sh\nexit 101\n")
+        _START_POLICY.chmod(0o755)
+    try:
+        yield
+    finally:
+        if ours:
+            _START_POLICY.unlink()
