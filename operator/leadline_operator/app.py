@@ -192,6 +192,8 @@ async def _lead(environment: Environment, api: Api, root_key: bytes, health: ser
             registry=watching.registry(cache, queue, seen=health.seen),
             settings=watching.settings(),
             clusterwide=True,
+            # Left to itself, kopf asks for the user's name, and the image's user has none.
+            identity=environment.pod,  # type: ignore[arg-type]
             stop_flag=stop,
         ),
         name="kopf",
