@@ -88,7 +88,7 @@ def load(path: Path, *, threads: int, max_rows: int) -> Model:
     if not inputs or not outputs:
         raise errors.RejectedError("InvalidModel", "the model has no inputs or no outputs; expected at least one each")
     metadata = session.get_modelmeta().custom_metadata_map
-    row_seconds, full_seconds, has_rows = _warm_up(session, inputs, outputs, max_rows)
+    row_seconds, full_seconds, has_rows = _warm_up(session, inputs, max_rows)
     return Model(
         session=session,
         signature=signature.Signature(inputs, outputs, has_rows),
@@ -141,7 +141,6 @@ def _explained(error: Exception, data: bytes) -> str:
 def _warm_up(
     session: Any,
     inputs: tuple[signature.Tensor, ...],
-    outputs: tuple[signature.Tensor, ...],
     max_rows: int,
 ) -> tuple[float, float, bool]:
     """Run on zeros; return seconds for one row, seconds for a full batch, and whether the model has rows.
@@ -150,14 +149,14 @@ def _warm_up(
     """
     free = all(tensor.shape and tensor.shape[0] == -1 for tensor in inputs)
     try:
-        row_seconds, _ = _timed(session, _zeros(inputs, 1))
+        row_seconds, one = _timed(session, _zeros(inputs, 1))
         if not free:
             return row_seconds, row_seconds, False
-        # Two rows show that outputs have rows; a model that mixes its rows would not.
-        _, results = _timed(session, _zeros(inputs, 2))
+        # One row and two show that outputs have rows; a model that mixes its rows would not.
+        _, two = _timed(session, _zeros(inputs, 2))
         has_rows = all(
-            getattr(result, "ndim", 0) > 0 and result.shape[0] == 2 and (not output.shape or output.shape[0] in {-1, 2})
-            for output, result in zip(outputs, results, strict=True)
+            np.ndim(single) > 0 and np.shape(double) == (2, *np.shape(single)[1:]) and len(single) == 1
+            for single, double in zip(one, two, strict=True)
         )
         if not has_rows:
             return row_seconds, row_seconds, False

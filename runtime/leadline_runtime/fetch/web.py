@@ -103,10 +103,12 @@ class _Answer:
         fed = 0
         while not self._head_done:
             data = await self._read()
-            fed += len(data)
-            if not data or (fed > _HEAD_BYTES_MAX and not self._head_done):
+            if not data:
                 raise self.error("the connection ended before an answer")
+            fed += len(data)
             self._feed(data)
+            if fed > _HEAD_BYTES_MAX and not self._head_done:
+                raise self.error(f"the answer's head is larger than {_HEAD_BYTES_MAX} bytes")
 
     async def body(self) -> AsyncIterator[bytes]:
         """Yield the body."""

@@ -23,18 +23,17 @@ _FREE_BATCHES_MAX: Final = 4
 
 
 class Inference:
-    """Answers `infer` for one model."""
+    """Answers `infer` for one model; `pack_rows=False` takes the general way for every request."""
 
-    def __init__(self, batcher: batching.Batcher, encoder: encoding.Encoder) -> None:
+    def __init__(self, batcher: batching.Batcher, encoder: encoding.Encoder, *, pack_rows: bool = True) -> None:
         self._batcher = batcher
         self._encoder = encoder
         self._signature = batcher.model.signature
         self._max_rows = batcher.max_rows
         self._free: list[batches.RowBatch] = []
         self._open: batches.RowBatch | None = None
-        self._layout = self._row_layout()
-        if self._layout is not None:
-            layout = self._layout
+        self._layout = layout = self._row_layout() if pack_rows else None
+        if layout is not None:
             self._name = layout.name
             self._datatype = layout.tensor.datatype.name
             self._shape = [1, *layout.row_shape]

@@ -31,9 +31,9 @@ _LINGER_SECONDS: Final = 2.0
 client would see that instead of the answer."""
 _LINGER_BYTES: Final = 64 << 20
 
-_HEAD, _BODY, _ENDING = range(3)
+_HEAD, _BODY, _UPGRADE, _ENDING = range(4)
 """Where the parser is; between two requests it is at the next one's head."""
-_RARE_HEADERS: Final = frozenset({b"transfer-encoding", b"expect"})
+_RARE_HEADERS: Final = frozenset({b"transfer-encoding", b"expect", b"upgrade"})
 
 _Waiting = tuple[bytes, bytes, dict[bytes, bytes], bytes, bool]
 
@@ -182,7 +182,7 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserCallbackError as error:
             self._stopped(error.__context__)
         except httptools.HttpParserUpgrade as upgrade:
-            self._ignore_upgrade(data, upgrade.args[0])
+            self._ignore_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             self._fail(400, f"not a valid HTTP/1.1 request: {error}")
         else:
@@ -211,7 +211,7 @@ class Connection(asyncio.Protocol):
         if not 0 < self._fed_bytes <= limits.head_bytes:
             self._check_head_size(head)
         length = head.get(b"content-length")
-        if length is not None and len(length) > 4 and int(length) > limits.body_bytes:
+        if length is not None and len(length) > 3 and int(length) > limits.body_bytes:
             raise _RefusedError(413, f"body of {int(length)} bytes, expected at most {limits.body_bytes}")
         host = head.get(b"host")
         if host is None or b"," in host or not _RARE_HEADERS.isdisjoint(head):
@@ -221,13 +221,15 @@ class Connection(asyncio.Protocol):
         """Hand a whole request to the application, or let it wait for the one before."""
         parser = self._parser
         method = parser.get_method()
+        if self._state != _BODY or method == b"CONNECT":
+            if self._state == _UPGRADE:
+                return
+            raise _RefusedError(405, "CONNECT is not offered here")
         targets, chunks = self._targets, self._chunks
         target = targets[0] if len(targets) == 1 else b"".join(targets)
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         targets.clear()
         chunks.clear()
-        if self._state == _ENDING or method == b"CONNECT":
-            raise _RefusedError(405, "CONNECT is not offered here")
         if len(body) > self._server.limits.body_bytes:
             raise _RefusedError(413, f"body is larger than {self._server.limits.body_bytes} bytes")
         self._state = _HEAD
@@ -322,6 +324,9 @@ class Connection(asyncio.Protocol):
         coding = head.get(b"transfer-encoding")
         if coding is not None and coding.lower() != b"chunked":
             raise _RefusedError(501, f"transfer-encoding: expected chunked or none, got {coding.decode('latin-1')!r}")
+        if self._parser.should_upgrade():
+            self._state = _UPGRADE
+            return
         expectation = head.get(b"expect")
         if expectation is None:
             return
@@ -330,11 +335,21 @@ class Connection(asyncio.Protocol):
         if not self._busy and not self._waiting:
             self._write(responses.CONTINUE)
 
-    def _ignore_upgrade(self, data: bytes, offset: int) -> None:
-        """Go on in HTTP/1.1, as RFC 9110, 7.8, allows: Java's client offers an upgrade with every request."""
-        rest = data[offset:]
-        if rest and self._state != _ENDING:
-            self.data_received(rest)
+    def _ignore_upgrade(self, rest: bytes) -> None:
+        """Go on in HTTP/1.1, as RFC 9110, 7.8, allows: Java's client offers an upgrade with every request.
+
+        The parser takes no body after such a head, so a new one gets the head without the offer.
+        """
+        if self._state != _UPGRADE:
+            return
+        method, target, head = self._parser.get_method(), b"".join(self._targets), self._checked
+        lines = [b"%b: %b" % line for line in head.items() if line[0] not in {b"connection", b"upgrade"}]
+        if b"close" in head.get(b"connection", b"").lower():
+            lines.append(b"connection: close")
+        self._targets.clear()
+        self._parser = httptools.HttpRequestParser(self)
+        self._fed_bytes = 0
+        self.data_received(b"\r\n".join([b"%b %b HTTP/1.1" % (method, target), *lines, b"", b""]) + rest)
 
     def _stopped(self, cause: BaseException | None) -> None:
         """Answer for what stopped the parser inside a callback."""

@@ -1,0 +1,120 @@
+"""Small ONNX models, and a served one without processes or sockets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import onnx
+from leadline_runtime.engine import batching, counters, session
+from leadline_runtime.oip import encoding, inference, routes
+from leadline_runtime.web import server
+from onnx import TensorProto, helper
+
+from tests.unit.runtime.wires import Answer, Transport, answers, request
+
+FLOAT = TensorProto.FLOAT
+
+
+def save(
+    path: Path,
+    nodes: list[onnx.NodeProto],
+    inputs: dict[str, tuple[int, Any]],
+    outputs: dict[str, tuple[int, Any]],
+    metadata: dict[str, str] | None = None,
+) -> Path:
+    """Write a model; tensors are given as name: (element type, shape)."""
+    graph = helper.make_graph(
+        nodes,
+        "test",
+        [helper.make_tensor_value_info(name, *kind) for name, kind in inputs.items()],
+        [helper.make_tensor_value_info(name, *kind) for name, kind in outputs.items()],
+    )
+    domains = {node.domain for node in nodes} - {""}
+    opsets = [helper.make_opsetid("", 17), *(helper.make_opsetid(domain, 1) for domain in domains)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
+    helper.set_model_props(model, metadata or {})
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def identity(path: Path, element: int = FLOAT, shape: Any = ("N", 3)) -> Path:
+    """Write a model that gives back what it takes."""
+    return save(path, [helper.make_node("Identity", ["x"], ["y"])], {"x": (element, shape)}, {"y": (element, shape)})
+
+
+class Loop:
+    """An event loop that runs what was called soon when the test says so."""
+
+    def __init__(self) -> None:
+        self.soon: list[tuple[Any, tuple[Any, ...]]] = []
+        self.now = 0.0
+
+    def call_soon(self, function: Any, *arguments: Any) -> None:
+        self.soon.append((function, arguments))
+
+    def time(self) -> float:
+        return self.now
+
+    def run(self) -> None:
+        while self.soon:
+            function, arguments = self.soon.pop(0)
+            function(*arguments)
+
+
+class Served:
+    """A model behind the protocol, answering in the test's own thread."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        max_rows: int = 8,
+        max_queue_rows: int = 64,
+        row_layout: bool = True,
+        model: session.Model | None = None,
+    ) -> None:
+        self.model = model or session.load(path, threads=1, max_rows=max_rows)
+        self.loop: Any = Loop()
+        self.counters = counters.Counters()
+        self.batcher = batching.Batcher(
+            self.model,
+            self.counters,
+            max_rows=max_rows,
+            max_queue_rows=max_queue_rows,
+            loop=self.loop,
+        )
+        # How fast this machine is must not decide what the test looks at.
+        self.batcher.inline = True
+        self.inference = inference.Inference(
+            self.batcher,
+            encoding.Encoder(self.model.signature, "m", "m-1"),
+            pack_rows=row_layout,
+        )
+        self.routes = routes.Routes("m", "m-1")
+        self.routes.attach(self.model.signature, self.inference)
+        self.server = server.Server(self.routes.handle, server.Limits())
+
+    def send(self, sent: bytes) -> Transport:
+        """Send bytes on a connection of their own, without running the model."""
+        connection, transport = self.server.connection(), Transport()
+        connection.connection_made(transport)  # type: ignore[arg-type]
+        connection.data_received(sent)
+        return transport
+
+    def ask(self, body: Any, path: str = "/v2/models/m/infer", *, method: str = "POST", head: str = "") -> Answer:
+        """Return the answer to one request."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        transport = self.send(request(path, data, method=method, head=f"host: x\r\n{head}"))
+        self.loop.run()
+        (answer,) = answers(transport.sent)
+        return answer
+
+
+def tensor(data: Any, shape: list[Any], name: str = "x", datatype: str = "FP32", **more: Any) -> dict[str, Any]:
+    return {"name": name, "shape": shape, "datatype": datatype, "data": data, **more}
+
+
+def asking(*tensors: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"inputs": list(tensors), **more}

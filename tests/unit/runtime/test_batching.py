@@ -1,0 +1,166 @@
+"""How requests share runs: who waits for whom, what is bounded, and what a demotion waits for."""
+
+import asyncio
+import json
+import threading
+
+import numpy as np
+import pytest
+from leadline_runtime.engine import batching, counters, session
+from leadline_runtime.oip import datatypes, signature
+from onnx import TensorProto
+
+from tests.unit.runtime import models
+from tests.unit.runtime.models import Served, asking, tensor
+from tests.unit.runtime.wires import answers, request
+
+
+def row(*values, **more):
+    return request("/v2/models/m/infer", json.dumps(asking(tensor(list(values), [1, 3]), **more)).encode())
+
+
+@pytest.fixture
+def served(tmp_path):
+    return Served(models.identity(tmp_path / "m.onnx"), max_rows=4, max_queue_rows=6)
+
+
+def told(transport):
+    return json.loads(answers(transport.sent)[0].body)
+
+
+def test_requests_that_arrive_together_share_a_run_and_get_their_own_answers(served):
+    sent = [served.send(row(number, 0, 0, id=f"r{number}")) for number in range(3)]
+    served.loop.run()
+    assert [told(transport)["outputs"][0]["data"][0] for transport in sent] == [0.0, 1.0, 2.0]
+    assert [told(transport)["id"] for transport in sent] == ["r0", "r1", "r2"]
+    assert (served.counters.batches, served.counters.rows) == (1, 3)
+
+
+def test_a_run_never_has_more_rows_than_it_may(served):
+    sent = [served.send(row(number, 0, 0)) for number in range(5)]
+    served.loop.run()
+    assert served.counters.batches == 2
+    assert [told(transport)["outputs"][0]["data"][0] for transport in sent] == [0.0, 1.0, 2.0, 3.0, 4.0]
+
+
+def test_a_full_queue_answers_429_and_when_to_come_back(served):
+    sent = [served.send(row(number, 0, 0)) for number in range(7)]
+    (refused,) = answers(sent[-1].sent)
+    assert (refused.status, refused.headers["retry-after"]) == (429, "1")
+    served.loop.run()
+    assert all(answers(transport.sent)[0].status == 200 for transport in sent[:-1])
+    assert served.batcher.queue_rows == 0
+
+
+def test_a_request_larger_than_the_queue_is_taken_when_nothing_waits(served):
+    body = json.dumps(asking(tensor([0.0] * 30, [10, 3]))).encode()
+    served.send(request("/v2/models/m/infer", body))
+    assert served.batcher.queue_rows == 10
+
+
+def test_a_gone_client_does_not_disturb_the_others_of_its_batch(served):
+    first = served.send(row(1, 0, 0))
+    second = served.send(row(2, 0, 0))
+    next(iter(served.server.connections)).connection_lost(None)
+    served.loop.run()
+    assert sum(bool(transport.sent) for transport in (first, second)) == 1
+
+
+def test_a_refused_row_leaves_no_trace_in_the_batch(served):
+    good = served.send(row(1, 2, 3, id="good"))
+    bad = served.send(row(9, 9, "x", id="bad"))
+    last = served.send(row(4, 5, 6))
+    served.loop.run()
+    assert answers(bad.sent)[0].status == 400
+    assert (told(good)["id"], told(good)["outputs"][0]["data"]) == ("good", [1.0, 2.0, 3.0])
+    assert "id" not in told(last)
+    assert told(last)["outputs"][0]["data"] == [4.0, 5.0, 6.0]
+
+
+def test_requests_of_different_inner_shapes_never_share_a_run(tmp_path):
+    served = Served(models.identity(tmp_path / "m.onnx", shape=("N", "K")))
+    bodies = [asking(tensor([1.0] * width, [1, width])) for width in (2, 2, 3, 2)]
+    sent = [served.send(request("/v2/models/m/infer", json.dumps(body).encode())) for body in bodies]
+    served.loop.run()
+    assert [told(transport)["outputs"][0]["shape"] for transport in sent] == [[1, 2], [1, 2], [1, 3], [1, 2]]
+    assert served.counters.batches == 3
+
+
+class Gate:
+    """A model whose runs wait until the test lets them go on."""
+
+    def __init__(self):
+        self.open = threading.Event()
+        self.started = threading.Event()
+        self.rows = []
+
+    def run(self, _, arrays):
+        self.rows.append(len(arrays["x"]))
+        self.started.set()
+        assert self.open.wait(10)
+        return [arrays["x"]]
+
+
+@pytest.fixture
+async def slow():
+    gate = Gate()
+    x = signature.Tensor("x", datatypes.BY_NAME["FP32"], (-1, 3))
+    model = session.Model(gate, signature.Signature((x,), (x,), has_rows=True), "", "", (), 1.0, 1.0)
+    served = Served(None, max_rows=4, model=model)
+    served.batcher.close()
+    served.batcher = batching.Batcher(
+        model, counters.Counters(), max_rows=4, max_queue_rows=64, loop=asyncio.get_running_loop()
+    )
+    assert not served.batcher.inline
+    served.inference._batcher = served.batcher
+    yield served, gate
+    gate.open.set()
+    served.batcher.close()
+
+
+async def test_the_next_batch_grows_while_the_compute_thread_runs(slow):
+    served, gate = slow
+    sent = [served.send(row(0, 0, 0))]
+    await asyncio.to_thread(gate.started.wait, 10)
+    sent += [served.send(row(number, 0, 0)) for number in range(1, 4)]
+    gate.open.set()
+    async with asyncio.timeout(10):
+        await served.batcher.settle()
+    assert gate.rows == [1, 3]
+    assert [told(transport)["outputs"][0]["data"][0] for transport in sent] == [0.0, 1.0, 2.0, 3.0]
+
+
+async def test_settling_waits_for_what_was_accepted_and_not_for_what_comes_later(slow):
+    served, gate = slow
+    first = served.send(row(1, 0, 0))
+    await asyncio.to_thread(gate.started.wait, 10)
+    settled = asyncio.ensure_future(served.batcher.settle())
+    await asyncio.sleep(0)
+    assert not settled.done()
+    later = served.send(row(2, 0, 0))
+    gate.open.set()
+    async with asyncio.timeout(10):
+        await settled
+    assert first.sent
+    async with asyncio.timeout(10):
+        await served.batcher.settle()
+    assert later.sent
+
+
+async def test_a_low_priority_run_lets_waiting_requests_go_first(slow):
+    served, gate = slow
+    gate.open.set()
+    sent = served.send(row(1, 0, 0))
+    async with asyncio.timeout(10):
+        outputs = await served.batcher.run_aside({"x": np.zeros((2, 3), np.float32)})
+    assert sent.sent
+    assert gate.rows == [1, 2]
+    assert outputs[0].shape == (2, 3)
+
+
+def test_the_time_of_a_model_decides_where_it_runs(tmp_path):
+    served = Served(models.identity(tmp_path / "m.onnx", TensorProto.FLOAT))
+    for row_seconds, full_seconds, inline in ((0.0001, 0.001, True), (0.001, 0.001, False), (0.0001, 0.1, False)):
+        model = session.Model(None, served.model.signature, "", "", (), row_seconds, full_seconds)
+        batcher = batching.Batcher(model, counters.Counters(), max_rows=4, max_queue_rows=4, loop=served.loop)
+        assert batcher.inline is inline

@@ -1,0 +1,91 @@
+"""The CPU quota on hosts of all three kinds."""
+
+import math
+
+import pytest
+from leadline_runtime import cgroup
+
+UNIFIED = "30 1 0:26 {root} /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"
+LEGACY = (
+    "31 1 0:27 {root} /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"
+    "32 1 0:28 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
+)
+HYBRID = LEGACY + "33 1 0:29 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n"
+
+
+def host(root, listing, mounts, files):
+    for name, text in {"proc/self/cgroup": listing, "proc/self/mountinfo": mounts, **files}.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+CASES = {
+    "unified": ("0::/a/b\n", UNIFIED.format(root="/"), {"sys/fs/cgroup/a/b/cpu.max": "150000 100000\n"}, 1.5),
+    "unified, of the parent": (
+        "0::/a/b\n",
+        UNIFIED.format(root="/"),
+        {"sys/fs/cgroup/a/b/cpu.max": "max 100000\n", "sys/fs/cgroup/a/cpu.max": "50000 100000\n"},
+        0.5,
+    ),
+    "unified, none": ("0::/a\n", UNIFIED.format(root="/"), {"sys/fs/cgroup/a/cpu.max": "max 100000\n"}, math.inf),
+    "unified, own namespace": ("0::/\n", UNIFIED.format(root="/"), {"sys/fs/cgroup/cpu.max": "200000 100000\n"}, 2.0),
+    "legacy": (
+        "4:memory:/m\n3:cpu,cpuacct:/pod/c\n",
+        LEGACY.format(root="/"),
+        {
+            "sys/fs/cgroup/cpu,cpuacct/pod/c/cpu.cfs_quota_us": "300000\n",
+            "sys/fs/cgroup/cpu,cpuacct/pod/c/cpu.cfs_period_us": "100000\n",
+        },
+        3.0,
+    ),
+    "legacy, the container's part is mounted": (
+        "3:cpu,cpuacct:/pod/c\n",
+        LEGACY.format(root="/pod/c"),
+        {
+            "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us": "100000\n",
+            "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us": "100000\n",
+        },
+        1.0,
+    ),
+    "legacy, none": (
+        "3:cpu,cpuacct:/\n",
+        LEGACY.format(root="/"),
+        {
+            "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us": "-1\n",
+            "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us": "100000\n",
+        },
+        math.inf,
+    ),
+    "hybrid: the unified hierarchy is there, and has no CPU controller": (
+        "3:cpu,cpuacct:/c\n0::/c\n",
+        HYBRID.format(root="/"),
+        {
+            "sys/fs/cgroup/unified/cgroup.controllers": "",
+            "sys/fs/cgroup/cpu,cpuacct/c/cpu.cfs_quota_us": "150000\n",
+            "sys/fs/cgroup/cpu,cpuacct/c/cpu.cfs_period_us": "100000\n",
+        },
+        1.5,
+    ),
+    "rubbish": (
+        "0::/../../x\nwhat\n",
+        UNIFIED.format(root="/") + "what\n",
+        {"sys/fs/cgroup/cpu.max": "a b\n"},
+        math.inf,
+    ),
+    "nothing": ("", "", {}, math.inf),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_quota_is_found_on(case, tmp_path):
+    listing, mounts, files, expected = CASES[case]
+    assert cgroup.quota_cpus(host(tmp_path, listing, mounts, files)) == expected
+
+
+def test_threads_are_at_least_one_and_never_more_than_the_quota(tmp_path):
+    root = host(tmp_path, "0::/\n", UNIFIED.format(root="/"), {"sys/fs/cgroup/cpu.max": "50000 100000\n"})
+    assert cgroup.threads(root) == 1
+    (root / "sys/fs/cgroup/cpu.max").write_text("max 100000\n")
+    assert cgroup.threads(root) >= 1

@@ -1,0 +1,127 @@
+"""Loading: what a model says of itself, ZipMap, and files that cannot be served."""
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from leadline_runtime import errors
+from leadline_runtime.engine import onnx_file, session
+from onnx import TensorProto, helper
+from skl2onnx import to_onnx
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
+
+from tests.unit.runtime import models
+
+
+def load(path):
+    return session.load(path, threads=1, max_rows=4)
+
+
+def refused(path):
+    with pytest.raises(errors.RejectedError) as caught:
+        load(path)
+    trouble = caught.value.trouble
+    assert (trouble.reason, trouble.blame) == ("InvalidModel", "model")
+    assert "\n" not in trouble.message
+    assert len(trouble.message) <= 1_024
+    return trouble.message
+
+
+def test_metadata_tells_task_prediction_and_classes(tmp_path):
+    metadata = {"leadline.task": "classification", "leadline.prediction": "y", "leadline.classes": '["a", "b"]'}
+    nodes = [helper.make_node("Identity", ["x"], ["y"])]
+    tensors = ({"x": (models.FLOAT, ("N", 3))}, {"y": (models.FLOAT, ("N", 3))})
+    model = load(models.save(tmp_path / "m.onnx", nodes, *tensors, metadata))
+    assert (model.task, model.prediction, model.classes) == ("classification", "y", ("a", "b"))
+    info = model.info("y")
+    assert (info.inputs[0].shape, info.classes) == ([-1, 3], 2)
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    features, labels = load_iris(return_X_y=True)
+    features = features.astype("float32")
+    return LogisticRegression(max_iter=500).fit(features, labels), features
+
+
+def test_zipmap_is_taken_out_and_the_probabilities_stay_the_same(classifier, tmp_path):
+    estimator, features = classifier
+    model_file = to_onnx(estimator, features[:1])
+    assert any(node.op_type == "ZipMap" for node in model_file.graph.node)
+    path = tmp_path / "zipmap.onnx"
+    path.write_bytes(model_file.SerializeToString())
+    model = load(path)
+    labels, probabilities = model.run({"X": features})
+    assert [output.name for output in model.signature.outputs] == ["output_label", "output_probability"]
+    assert np.array_equal(labels, estimator.predict(features))
+    assert np.allclose(probabilities, estimator.predict_proba(features), atol=1e-5)
+    assert model.signature.has_rows
+    onnx.load_from_string(onnx_file.without_zipmap(path.read_bytes()))
+
+
+def test_a_file_without_zipmap_is_passed_on_untouched(classifier):
+    estimator, features = classifier
+    data = to_onnx(estimator, features[:1], options={"zipmap": False}).SerializeToString()
+    assert onnx_file.without_zipmap(data) is data
+
+
+@given(st.binary(max_size=200), st.integers(0, 200))
+def test_whatever_is_no_model_is_left_for_onnxruntime_to_refuse(data, place):
+    onnx_file.without_zipmap(data[:place] + b"ZipMap" + data[place:])
+
+
+@pytest.mark.parametrize("data", [b"", b"<html>404</html>", b"\0" * 100, b"PK\3\4" + b"x" * 50])
+def test_a_file_that_is_no_onnx_model_is_refused_with_what_it_begins_with(data, tmp_path):
+    path = tmp_path / "m.onnx"
+    path.write_bytes(data)
+    message = refused(path)
+    assert "not an ONNX model" in message
+    assert f"{len(data)} bytes" in message
+
+
+@pytest.mark.parametrize("domain", ["", "my.ops"])
+def test_an_unknown_operator_is_named(domain, tmp_path):
+    nodes = [helper.make_node("Frobnicate", ["x"], ["y"], domain=domain)]
+    tensors = ({"x": (models.FLOAT, ("N", 3))}, {"y": (models.FLOAT, ("N", 3))})
+    message = refused(models.save(tmp_path / "m.onnx", nodes, *tensors))
+    assert "has an operator that onnxruntime" in message
+    assert "Frobnicate" in message
+
+
+def test_a_type_that_json_cannot_carry_is_named(tmp_path):
+    path = models.identity(tmp_path / "m.onnx", TensorProto.BFLOAT16)
+    assert 'input "x" has type tensor(bfloat16)' in refused(path)
+
+
+def test_classes_that_are_no_list_are_refused(tmp_path):
+    nodes = [helper.make_node("Identity", ["x"], ["y"])]
+    tensors = ({"x": (models.FLOAT, ("N", 3))}, {"y": (models.FLOAT, ("N", 3))})
+    path = models.save(tmp_path / "m.onnx", nodes, *tensors, {"leadline.classes": json.dumps({"a": 1})})
+    assert "leadline.classes: expected a JSON list" in refused(path)
+
+
+def test_a_model_whose_answer_to_one_row_has_no_rows_is_not_batched(tmp_path):
+    nodes = [helper.make_node("Squeeze", ["x"], ["y"])]
+    path = models.save(tmp_path / "m.onnx", nodes, {"x": (models.FLOAT, ("N", 3))}, {"y": (models.FLOAT, None)})
+    model = load(path)
+    assert not model.signature.has_rows
+
+
+def test_a_model_that_refuses_made_up_input_is_served_without_batches(tmp_path):
+    # A row of the table is looked up by a number made of zeros: there is none.
+    nodes = [
+        helper.make_node("Constant", [], ["one"], value=helper.make_tensor("o", TensorProto.INT64, [1], [1])),
+        helper.make_node("Sub", ["x", "one"], ["place"]),
+        helper.make_node("Constant", [], ["table"], value=helper.make_tensor("t", models.FLOAT, [0], [])),
+        helper.make_node("Gather", ["table", "place"], ["y"]),
+    ]
+    path = models.save(
+        tmp_path / "m.onnx", nodes, {"x": (TensorProto.INT64, ("N", 1))}, {"y": (models.FLOAT, ("N", 1))}
+    )
+    model = load(path)
+    assert not model.signature.has_rows
+    assert model.row_seconds == 0.0
