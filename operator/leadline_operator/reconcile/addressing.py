@@ -46,7 +46,7 @@ def _role(observed: Observed, decision: Decision, pod: Pod) -> tuple[Role, Forwa
         return "serving", None
     record = decision.records.get(pod.revision)
     address = observed.address(decision.serving)
-    if record is not None and record.serving_since is not None and address and decision.selected == decision.serving:
+    if record is not None and record.serving_since is not None and address:
         return "standby", Forward(revision=decision.serving, host=address, port=names.SERVICE_PORT)
     return "candidate", None
 

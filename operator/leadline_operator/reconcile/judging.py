@@ -114,8 +114,10 @@ def _condemn(observed: Observed, decision: Decision, judgement: testing.Judgemen
     if back and helps and observed.spec.quality.on_degraded == "Rollback":
         reason = Reason.BELOW_FLOOR if judgement.reason is Reason.BELOW_FLOOR else Reason.DEGRADED
         finding = Rejection(gate=decision.gate.key, reason=reason, message=judgement.message, at=now, served=True)
+        # What its own answers were at admission is no longer what it answers: another try asks anew.
+        test = None if judgement.reason is Reason.DEGRADED else record.test
         decision.records[name] = record.rejected(finding).with_(
-            p_value=judgement.p_value, compared_with=back, reference=judgement.reference
+            test=test, admitted_gate="", p_value=judgement.p_value, compared_with=back, reference=judgement.reference
         )
         return
     decision.finding = judgement

@@ -452,3 +452,56 @@ def test_selector_never_moves_to_pods_that_still_forward():
             assert "standby" not in mine
         world.now += 0.1
     assert served(world) == ["good", "worse", "good"]
+
+
+def test_revision_that_was_rolled_back_is_tested_again_before_it_gets_traffic_under_another_gate():
+    world = a_world()
+    world.settle()
+    world.ask_for(model=uri("honest")).settle()
+    world.models[uri("honest")].wrong = range(20, 90)
+    world.pass_time(15)
+    quality = copy.deepcopy(world.spec["quality"])
+    quality["metrics"][0]["margin"] = "0.021"
+    world.ask_for(quality=quality).settle()
+    assert served(world) == ["good", "honest", "good"]
+    assert world.condition("Stalled") == ("True", "TestDegraded")
+
+
+def test_candidate_that_may_be_as_good_as_the_margin_allows_is_admitted():
+    doubtful = Model(range(5, 50), "sha256:" + "f" * 64)
+    world = a_world(doubtful=doubtful)
+    world.settle()
+    world.ask_for(model=uri("doubtful")).settle()
+    assert served(world) == ["good", "doubtful"]
+    assert 0.002 < world.record(world.revision(uri("doubtful"))).p_value < 0.5
+
+
+def test_older_command_that_is_applied_again_is_ignored():
+    world = a_world()
+    world.settle()
+    world.ask_for(model=uri("honest")).settle()
+    world.action = "rollback@2027-01-16T00:00:00Z"
+    world.settle()
+    world.action = "retry@2027-01-16T00:00:01Z"
+    world.settle()
+    events = list(world.events)
+    world.action = "rollback@2027-01-16T00:00:00Z"
+    world.settle()
+    world.action = "rollback@2027-01-16T00:00:00.5Z"
+    world.settle()
+    assert served(world) == ["good", "honest", "good", "honest"]
+    assert world.events == events
+
+
+def test_clock_of_a_candidate_starts_anew_when_it_is_asked_for_again():
+    world = a_world()
+    world.spec["rollout"]["progressDeadline"] = "60s"
+    world.settle()
+    world.models[uri("honest")].trouble = Trouble("ModelStoreUnreachable", "refused", "surroundings")
+    world.ask_for(model=uri("honest")).settle()
+    world.now += 61
+    world.ask_for(model=uri("good")).settle()
+    world.now += 1
+    world.ask_for(model=uri("honest")).settle()
+    assert world.condition("Stalled")[0] == "False"
+    assert world.condition("Reconciling") == ("True", "Fetching")
