@@ -130,16 +130,17 @@ def _converted(estimator: Any, kind: str, inputs: list[tuple[str, Any]]) -> Any:
     raise errors.Refused(f"skl2onnx cannot convert {kind}: {_first_line(unknown)}")
 
 
-def _choices(estimator: Any) -> list[dict[Any, dict[str, bool]] | None]:
+def _choices(estimator: Any) -> list[dict[Any, dict[str, Any]] | None]:
     """Return options of the conversion, the best first; an option that a converter does not know is a NameError.
 
     Without zipmap the second output is a tensor, not a list of dictionaries. With raw scores it is the decision values,
-    a column per class; without, those of a support vector machine with two classes come with the wrong sign.
+    a column per class; without, those of a support vector machine with two classes come with the wrong sign. Distances
+    to neighbours by onnxruntime's own operator take a thirtieth of the time that a loop of standard ones takes.
     """
     final = type(estimator[-1] if isinstance(estimator, Pipeline) else estimator)
-    no_map, raw = {"zipmap": False}, {"raw_scores": True}
+    no_map, raw, fast = {"zipmap": False}, {"raw_scores": True}, {"optim": "cdist"}
     if hasattr(estimator, "predict_proba"):
-        return [{final: no_map}, None]
+        return [{final: no_map | fast}, {final: no_map}, None]
     return [{final: no_map | raw}, {final: raw}, {final: no_map}, None]
 
 

@@ -46,6 +46,14 @@ def test_converted_model_answers_as_the_original_does(digits, options, tmp_path,
     assert test_sets.count_right(packaged.right_bitmap, 400) == packaged.right
 
 
+def test_distances_to_neighbours_are_one_operator_and_no_loop(digits, options, tmp_path):
+    rows, truths, unseen = digits
+    packaging.package(KNeighborsClassifier(3).fit(rows, truths), unseen, out=tmp_path, manifest=options)
+    operators = {node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node}
+    assert "CDist" in operators
+    assert "Scan" not in operators
+
+
 def test_model_says_its_task_classes_and_prediction(digits, options, tmp_path):
     rows, truths, unseen = digits
     packaging.package(GaussianNB(var_smoothing=1e-3).fit(rows, truths), unseen, out=tmp_path, manifest=options)
