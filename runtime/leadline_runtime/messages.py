@@ -29,6 +29,10 @@ class SetRole(msgspec.Struct, frozen=True, tag=True):
     forward: exchange.Forward | None
 
 
+class Listen(msgspec.Struct, frozen=True, tag=True):
+    """Accept connections from now on."""
+
+
 class RunTestSet(msgspec.Struct, frozen=True, tag=True):
     """Answer a test set whose columns lie in a folder as .npy files; ends an earlier run that is not done."""
 
@@ -98,5 +102,5 @@ class Counts(msgspec.Struct, frozen=True, tag=True):
     refusals: dict[int, int] = {}
 
 
-ToWorker = Load | SetRole | RunTestSet | SendCounts | Drain
+ToWorker = Load | SetRole | Listen | RunTestSet | SendCounts | Drain
 ToSupervisor = Loaded | LoadFailed | RoleInForce | TestSetState | Counts

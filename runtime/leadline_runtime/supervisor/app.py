@@ -81,6 +81,8 @@ class Supervisor:
 
     def _worker_started(self) -> None:
         self._tell_role()
+        if self._pod.model is None:
+            self._keeper.send(messages.Listen())
         self._loading.worker_started()
 
     def _worker_said(self, message: messages.ToSupervisor) -> None:
@@ -96,8 +98,10 @@ class Supervisor:
             case messages.Loaded():
                 self._loading.worker_loaded(message)
                 self._tests.worker_loaded()
+                self._keeper.send(messages.Listen())
             case messages.LoadFailed():
                 self._loading.worker_refused(message.trouble)
+                self._keeper.send(messages.Listen())
 
     def _worker_ended(self, status: int) -> None:
         self._pod.worker_ended()
@@ -106,6 +110,9 @@ class Supervisor:
 
     def _tell_role(self) -> None:
         self._keeper.send(self._pod.role_message())
+        if self._pod.role == "standby":
+            # Forwarding needs no model.
+            self._keeper.send(messages.Listen())
 
     async def _refresh(self) -> None:
         """Have the worker's newest counts, or do with the last."""

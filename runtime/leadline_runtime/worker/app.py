@@ -1,7 +1,8 @@
 """The worker process: serves both ports and does what the supervisor says.
 
 Started by `supervisor.keeper` with three inherited sockets; ends when the supervisor does. It accepts connections only
-once it knows its role, so that a worker restarted in a demoted pod never answers with the demoted model. Must not fetch
+when it is told to: after its role, so that a worker restarted in a demoted pod never answers with the demoted model, and
+after its model where one was served before, so that clients wait for a moment instead of being refused. Must not fetch
 anything and must not talk to the operator.
 """
 
@@ -71,7 +72,9 @@ class Worker:
         async for message in self._supervisor.receive():
             match message:
                 case messages.SetRole():
-                    await self._set_role(message)
+                    self._set_role(message)
+                case messages.Listen():
+                    await self._listen()
                 case messages.Load():
                     self._own_task(self._load(Path(message.path)))
                 case messages.RunTestSet():
@@ -82,16 +85,18 @@ class Worker:
                 case messages.Drain():
                     self._own_task(self._drain())
 
-    async def _set_role(self, role: messages.SetRole) -> None:
+    def _set_role(self, role: messages.SetRole) -> None:
         self._role = role
         self._forwarder.aim(role.forward)
         self._public.app = self._forwarder.handle if role.standby else self._routes.handle
         self._public.close_connections(closing=role.standby or self._draining)
+        self._own_task(self._confirm(role.serial))
+
+    async def _listen(self) -> None:
         if not self._listening:
             self._listening = True
             await self._public.listen(self._listeners[0])
             await self._own.listen(self._listeners[1])
-        self._own_task(self._confirm(role.serial))
 
     async def _confirm(self, serial: int) -> None:
         """Tell the supervisor once no request accepted under the former role is open any more."""
