@@ -59,8 +59,9 @@ load: venv ## Load the images into the running cluster
 	@hack/cluster/provide load
 
 .PHONY: generate
-generate: venv ## Write generated files again: the CRD
+generate: venv ## Write generated files again: the CRD, the page of reasons
 	@$(PY) -m leadline_api.crd --write crds/modeldeployments.leadline.dev.yaml charts/leadline/crds/modeldeployments.leadline.dev.yaml
+	@$(PY) -m leadline_api.reasons
 
 .PHONY: requirements
 requirements: venv ## Pin in requirements/ what .venv has now

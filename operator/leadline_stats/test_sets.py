@@ -234,8 +234,8 @@ def _largest_tail(churns: FloatArray, seen: float, rows: int, margin: float) -> 
 
 
 def _clopper_pearson(hits: int, rows: int, alpha: float) -> tuple[float, float]:
-    low = float(stats.beta.ppf(alpha / 2, hits, rows - hits + 1)) if hits > 0 else 0.0
-    high = float(stats.beta.ppf(1 - alpha / 2, hits + 1, rows - hits)) if hits < rows else 1.0
+    low = float(special.betaincinv(hits, rows - hits + 1, alpha / 2)) if hits > 0 else 0.0
+    high = float(special.betaincinv(hits + 1, rows - hits, 1 - alpha / 2)) if hits < rows else 1.0
     return low, high
 
 

@@ -99,13 +99,15 @@ def differences(live: Manifest, wanted: Manifest) -> list[str]:
 
 def _equal(live: Any, wanted: Any) -> bool:
     """Compare as the API server would: it drops empty values and fills in `creationTimestamp: null`."""
+    if live == wanted:
+        return True
     if isinstance(live, dict) or isinstance(wanted, dict):
         left = {k: v for k, v in (live or {}).items() if v not in (None, {}, [], "") or v is False}
         right = {k: v for k, v in (wanted or {}).items() if v not in (None, {}, [], "") or v is False}
         return left.keys() == right.keys() and all(_equal(left[key], right[key]) for key in left)
     if isinstance(live, list) and isinstance(wanted, list):
         return len(live) == len(wanted) and all(map(_equal, live, wanted))
-    return bool(live == wanted)
+    return False
 
 
 def replacement(live: Manifest, wanted: Manifest) -> Manifest:

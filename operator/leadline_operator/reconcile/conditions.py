@@ -113,6 +113,8 @@ def _reconciling(observed: Observed, decision: Decision, now: float) -> Finding:
             decision.phase,
             f"{decision.desired}: {decision.phase}{_progress(observed, decision)}{_because(decision)}",
         )
+    if decision.handing_over:
+        return Finding("True", Reason.SWITCHING, f"Pods of {decision.handing_over} still answer old connections")
     return Finding("False", Reason.DONE)
 
 

@@ -33,6 +33,8 @@ class Decision:
     """Of the revisions that keep their children; the others' children are deleted."""
     requests: dict[str, TestSetRequest] = field(default_factory=dict)
     """Test-set run that each revision's pods should have done."""
+    handing_over: str = ""
+    """The demoted revision whose pods have not all acknowledged that they forward; empty: the switch is complete."""
     target: str = ""
     """Where the traffic is going; empty: nowhere else."""
     phase: Reason = Reason.SERVING

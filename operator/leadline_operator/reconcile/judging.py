@@ -86,12 +86,12 @@ def _replay(observed: Observed, decision: Decision, now: float) -> testing.Judge
     """Hold the replay that is due against the revision's own answers."""
     revision = observed.by_name[decision.serving]
     record = decision.records[decision.serving]
-    request = testing.replay_request(decision.gate, replace(revision, record=record), now)
-    if request is None or record.test is None:
+    requests = testing.replay_requests(decision.gate, observed, replace(revision, record=record), now)
+    if requests is None or record.test is None:
         return None
-    decision.requests[decision.serving] = request
+    decision.requests[decision.serving], to_judge = requests
     decision.wakes.append(testing.next_replay_seconds(decision.gate, record.test, now))
-    replayed = testing.result(observed, decision.serving, request, now=now)
+    replayed = testing.result(observed, decision.serving, to_judge, now=now)
     if isinstance(replayed, Trouble):
         decision.trouble = replayed
         return None

@@ -22,7 +22,8 @@ ROLE_WAIT_SECONDS: Final = 5.0
 """How long a switch waits for the target's pods to take up the role serving; a pod that cannot be reached must not
 hold a rollback up, and its own standby expires."""
 DEMOTED_KEEP_SECONDS: Final = 10.0
-"""How long a rejected revision's pods are kept after they lost the traffic, to forward what old connections bring."""
+"""How long a switch waits for the pods that lost the traffic to acknowledge that they forward; those of a rejected
+revision are kept for as long."""
 
 
 def decide(observed: Observed, now: float) -> Decision:
@@ -190,14 +191,25 @@ def _keep(observed: Observed, decision: Decision, now: float) -> None:
         decision.replicas[decision.last_good] = _warm(observed, decision, wanted, now)
     if decision.target and decision.target != decision.serving:
         decision.replicas[decision.target] = max(1, wanted)
+    _hand_over(observed, decision, now)
+
+
+def _hand_over(observed: Observed, decision: Decision, now: float) -> None:
+    """Keep the pods of a revision that lost the traffic until all have acknowledged that they forward."""
     for name, record in decision.records.items():
-        left = (record.served_until or 0.0) + DEMOTED_KEEP_SECONDS - now
-        if name not in decision.replicas and record.served_until is not None and left > 0:
-            acknowledged = all(pod.report is not None and pod.report.forwarding for pod in observed.ready_pods(name))
-            if decision.selected != decision.serving or not acknowledged:
-                live = observed.deployments.get(name)
-                decision.replicas[name] = int((live or {}).get("spec", {}).get("replicas") or 0)
-                decision.wakes.append(left)
+        if name == decision.serving or record.served_until is None:
+            continue
+        left = record.served_until + DEMOTED_KEEP_SECONDS - now
+        acknowledged = all(pod.report is not None and pod.report.forwarding for pod in observed.ready_pods(name))
+        if left <= 0 or (acknowledged and decision.selected == decision.serving):
+            continue
+        decision.handing_over = name
+        decision.wakes.append(left)
+        if decision.phase is Reason.SERVING:
+            decision.phase = Reason.SWITCHING
+        if name not in decision.replicas:
+            live = observed.deployments.get(name)
+            decision.replicas[name] = int((live or {}).get("spec", {}).get("replicas") or 0)
 
 
 def _warm(observed: Observed, decision: Decision, wanted: int, now: float) -> int:

@@ -6,6 +6,7 @@ pod says nothing about the revision.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from leadline_api.reasons import Reason
 from leadline_stats import test_sets
@@ -16,17 +17,46 @@ from leadline_operator.reconcile.observed import Observed, Revision
 from leadline_operator.reconcile.records import TestResult, compressed
 
 
+LATE_REPLAYS: Final = 10
+"""Intervals after which a replay that has not come to its end is given up for a new one."""
+
+
 def admission_request(gate: Gate, revision: Revision, *, digest: str = "") -> TestSetRequest | None:
     """Return the run that a revision is admitted by: two passes, to learn whether its answers vary."""
     return _request(gate, f"a{revision.record.retries}", digest=digest, passes=2)
 
 
-def replay_request(gate: Gate, revision: Revision, now: float) -> TestSetRequest | None:
-    """Return the run that is due now: the same rows again, once per interval."""
+def replay_requests(
+    gate: Gate, observed: Observed, revision: Revision, now: float
+) -> tuple[TestSetRequest, TestSetRequest] | None:
+    """Return the replay to ask for now, and the one to judge: the same rows again, once per interval.
+
+    A replay that takes longer than the interval is let come to its end, or none ever would.
+    """
     test = revision.record.test
     if test is None:
         return None
-    return _request(gate, f"r{replay_number(gate, test, now)}", digest=test.digest, passes=1)
+    due = replay_number(gate, test, now)
+    begun = {number: unfinished for number, unfinished in _replays(gate, observed, revision.name) if number <= due}
+    newest = max(begun, default=due)
+    goes_on = begun.get(newest, False) and due - newest <= LATE_REPLAYS
+
+    def asked(number: int) -> TestSetRequest | None:
+        return _request(gate, f"r{number}", digest=test.digest, passes=1)
+
+    ask_for, to_judge = asked(newest if goes_on else due), asked(newest)
+    return (ask_for, to_judge) if ask_for is not None and to_judge is not None else None
+
+
+def _replays(gate: Gate, observed: Observed, revision: str) -> list[tuple[int, bool]]:
+    """Return the number of each replay that ready pods report, and whether it is unfinished; unfinished ones last."""
+    found = []
+    for pod in observed.ready_pods(revision):
+        report = pod.report.test_set if pod.report is not None else None
+        key, _, run = report.run.partition(".") if report is not None else ("", "", "")
+        if report is not None and key == gate.set_key and run.startswith("r") and run[1:].isdigit():
+            found.append((int(run[1:]), report.state in ("Fetching", "Running")))
+    return sorted(found, key=lambda each: each[1])
 
 
 def replay_number(gate: Gate, test: TestResult, now: float) -> int:

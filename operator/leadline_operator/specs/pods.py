@@ -4,7 +4,6 @@ Every field that the API server would fill in is written out, so that a live obj
 field or a container that somebody adds by hand is a difference like any other.
 """
 
-import copy
 from typing import Any, Final
 
 from leadline_api import names
@@ -45,7 +44,7 @@ def frozen_template(owner: Owner, revision: str, *, spec: ModelDeploymentSpec, i
         ],
         "startupProbe": _probe("/healthz", period_seconds=1, failures=60),
         "livenessProbe": _probe("/healthz", period_seconds=10, failures=6),
-        "readinessProbe": _probe("/readyz", period_seconds=1, failures=1),
+        "readinessProbe": _probe("/readyz", period_seconds=1, failures=3),
         "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -89,17 +88,23 @@ def frozen_template(owner: Owner, revision: str, *, spec: ModelDeploymentSpec, i
 
 def overlaid_template(template: Manifest, *, spec: ModelDeploymentSpec) -> Manifest:
     """Return a frozen template with what does not change answers: resources, batching, credentials."""
-    result = copy.deepcopy(template)
-    container = next(each for each in result["spec"]["containers"] if each["name"] == CONTAINER)
+    pod = template["spec"]
+    containers = [_overlaid(each, spec) if each["name"] == CONTAINER else each for each in pod["containers"]]
+    return {**template, "spec": {**pod, "containers": containers}}
+
+
+def _overlaid(container: Manifest, spec: ModelDeploymentSpec) -> Manifest:
     resources = spec.runtime.resources
-    container["resources"] = {
-        kind: {name: str(amount) for name, amount in amounts.items()}
-        for kind, amounts in (("requests", resources.requests), ("limits", resources.limits))
-        if amounts
+    amounts = {"requests": resources.requests, "limits": resources.limits}
+    result = {
+        **container,
+        "resources": {
+            kind: {name: str(each) for name, each in named.items()} for kind, named in amounts.items() if named
+        },
+        "env": [*container["env"], {"name": "LEADLINE_MAX_ROWS", "value": str(spec.runtime.batching.max_rows)}],
     }
-    container["env"] = [*container["env"], {"name": "LEADLINE_MAX_ROWS", "value": str(spec.runtime.batching.max_rows)}]
     if spec.model.credentials:
-        container["envFrom"] = [{"secretRef": {"name": spec.model.credentials.secret_name}}]
+        result["envFrom"] = [{"secretRef": {"name": spec.model.credentials.secret_name}}]
     return result
 
 
