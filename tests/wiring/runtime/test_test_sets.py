@@ -8,15 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from leadline_wire.exchange import TestSetRequest
+from leadline_wire import exchange
 
 from tests.wiring.runtime.pods import Clients, eventually
 
-TestSetRequest.__test__ = False
-
 
 def asked(uri, run, **more):
-    return TestSetRequest(uri=uri, truth="digit", run=run, **more)
+    return exchange.TestSetRequest(uri=uri, truth="digit", run=run, **more)
 
 
 def answered(pod, request, state="Done"):
