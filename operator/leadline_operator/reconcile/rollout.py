@@ -197,7 +197,7 @@ def _keep(observed: Observed, decision: Decision, now: float) -> None:
 def _hand_over(observed: Observed, decision: Decision, now: float) -> None:
     """Keep the pods of a revision that lost the traffic until all have acknowledged that they forward."""
     for name, record in decision.records.items():
-        if name == decision.serving or record.served_until is None:
+        if name in (decision.serving, decision.target) or record.served_until is None:
             continue
         left = record.served_until + DEMOTED_KEEP_SECONDS - now
         acknowledged = all(pod.report is not None and pod.report.forwarding for pod in observed.ready_pods(name))

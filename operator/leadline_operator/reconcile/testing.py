@@ -16,7 +16,6 @@ from leadline_operator.reconcile.gate import Gate
 from leadline_operator.reconcile.observed import Observed, Revision
 from leadline_operator.reconcile.records import TestResult, compressed
 
-
 LATE_REPLAYS: Final = 10
 """Intervals after which a replay that has not come to its end is given up for a new one."""
 
