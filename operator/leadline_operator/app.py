@@ -200,7 +200,8 @@ async def _lead(environment: Environment, api: Api, root_key: bytes, health: ser
     )
     done, _ = await asyncio.wait([*tasks, hosting], return_when=asyncio.FIRST_COMPLETED)
     ended = next(iter(done))
-    if ended is not hosting or not stop.is_set():
+    # Signals are kopf's once it runs: it ends without an error when one comes, and only then.
+    if ended is not hosting or hosting.cancelled() or hosting.exception() is not None:
         error = ended.exception() if not ended.cancelled() else None
         log.error("task %s ended: %s", ended.get_name(), error, exc_info=None if isinstance(error, Lost) else error)
         # Nothing may act any more, not even what would clean up.
