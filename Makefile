@@ -77,12 +77,12 @@ format: venv ## Format all Python
 
 # What demo and cluster suite need, made at the same time where make may (-j): commands from Go modules, and images.
 .PHONY: prepared packages commands product-images
-prepared: venv commands product-images
-packages:
+prepared: commands product-images
+packages: venv
 	@hack/cluster/provide packages
 commands: packages
-	@hack/cluster/provide build hyperkube pause coredns helm s3 >/dev/null
-product-images: packages venv
+	@hack/cluster/provide build cluster helm s3 >/dev/null
+product-images: packages
 	@hack/cluster/provide build operator runtime >/dev/null
 
 .PHONY: static $(STATIC)

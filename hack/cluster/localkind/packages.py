@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from localkind import errors, settings, talk
+from localkind import engine, errors, layout, settings, talk
 
 CLUSTER: Final[Mapping[str, str]] = {
     "containerd": "containerd",
@@ -39,13 +39,15 @@ def missing_for_cluster() -> list[str]:
 
 
 def install() -> None:
-    """Install what is missing for cluster and images; says what.
+    """Install what is missing for cluster and images; says what. Docker with the real kind needs nothing.
 
     Raises:
         NeedsUser: This is no Debian, or not root.
         Broken: apt-get does not install it.
     """
-    packages = missing_for_cluster() + missing(IMAGES)
+    if engine.kind_for_docker(layout.SOURCES / "kind"):
+        return
+    packages = missing_for_cluster() + ([] if engine.docker_answers() else missing(IMAGES))
     if not packages:
         return
     if shutil.which("apt-get") is None or os.geteuid() != 0:
@@ -61,11 +63,12 @@ def install() -> None:
 
 def _apt(*arguments: str) -> None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    command = ["apt-get", *arguments]
+    # Somebody else's installation may be going on: wait for it.
+    command = ["apt-get", "-o", "DPkg::Lock::Timeout=300", *arguments]
     done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
     if done.returncode != 0:
         last = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no reason given"]
-        raise errors.Broken(f"{' '.join(command)} ended with {last[0]!r}")
+        raise errors.Broken(f"apt-get {arguments[0]} ended with {last[0]!r}")
 
 
 @contextmanager

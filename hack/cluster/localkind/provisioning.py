@@ -22,6 +22,7 @@ _TOOL_OF_IMAGE: Final = {"s3": "versitygw", "pause": "pause", "coredns": "coredn
 _IMAGES: Final = (*product_images.PRODUCTS, *_TOOL_OF_IMAGE)
 _LOADED: Final = ("operator", "runtime", "s3")
 _COMMANDS: Final = ("helm", "hyperkube")
+_CLUSTER: Final = ("hyperkube", "pause", "coredns")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -30,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
         options = _parser().parse_args(argv)
         places = layout.default()
         if options.verb == "build":
-            for what in options.what:
+            for what in _spelled_out(options.what):
                 print(image(places, what).name if what in _IMAGES else binaries.binary(places, what), flush=True)
         elif options.verb == "load":
             for what in options.what or _LOADED:
@@ -90,11 +91,17 @@ def variables(places: layout.Layout) -> Mapping[str, str]:
     return {name: str(value) for name, value in found.items()}
 
 
+def _spelled_out(wanted: Sequence[str]) -> list[str]:
+    # `cluster`: what a cluster here is built from, which is nothing where the real kind is used.
+    cluster = () if engine.kind_for_docker(KIND) else _CLUSTER
+    return [part for what in wanted for part in (cluster if what == "cluster" else (what,))]
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="provide", description="Build and load what demo and tests need.")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND")
     build = verbs.add_parser("build", help="build images and commands; prints each one's name or path")
-    build.add_argument("what", nargs="+", choices=[*_IMAGES, *_COMMANDS])
+    build.add_argument("what", nargs="+", choices=["cluster", *_IMAGES, *_COMMANDS])
     loading = verbs.add_parser("load", help="build images where needed and load them into the running cluster")
     loading.add_argument("what", nargs="*", metavar="{operator,runtime,s3}")
     loading.add_argument("--name", default=CLUSTER, help="name of the cluster")

@@ -110,9 +110,8 @@ def kubelet(places: layout.Layout) -> str:
             "evictionHard": {"nodefs.available": "1%", "imagefs.available": "1%"},
             "maxPods": 250,
             "podsPerCore": 0,
-            # Tests wait for what kubelet sees: look often.
+            # Tests wait for what kubelet sees: look often, and never queue.
             "syncFrequency": "10s",
-            "nodeStatusUpdateFrequency": "2s",
             "serializeImagePulls": False,
             "kubeAPIQPS": 200,
             "kubeAPIBurst": 400,
