@@ -102,7 +102,7 @@ async def good_model(play: Play) -> None:
     good = await play.serving("digits", await play.apply("digits", "good"))
     await play.ask("digits")
     await play.answers("digits", good)
-    await play.turn(f"the good model serves; a client pod asks 30 times a second: {play.tally()}")
+    await play.turn(f"the good model serves as {good}; a client asks it 30 times a second: {play.tally()}")
 
 
 async def worse_model_blue_green(play: Play) -> None:

@@ -57,21 +57,19 @@ async def _main() -> int:
     except DemoError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 2
+    problems = []
     try:
         await perform(stage)
     except DemoError as error:
-        return _failed(error)
+        problems.append(error)
     finally:
         try:
             await stage.tear_down()
         except DemoError as error:
-            _failed(error)
-    return 0
-
-
-def _failed(error: DemoError) -> int:
-    print(f"\ndemo: {error}", file=sys.stderr, flush=True)
-    return 1
+            problems.append(error)
+    for problem in problems:
+        print(f"\ndemo: {problem}", file=sys.stderr, flush=True)
+    return 1 if problems else 0
 
 
 def main() -> None:

@@ -78,6 +78,7 @@ class Stage:
         there = (await run(tools.kind, "get", "clusters", limit_seconds=30)).split()
         if tools.cluster in there:
             self.report.step(f"cluster {tools.cluster!r} is there")
+            await run(tools.kind, "export", "kubeconfig", "--name", tools.cluster, limit_seconds=30)
         else:
             self.report.step(f"making cluster {tools.cluster!r}")
             await run(tools.kind, "create", "cluster", "--name", tools.cluster, limit_seconds=600)
