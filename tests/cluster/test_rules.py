@@ -138,7 +138,7 @@ def test_operator_that_is_killed_in_a_phase_ends_in_the_same_state(place, store,
     quality = {**QUALITY, "testSet": {**QUALITY["testSet"], "uri": f"s3://models/{place.namespace}.parquet"}}
     rollout = {"strategy": "RollingUpdate"} if phase == "Serving" else {}
     store.put({f"{place.namespace}.parquet": digits.files["testset.parquet"]})
-    wanted = {"quality": quality, "rollout": rollout}
+    wanted = {"quality": quality, "rollout": rollout, "runtime": {"replicas": 2}}
     place.apply(place.model_deployment(**wanted))
     good = place.until(
         lambda each: is_up_to_date(each) and condition(each, "QualityOK")[0] == "True", within=limits.ROLLOUT
@@ -151,10 +151,9 @@ def test_operator_that_is_killed_in_a_phase_ends_in_the_same_state(place, store,
             "apiVersion": "v1",
             "kind": "ResourceQuota",
             "metadata": {"name": "some"},
-            "spec": {"hard": {"pods": "2"}},
+            "spec": {"hard": {"pods": "3"}},
         }
         place.apply(quota)
-        wanted["runtime"] = {"replicas": 2}
         release = lambda: place.cluster.kubectl("delete", "quota/some", "-n", place.namespace)  # noqa: E731
     elif phase == "Testing":
         quality["testSet"]["uri"] = f"s3://models/{place.namespace}-2.parquet"

@@ -139,6 +139,8 @@ def _stalled(observed: Observed, decision: Decision, now: float) -> Finding:
     record = decision.records[decision.desired]
     rejection = record.rejection(decision.gate.key)
     if rejection is not None:
+        if rejection.served and decision.handing_over:
+            return Finding("False", Reason.NOT_STALLED)  # the rollback is still under way: see Reconciling
         reason = Reason.ROLLED_BACK if rejection.served else reasons.known(rejection.reason)
         again = "to try it again annotate leadline.dev/action=retry@<now>"
         where = f"{decision.serving} serves" if decision.serving else "nothing serves"

@@ -43,6 +43,8 @@ class TestSets:
         self._crashes = 0
         self._kept: tuple[str, str] = ("", "")
         """URI and digest of the file that is here."""
+        self._read: tuple[str, str] = ("", "")
+        """Digest and truth column of the columns that are written out here."""
 
     def take(self, request: exchange.TestSetRequest | None) -> None:
         """Take what an exchange asks for; nothing asked for leaves a run alone."""
@@ -89,7 +91,7 @@ class TestSets:
         try:
             digest = await self._fetch(request)
             _check_digest(shown, digest, request.digest)
-            folder = await self._columns(request, model)
+            folder = await self._columns(request, model, digest)
         except errors.TroubleError as error:
             self._fail(request.run, error, digest)
             return
@@ -136,9 +138,12 @@ class TestSets:
         self._kept = (request.uri, digest)
         return digest
 
-    async def _columns(self, request: exchange.TestSetRequest, model: exchange.ModelInfo) -> Path:
-        """Have the columns written out by a process of their own; return their folder."""
+    async def _columns(self, request: exchange.TestSetRequest, model: exchange.ModelInfo, digest: str) -> Path:
+        """Have the columns written out by a process of their own, once; return their folder."""
         folder = self._folder / "columns"
+        if self._read == (digest, request.truth):
+            return folder
+        self._read = ("", "")
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         await asyncio.to_thread(folder.mkdir, parents=True)
         shown = stores.shown(request.uri)
@@ -172,6 +177,7 @@ class TestSets:
             raise errors.BlockedError("InvalidTestSet", f"test set {shown}: its reader ended with {cause}") from error
         if result.trouble:
             raise errors.BlockedError("InvalidTestSet", result.trouble)
+        self._read = (digest, request.truth)
         return folder
 
     def _fail(self, run: str, error: errors.TroubleError, digest: str) -> None:

@@ -505,3 +505,18 @@ def test_clock_of_a_candidate_starts_anew_when_it_is_asked_for_again():
     world.ask_for(model=uri("honest")).settle()
     assert world.condition("Stalled")[0] == "False"
     assert world.condition("Reconciling") == ("True", "Fetching")
+
+
+def test_rollback_is_not_said_to_be_over_before_the_demoted_pods_forward():
+    world = a_world(strategy="RollingUpdate")
+    world.settle()
+    world.ask_for(model=uri("worse"))
+    worse = world.revision(uri("worse"))
+    for _ in range(60):
+        forwarding = [pod.report is not None and pod.report.forwarding for pod in world.observe().ready_pods(worse)]
+        world.step()
+        if world.condition("Stalled") == ("True", "RolledBack"):
+            assert forwarding == [] or all(forwarding)
+            break
+        world.now += 0.1
+    assert world.condition("Stalled") == ("True", "RolledBack")
