@@ -96,8 +96,7 @@ def test_steady_state_writes_nothing_but_the_lease(place):
 def others(place: Place) -> list[str]:
     """Return the namespaces of earlier tests that are still on their way out: their end is written, too."""
     items = place.cluster.get("namespaces", "default")["items"]
-    found = [each["metadata"]["name"] for each in items if each["status"]["phase"] == "Terminating"]
-    return found
+    return [each["metadata"]["name"] for each in items if each["status"]["phase"] == "Terminating"]
 
 
 def wait_until_quiet(place: Place) -> dict[str, int]:
