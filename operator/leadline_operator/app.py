@@ -39,6 +39,8 @@ from leadline_operator.soundings.calling import Caller
 from leadline_operator.soundings.sounder import Sounder
 
 LEASE_NAME: Final = "leadline-operator"
+API_PAUSE_SECONDS: Final = 2.0
+"""Between tries to reach the API server at start."""
 
 log = logging.getLogger("leadline_operator")
 
@@ -129,15 +131,21 @@ async def run(environment: Environment) -> int:
 
 async def _can_start(api: Api) -> bool:
     """Look for the CRD and for permissions, for kopf would wait for both without a word."""
-    try:
-        await api.list_all(MODEL_DEPLOYMENTS)
-    except errors.NotFound:
-        log.error("the CRD modeldeployments.leadline.dev is not installed: kubectl apply -f crds/, or helm install")  # noqa: TRY400
-        return False
-    except errors.ApiError as error:
-        log.error("%s", error)  # noqa: TRY400 - the message says all
-        return False
-    missing = await missing_permissions(api)
+    while True:
+        try:
+            await api.list_all(MODEL_DEPLOYMENTS)
+            missing = await missing_permissions(api)
+            break
+        except errors.NotFound:
+            log.error("the CRD modeldeployments.leadline.dev is not installed: kubectl apply -f crds/, or helm install")  # noqa: TRY400
+            return False
+        except (errors.Unreachable, errors.Busy) as error:
+            # To end would only make the kubelet wait longer and longer before it starts us again.
+            log.warning("%s; trying again in %.0f s", error, API_PAUSE_SECONDS)
+            await asyncio.sleep(API_PAUSE_SECONDS)
+        except errors.ApiError as error:
+            log.error("%s", error)  # noqa: TRY400 - the message says all
+            return False
     for permission in missing:
         log.error("the service account may not %s: see charts/leadline/templates/rbac.yaml", permission)
     return not missing
@@ -175,8 +183,12 @@ async def _lead(environment: Environment, api: Api, root_key: bytes, health: ser
     )
     clock = time.time  # noqa: TID251 - the one place that reads the clock
     executor = Executor(api, cache, Recorder(api, instance=environment.pod), now=clock)
+    try:
+        await watching.sweep(api, cache, queue)
+    except errors.ApiError as error:
+        log.error("%s", error)  # noqa: TRY400 - the message says all
+        return 1
     health.watch(queue=queue, sounder=sounder)
-    await watching.sweep(api, cache, queue)
     log.info("leading, %d ModelDeployments", len(cache.keys()))
     worker = Worker(queue=queue, cache=cache, executor=executor, sounder=sounder, settings_of=settings_of, now=clock)
     tasks = [

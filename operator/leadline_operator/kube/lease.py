@@ -20,6 +20,8 @@ from leadline_operator.kube.resources import LEASES, Manifest
 DURATION_SECONDS: Final = 15
 RENEW_DEADLINE_SECONDS: Final = 10.0
 RETRY_SECONDS: Final = 2.0
+ATTEMPT_SECONDS: Final = 5.0
+"""Of one renewal: two fit into the deadline."""
 
 log = logging.getLogger(__name__)
 
@@ -80,19 +82,24 @@ class Elector:
         while True:
             await asyncio.sleep(RETRY_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
             try:
-                await self._write(self._lease, taking=False)
+                async with asyncio.timeout(ATTEMPT_SECONDS):
+                    await self._renew()
                 renewed = loop.time()
-            except errors.Conflict as error:
-                lease = await self._read()
-                if ((lease or {}).get("spec") or {}).get("holderIdentity") != self._identity:
-                    raise Lost(f"lease {self._namespace}/{self._name} has another holder") from error
-                self._lease = lease
-            except errors.NotFound:
-                self._lease = None
-            except errors.ApiError as error:
-                log.warning("lease not renewed: %s", error)
+            except (errors.ApiError, TimeoutError) as error:
+                log.warning("lease not renewed: %s", error or "no answer in time")
             if loop.time() - renewed > RENEW_DEADLINE_SECONDS:
                 raise Lost(f"lease {self._namespace}/{self._name} not renewed for {RENEW_DEADLINE_SECONDS:.0f} s")
+
+    async def _renew(self) -> None:
+        try:
+            await self._write(self._lease, taking=False)
+        except errors.NotFound:
+            await self._write(None, taking=False)
+        except errors.Conflict as error:
+            lease = await self._read()
+            if ((lease or {}).get("spec") or {}).get("holderIdentity") != self._identity:
+                raise Lost(f"lease {self._namespace}/{self._name} has another holder") from error
+            await self._write(lease, taking=False)
 
     async def release(self) -> None:
         """Give the Lease back, so that a successor need not wait; best effort."""
