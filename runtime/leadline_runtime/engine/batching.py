@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import functools
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Protocol
 
@@ -41,11 +41,13 @@ class Batch(Protocol):
     def start(self) -> None:
         """Let no more requests join."""
 
-    def feeds(self) -> list[Mapping[str, Array]]:
-        """Return the model's inputs, one mapping per run; most batches need one run."""
+    def run(self, model: Callable[[Mapping[str, Array]], list[Array]]) -> list[Array]:
+        """Run the model; most batches need one run. May be called in another thread."""
+        ...
 
-    def finish(self, outputs: list[list[Array]]) -> int:
-        """Answer all requests with the outputs of the runs; return how many of them failed."""
+    def finish(self, outputs: list[Array]) -> int:
+        """Answer all requests; return how many of them failed."""
+        ...
 
     def fail(self, error: Exception) -> int:
         """Answer all requests with the model's error; return how many there were."""
@@ -138,27 +140,23 @@ class Batcher:
                 self._run_here(batch)
             else:
                 self._running.append(batch)
-                running = self.loop.run_in_executor(self._executor, self._run, batch)
+                running = self.loop.run_in_executor(self._executor, batch.run, self.model.run)
                 running.add_done_callback(functools.partial(self._done, batch))
 
     def _run_here(self, batch: Batch) -> None:
         try:
-            outputs = self._run(batch)
+            failures = batch.finish(batch.run(self.model.run))
         except Exception as error:  # noqa: BLE001  # onnxruntime's errors have no common root
             failures = batch.fail(error)
-        else:
-            failures = batch.finish(outputs)
         self._count(batch, failures)
 
-    def _run(self, batch: Batch) -> list[list[Array]]:
-        run = self.model.run
-        return [run(feed) for feed in batch.feeds()]
-
-    def _done(self, batch: Batch, done: asyncio.Future[list[list[Array]]]) -> None:
+    def _done(self, batch: Batch, done: asyncio.Future[list[Array]]) -> None:
         self._running.remove(batch)
         if not done.cancelled():
-            error = done.exception()
-            failures = batch.fail(error) if isinstance(error, Exception) else batch.finish(done.result())
+            try:
+                failures = batch.finish(done.result())
+            except Exception as error:  # noqa: BLE001  # as above
+                failures = batch.fail(error)
             self._count(batch, failures)
         self._flush()
 

@@ -7,7 +7,7 @@ the pod is ready, never inside a request.
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -30,8 +30,8 @@ _WARM_UP_RUNS: Final = 5
 class Model:
     """A loaded model."""
 
-    session: Any
-    """`onnxruntime.InferenceSession`, which has no types."""
+    run: Callable[[Mapping[str, Array]], list[Array]]
+    """Returns the outputs in the model's order; raises whatever onnxruntime raises, which has no common root."""
     signature: signature.Signature
     task: str
     prediction: str
@@ -42,15 +42,6 @@ class Model:
     """Best run with one row in warm-up; 0 where the model could not be run on made-up input."""
     full_seconds: float
     """Best run with as many rows as a batch may have."""
-
-    def run(self, arrays: Mapping[str, Array]) -> list[Array]:
-        """Return the outputs in the model's order.
-
-        Raises:
-            Exception: Whatever onnxruntime raises; its classes have no common root.
-        """
-        outputs: list[Array] = self.session.run(None, arrays)
-        return outputs
 
     def info(self, prediction: str) -> exchange.ModelInfo:
         """Return what the operator is told; `prediction` is the output taken as the prediction, empty if none is."""
@@ -90,7 +81,7 @@ def load(path: Path, *, threads: int, max_rows: int) -> Model:
     metadata = session.get_modelmeta().custom_metadata_map
     row_seconds, full_seconds, has_rows = _warm_up(session, inputs, max_rows)
     return Model(
-        session=session,
+        run=_runner(session, [output.name for output in outputs]),
         signature=signature.Signature(inputs, outputs, has_rows),
         task=metadata.get("leadline.task", ""),
         prediction=metadata.get("leadline.prediction", ""),
@@ -98,6 +89,12 @@ def load(path: Path, *, threads: int, max_rows: int) -> Model:
         row_seconds=row_seconds,
         full_seconds=full_seconds,
     )
+
+
+def _runner(session: Any, names: list[str]) -> Callable[[Mapping[str, Array]], list[Array]]:
+    """Return the session's run without its wrapper, which looks up all names anew: 2.7 of 9.6 microseconds."""
+    native: Any = session._sess  # noqa: SLF001  # the wrapper adds a check of names, which `oip` has made
+    return lambda arrays: native.run(names, arrays, None)
 
 
 def _tensor(value: Any, role: str) -> signature.Tensor:

@@ -18,6 +18,8 @@ from leadline_runtime.web.connection import Connection
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+Run = Callable[[Mapping[str, Array]], list[Array]]
+
 _NOT_FINITE: Final = "the model answered with a number that is not finite (NaN or infinite), which JSON cannot carry"
 
 
@@ -83,26 +85,17 @@ class RowBatch:
         """Let no more rows in: the buffer is about to be read."""
         self._close(self)
 
-    def feeds(self) -> list[Mapping[str, Array]]:
-        """Return the packed rows, without a copy."""
-        return [{self._input: self._views[self.rows]}]
+    def run(self, model: Run) -> list[Array]:
+        """Run the packed rows, without a copy."""
+        return model({self._input: self._views[self.rows]})
 
-    def finish(self, outputs: list[list[Array]]) -> int:
+    def finish(self, outputs: list[Array]) -> int:
         """Answer each row; return how many could not be."""
-        arrays = outputs[0]
-        texts, bad = self._encoder.row_texts(arrays, self.rows)
-        shapes = [(1, *array.shape[1:]) for array in arrays]
-        template = self._encoder.template(shapes)
-        if bad or self.identifiers:
-            self._finish_each(texts, bad, shapes)
-            return len(bad)
-        whole, empty = template.whole, template.empty_bytes
-        if len(texts) == 2:
-            for connection, one, two in zip(self.connections, texts[0], texts[1], strict=True):
-                connection.answer(whole % (empty + len(one) + len(two), one, two))
-        else:
-            for connection, *parts in zip(self.connections, *texts, strict=True):
-                connection.answer(whole % (empty + sum(map(len, parts)), *parts))
+        answers = None if self.identifiers else self._encoder.row_answers(outputs, self.rows)
+        if answers is None:
+            return self._finish_each(outputs)
+        for connection, answer in zip(self.connections, answers, strict=True):
+            connection.answer(answer)
         return 0
 
     def fail(self, error: Exception) -> int:
@@ -119,14 +112,16 @@ class RowBatch:
         self.rows = 0
         self._release(self)
 
-    def _finish_each(self, texts: encoding.Texts, bad: set[int], shapes: list[tuple[int, ...]]) -> None:
+    def _finish_each(self, outputs: list[Array]) -> int:
+        texts, bad = self._encoder.row_texts(outputs, self.rows)
+        shapes = [(1, *array.shape[1:]) for array in outputs]
         for row, connection in enumerate(self.connections):
             if row in bad:
                 connection.refuse(500, _NOT_FINITE)
                 continue
-            identifier = self.identifiers.get(row, b"")
             parts = [column[row] for column in texts]
-            connection.answer(_filled(self._encoder, shapes, parts, identifier, None))
+            connection.answer(_filled(self._encoder, shapes, parts, self.identifiers.get(row, b""), None))
+        return len(bad)
 
 
 class ArrayBatch:
@@ -156,8 +151,8 @@ class ArrayBatch:
     def start(self) -> None:
         """Do nothing: the queue lets requests join only what waits."""
 
-    def feeds(self) -> list[Mapping[str, Array]]:
-        """Return the requests' arrays one after the other, cut where there are more rows than one run may have."""
+    def run(self, model: Run) -> list[Array]:
+        """Run the requests' arrays one after the other, cut where there are more rows than one run may have."""
         names = self.members[0][1].arrays
         whole = {
             name: np.concatenate([request.arrays[name] for _, request in self.members])
@@ -165,13 +160,15 @@ class ArrayBatch:
             else names[name]
             for name in names
         }
+        if self.rows <= self._max_rows:
+            return model(whole)
         starts = range(0, self.rows, self._max_rows)
-        return [{name: array[start : start + self._max_rows] for name, array in whole.items()} for start in starts]
+        parts = [model({name: array[at : at + self._max_rows] for name, array in whole.items()}) for at in starts]
+        return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
-    def finish(self, outputs: list[list[Array]]) -> int:
+    def finish(self, outputs: list[Array]) -> int:
         """Answer each request; return how many could not be."""
-        arrays = outputs[0] if len(outputs) == 1 else [np.concatenate(parts) for parts in zip(*outputs, strict=True)]
-        texts, bad = self._encoder.row_texts(arrays, self.rows)
+        texts, bad = self._encoder.row_texts(outputs, self.rows)
         failures = start = 0
         for connection, request in self.members:
             end = start + request.rows
@@ -179,7 +176,7 @@ class ArrayBatch:
                 failures += 1
                 connection.refuse(500, _NOT_FINITE)
             else:
-                shapes = [(request.rows, *array.shape[1:]) for array in arrays]
+                shapes = [(request.rows, *array.shape[1:]) for array in outputs]
                 parts = [b",".join(column[start:end]) for column in texts]
                 connection.answer(_filled(self._encoder, shapes, parts, request.identifier, request.outputs))
             start = end
@@ -216,18 +213,17 @@ class LoneBatch:
     def start(self) -> None:
         """Do nothing: the queue lets requests join only what waits."""
 
-    def feeds(self) -> list[Mapping[str, Array]]:
-        """Return the request's arrays."""
-        return [self._request.arrays]
+    def run(self, model: Run) -> list[Array]:
+        """Run the request's arrays."""
+        return model(self._request.arrays)
 
-    def finish(self, outputs: list[list[Array]]) -> int:
+    def finish(self, outputs: list[Array]) -> int:
         """Answer the request; return 1 if it could not be."""
-        arrays = outputs[0]
-        texts, finite = self._encoder.whole_texts(arrays)
+        texts, finite = self._encoder.whole_texts(outputs)
         if not finite:
             self._connection.refuse(500, _NOT_FINITE)
             return 1
-        shapes = [tuple(np.shape(array)) for array in arrays]
+        shapes = [tuple(np.shape(array)) for array in outputs]
         request = self._request
         self._connection.answer(_filled(self._encoder, shapes, texts, request.identifier, request.outputs))
         return 0

@@ -119,7 +119,12 @@ class Connection(asyncio.Protocol):
         self._end(at_once=self._is_between_requests() and not self._waiting)
 
     def refuse(self, status: int, message: str, *, extra: bytes = b"") -> None:
-        """Answer the current request with an error and keep the connection; `extra` holds whole header lines."""
+        """Answer the current request with an error and keep the connection; `extra` holds whole header lines.
+
+        Does nothing where it was answered before: a batch that fails halfway refuses all of its requests.
+        """
+        if not self._busy:
+            return
         self._server.count_refusal(status)
         answer = responses.error(status, message, extra=extra)
         self.answer(responses.without_body(answer) if self.method == b"HEAD" else answer)

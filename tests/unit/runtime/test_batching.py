@@ -94,7 +94,7 @@ class Gate:
         self.started = threading.Event()
         self.rows = []
 
-    def run(self, _, arrays):
+    def run(self, arrays):
         self.rows.append(len(arrays["x"]))
         self.started.set()
         assert self.open.wait(10)
@@ -105,7 +105,7 @@ class Gate:
 async def slow():
     gate = Gate()
     x = signature.Tensor("x", datatypes.BY_NAME["FP32"], (-1, 3))
-    model = session.Model(gate, signature.Signature((x,), (x,), has_rows=True), "", "", (), 1.0, 1.0)
+    model = session.Model(gate.run, signature.Signature((x,), (x,), has_rows=True), "", "", (), 1.0, 1.0)
     served = Served(None, max_rows=4, model=model)
     served.batcher.close()
     served.batcher = batching.Batcher(
