@@ -9,7 +9,6 @@ import contextlib
 import msgspec
 import pytest
 from aiohttp import web
-
 from leadline_operator.reconcile.plan import Sounding
 from leadline_operator.soundings.calling import Caller, NotReachedError
 from leadline_operator.soundings.sounder import Sounder
