@@ -30,7 +30,7 @@ def real_kind(path: str, own: Path) -> Path | None:
     """
     for folder in path.split(os.pathsep):
         found = Path(folder or ".") / "kind"
-        if found.is_file() and os.access(found, os.X_OK) and found.resolve() != own.resolve():
+        if os.access(found, os.X_OK) and found.is_file() and found.resolve() != own.resolve():
             return found
     return None
 
