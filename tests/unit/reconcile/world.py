@@ -251,3 +251,14 @@ def a_world(
 
 def uri(name: str) -> str:
     return f"s3://models/{name}.onnx"
+
+
+def served(world: World) -> list[str]:
+    """Return the models that got the traffic, in order."""
+    known = {world.revision(each): each.removeprefix("s3://models/").removesuffix(".onnx") for each in world.models}
+    return [known[each] for each in world.served]
+
+
+def reasons(world: World) -> list[str]:
+    """Return the reasons of all Events, in order."""
+    return [str(event.reason) for event in world.events]

@@ -1,0 +1,82 @@
+"""Commands of the user: done once, in the order of their times, and harmless where they do not apply."""
+
+import copy
+
+import pytest
+from leadline_api.reasons import Reason
+
+from tests.unit.reconcile.world import a_world, reasons, served, uri
+
+
+def test_retry_gives_a_rejected_revision_another_try_once():
+    world = a_world()
+    world.settle()
+    world.ask_for(model=uri("worse")).settle()
+    world.models[uri("worse")].wrong = range(10, 20)
+    world.action = "retry@2027-01-16T00:00:00Z"
+    world.settle()
+    assert world.record(world.revision(uri("worse"))).retries == 1
+    assert reasons(world).count("CommandDone") == 1
+    # The answers of the first try are the revision's answers: the same rows are never new data.
+    assert world.condition("Stalled") == ("True", "TestDegraded")
+    world.status["handledAction"] = ""
+    world.settle()
+    assert reasons(world).count("CommandDone") == 1
+
+
+def test_rollback_command_sends_the_traffic_back():
+    world = a_world()
+    world.settle()
+    world.ask_for(model=uri("honest")).settle()
+    world.action = "rollback@2027-01-16T00:00:00Z"
+    world.settle()
+    assert served(world) == ["good", "honest", "good"]
+    assert world.condition("Stalled") == ("True", "RolledBack")
+    world.action = "retry@2027-01-16T00:00:01Z"
+    world.settle()
+    assert served(world)[-1] == "honest"
+
+
+@pytest.mark.parametrize(
+    ("action", "said"),
+    [
+        ("retry@2027-01-16T00:00:00Z", "Retry: nothing was found"),
+        ("rollback@2027-01-16T00:00:00Z", "no last good revision"),
+        ("restart@2027-01-16T00:00:00Z", "expected retry@<time> or rollback@<time>"),
+        ("rollback@yesterday", "expected retry@<time> or rollback@<time>"),
+    ],
+)
+def test_command_that_does_not_apply_is_an_event_and_nothing_else(action, said):
+    world = a_world()
+    world.settle()
+    before = copy.deepcopy(world.objects)
+    world.action = action
+    world.settle()
+    assert world.objects == before
+    assert [event.reason for event in world.events if said in event.note] == [Reason.COMMAND_IGNORED]
+
+
+def test_command_older_than_the_object_is_ignored():
+    world = a_world()
+    world.settle()
+    events = list(world.events)
+    world.action = "rollback@2020-01-01T00:00:00Z"
+    world.settle()
+    assert world.events == events
+
+
+def test_older_command_that_is_applied_again_is_ignored():
+    world = a_world()
+    world.settle()
+    world.ask_for(model=uri("honest")).settle()
+    world.action = "rollback@2027-01-16T00:00:00Z"
+    world.settle()
+    world.action = "retry@2027-01-16T00:00:01Z"
+    world.settle()
+    events = list(world.events)
+    world.action = "rollback@2027-01-16T00:00:00Z"
+    world.settle()
+    world.action = "rollback@2027-01-16T00:00:00.5Z"
+    world.settle()
+    assert served(world) == ["good", "honest", "good", "honest"]
+    assert world.events == events
