@@ -46,6 +46,11 @@ class Server:
         self.app = app
         """Exchanged at run time where a pod's role changes: the next request goes to the new one."""
         self.limits = limits
+        # What every request looks at, one step nearer.
+        self.head_bytes = limits.head_bytes
+        self.body_bytes = limits.body_bytes
+        self.safe_digits = len(str(limits.body_bytes)) - 1
+        """A content-length of so many digits is within the limit."""
         self.now = now
         """Monotonic seconds as of the last tick."""
         self.connections: set[connections.Connection] = set()
