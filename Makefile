@@ -27,7 +27,10 @@ test: ## All test suites, cluster included; ends with pytest's closing line
 
 .PHONY: check
 check: venv ## Format, lint, types, layers, generated files, sizes, fast tests; under a minute
-	@$(MAKE) -j2 static
+	@$(MAKE) -j2 --output-sync=target fast static
+
+.PHONY: fast
+fast: venv
 	@$(PY) -m pytest -q $(FAST)
 
 .PHONY: venv
