@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 PY := .venv/bin/python
 CLUSTER := leadline
-CHECKED := operator runtime tests examples hack benchmarks images
+CHECKED := $(wildcard operator runtime tests examples hack benchmarks images)
 STATIC := format-is-right lint-is-clean types-are-right layers-hold generated-is-current sizes-are-fair
 FAST := tests/unit tests/golden tests/property
 
