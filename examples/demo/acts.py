@@ -90,19 +90,32 @@ class Play:
             what=f"{more} more answers by {revision}",
         )
 
+    async def events(self, revision: str) -> list[str]:
+        """Return the Events that name a revision, oldest first."""
+        listed = await self.stage.kubectl.get("events")
+        named = [each for each in listed["items"] if revision in each.get("message", "") and _is_ours(each)]
+        named.sort(key=lambda each: int(each["metadata"]["resourceVersion"]))
+        return [f"{each['reason']}: {each['message']}" for each in named]
+
     def tally(self) -> str:
         """Say how many requests there were, and how many failed."""
         accounts = [client.account for client in self.clients.values()]
         return f"{sum(each.sent for each in accounts)} requests, {sum(each.failed for each in accounts)} failed"
 
 
+def _is_ours(event: Object) -> bool:
+    return str(event.get("involvedObject", {}).get("kind")) == "ModelDeployment"
+
+
 async def good_model(play: Play) -> None:
-    """Act 1: a model, a test set, a Service: predictions."""
-    play.stage.report.act(1, "a good model")
-    good = await play.serving("digits", await play.apply("digits", "good"))
-    await play.ask("digits")
-    await play.answers("digits", good)
-    await play.turn(f"the good model serves as {good}; a client asks it 30 times a second: {play.tally()}")
+    """Act 1: a model, a test set, a Service: predictions; twice, for the two strategies of the acts that follow."""
+    play.stage.report.act(1, "a good model, twice: one will change by BlueGreen, one by RollingUpdate")
+    generations = {name: await play.apply(name, "good") for name in STRATEGIES}
+    for name, generation in generations.items():
+        good = await play.serving(name, generation)
+        await play.ask(name)
+        await play.answers(name, good)
+    await play.turn(f"the good model serves; a client asks each 30 times a second: {play.tally()}")
 
 
 async def worse_model_blue_green(play: Play) -> None:
@@ -136,10 +149,7 @@ async def worse_model_rolling(play: Play) -> None:
     """Act 3: the worse model under RollingUpdate serves, is found out, and is rolled back."""
     name = "digits-rolling"
     play.stage.report.act(3, "a worse model, RollingUpdate: it serves, and is found out")
-    good = await play.serving(name, await play.apply(name, "good"))
-    await play.ask(name)
-    await play.answers(name, good)
-    await play.turn(f"a second ModelDeployment serves the good model: {play.tally()}")
+    good = play.watched.objects[name]["status"]["servingRevision"]
     generation = await play.apply(name, "worse")
     each, seen_at = await play.watched.until(
         name,
@@ -156,7 +166,8 @@ async def worse_model_rolling(play: Play) -> None:
     if last is None:
         raise DemoError(f"{found.demoted} served and gave no answer; expected some before it was rolled back")
     share = client.account.share_right(found.demoted) or 0.0
-    play.stage.report.quote(reading.condition(each, "Stalled")["message"])
+    for event in await play.events(found.demoted):
+        play.stage.report.quote(f"Event {event}")
     await play.turn(
         f"the worse model gave {client.account.answers_by(found.demoted)} answers ({share:.0%} right); the last one came "
         f"{last - found.decided_at:.2f} s after the report that decided; {good} serves again: {play.tally()}"

@@ -21,10 +21,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-LIMIT_SECONDS: Final = 5.0
-"""From asking for a connection to the last byte of the answer."""
-KEPT_CONNECTIONS: Final = 4
-"""Connections of the keep-alive client; more than one, so that they reach several pods."""
+LIMIT_SECONDS: Final = 5.0  # from asking for a connection to the last byte of the answer
+KEPT_CONNECTIONS: Final = 4  # of the keep-alive client; more than one, so that they reach several pods
 LINE_SECONDS: Final = 1.0
 LAST_LINE_SECONDS: Final = 1.0
 """The process stays this long after its last line, so that whoever follows the log gets it."""
@@ -42,8 +40,8 @@ class Answers:
     count: int = 0
     right: int = 0
     first: float = 0.0
-    """Seconds since the epoch, when the answer was read."""
     last: float = 0.0
+    """Seconds since the epoch, when the answer was read; so is `first`."""
 
 
 @dataclass
@@ -141,8 +139,7 @@ class Target:
             connection.writer.close()
 
 
-Question = tuple[bytes, int]
-"""The body of a request with one row of data, and the true answer."""
+Question = tuple[bytes, int]  # the body of a request with one row of data, and the true answer
 
 
 def questions(text: str) -> list[Question]:

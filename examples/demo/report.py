@@ -43,7 +43,12 @@ class Report:
 
     def quote(self, text: str) -> None:
         """Show a message of the operator, in full."""
-        print(textwrap.fill(text, WIDTH, initial_indent=INDENT + "| ", subsequent_indent=INDENT + "| "), flush=True)
+        print(
+            textwrap.fill(
+                text, WIDTH, initial_indent=f"{INDENT}| ", subsequent_indent=f"{INDENT}| ", break_on_hyphens=False
+            ),
+            flush=True,
+        )
 
     def table(self, title: str, rows: Sequence[tuple[str, str]]) -> None:
         """Print the summary."""
