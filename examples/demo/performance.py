@@ -30,21 +30,21 @@ async def perform(stage: Stage) -> None:
     Raises:
         DemoError: Something that must be seen was not.
     """
-    await stage.set_up()
-    async with Watched(stage.kubectl).running() as watched:
-        play = acts.Play(stage, watched)
-        try:
+    play = acts.Play(stage, Watched(stage.kubectl))
+    try:
+        await stage.set_up()
+        async with play.watched.running():
             for act in ACTS:
                 await act(play)
             for client in play.clients.values():
                 await client.stop()
-        except DemoError:
-            await ending.diagnose(play)
-            raise
-        finally:
-            for client in play.clients.values():
-                await client.leave()
-        ending.summarize(play)
+    except DemoError:
+        await ending.diagnose(play)
+        raise
+    finally:
+        for client in play.clients.values():
+            await client.leave()
+    ending.summarize(play)
 
 
 async def _main() -> int:
