@@ -18,12 +18,12 @@ help: ## List what there is
 .PHONY: demo
 demo: ## The main job on a real cluster; KEEP=1 leaves the cluster
 	@$(MAKE) -j3 prepared
-	@eval "$$(hack/cluster/env)"; KEEP=$(KEEP) $(PY) examples/demo/demo.py
+	@eval "$$(hack/cluster/env)"; KEEP=$(KEEP) hack/cluster/provide alone $(PY) examples/demo/demo.py
 
 .PHONY: test
 test: ## All test suites, cluster included; ends with pytest's closing line
 	@$(MAKE) -j3 static prepared
-	@hack/test
+	@hack/cluster/provide alone hack/test
 
 .PHONY: check
 check: venv ## Format, lint, types, layers, generated files, sizes, fast tests; under a minute

@@ -46,6 +46,11 @@ class Layout:
         return self.cache / "cluster.lock"
 
     @property
+    def stage(self) -> Path:
+        """Held by whoever plays on the cluster: two of demo and tests at once would take it from each other."""
+        return self.cache / "stage.lock"
+
+    @property
     def run(self) -> Path:
         """Everything of the running cluster; there is one, because addresses and the bridge are fixed."""
         return self.cache / "run"

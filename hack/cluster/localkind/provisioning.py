@@ -6,13 +6,14 @@
 
 import argparse
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from localkind import binaries, builders, engine, errors, layout, packages, product_images, scratch_images
+from localkind import binaries, builders, engine, errors, layout, locking, packages, product_images, scratch_images
 
 KIND: Final = layout.SOURCES / "kind"
 CLUSTER: Final = "leadline"
@@ -38,6 +39,8 @@ def main(argv: Sequence[str]) -> int:
                 if what not in _LOADED:
                     raise errors.NeedsUser(f"{what}: expected one of {', '.join(_LOADED)}")
                 load(places, what, options.name)
+        elif options.verb == "alone":
+            return _alone(places, options.command)
         elif options.verb == "packages":
             packages.install()
         else:
@@ -91,6 +94,15 @@ def variables(places: layout.Layout) -> Mapping[str, str]:
     return {name: str(value) for name, value in found.items()}
 
 
+def _alone(places: layout.Layout, command: Sequence[str]) -> int:
+    with locking.held(places.stage), subprocess.Popen(command) as running:
+        # Whoever ends this ends the command, which cleans up; an interrupt from the keyboard reaches it anyway.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda *_: running.terminate())
+        status = running.wait()
+    return status if status >= 0 else 128 - status
+
+
 def _spelled_out(wanted: Sequence[str]) -> list[str]:
     # `cluster`: what a cluster here is built from, which is nothing where the real kind is used.
     cluster = () if engine.kind_for_docker(KIND) else _CLUSTER
@@ -105,6 +117,8 @@ def _parser() -> argparse.ArgumentParser:
     loading = verbs.add_parser("load", help="build images where needed and load them into the running cluster")
     loading.add_argument("what", nargs="*", metavar="{operator,runtime,s3}")
     loading.add_argument("--name", default=CLUSTER, help="name of the cluster")
+    alone = verbs.add_parser("alone", help="run a command once no other started so runs: there is one cluster")
+    alone.add_argument("command", nargs=argparse.REMAINDER)
     verbs.add_parser("packages", help="install the Debian packages that are missing, as root")
     verbs.add_parser("env", help="print variables as shell exports")
     return parser
