@@ -214,8 +214,8 @@ async def _lead(environment: Environment, api: Api, root_key: bytes, health: ser
     ended = next(iter(done))
     # Signals are kopf's once it runs: it ends without an error when one comes, and only then.
     if ended is not hosting or hosting.cancelled() or hosting.exception() is not None:
-        error = ended.exception() if not ended.cancelled() else None
-        log.error("task %s ended: %s", ended.get_name(), error, exc_info=None if isinstance(error, Lost) else error)
+        cause = ended.exception() if not ended.cancelled() else None
+        log.error("task %s ended: %s", ended.get_name(), cause, exc_info=None if isinstance(cause, Lost) else cause)
         # Nothing may act any more, not even what would clean up.
         logging.shutdown()
         os._exit(1)
