@@ -16,6 +16,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Texts = list[list[bytes]]
 """For each output, for each row, the elements as JSON without brackets."""
 
+_N: Final = ord("n")
+"""In a row of numbers only null has it: what orjson writes for a number that is not finite."""
 _NUMPY: Final = orjson.OPT_SERIALIZE_NUMPY
 _dumps = orjson.dumps
 _TEMPLATES_MAX: Final = 64
@@ -62,8 +64,8 @@ class Encoder:
                 text, between = _dumps(array, option=_NUMPY)[1:-1], b","
             else:
                 return None
-            if b"n" in text:
-                return None  # a number that is not finite: orjson writes null
+            if _N in text:
+                return None
             columns.append(text.split(between) if rows > 1 else (text,))
         inner = [array.shape[1:] for array in arrays]
         if inner != self._inner:
@@ -86,15 +88,14 @@ class Encoder:
             row
             for is_float, column in zip(self._floats, texts, strict=True)
             for row, text in enumerate(column)
-            # orjson writes what is not finite as null, and nothing else in a row of numbers has that letter.
-            if is_float and b"n" in text
+            if is_float and _N in text
         }
         return texts, bad
 
     def whole_texts(self, arrays: list[Array]) -> tuple[list[bytes], bool]:
         """Return the texts of outputs that have no rows, and whether all numbers are finite."""
         texts = [_texts_of_rows(np.ascontiguousarray(array).reshape(1, -1), 1)[0] for array in arrays]
-        finite = all(not is_float or b"n" not in text for is_float, text in zip(self._floats, texts, strict=True))
+        finite = all(not is_float or _N not in text for is_float, text in zip(self._floats, texts, strict=True))
         return texts, finite
 
     def template(
