@@ -50,7 +50,7 @@ cluster-up: ## Start the local cluster and load the images, or bring a running o
 
 .PHONY: cluster-down
 cluster-down: ## End the local cluster and leave nothing of it
-	@hack/cluster/kind delete cluster --name $(CLUSTER)
+	@hack/cluster/kind delete cluster --name $(CLUSTER) --kubeconfig "$${LEADLINE_CACHE:-$$HOME/.cache/leadline}/kubeconfig"
 
 .PHONY: images
 images: venv ## Build the images of operator, runtime and S3 server; prints their names
