@@ -240,4 +240,5 @@ async def changed_bytes(play: Play) -> None:
         limit_seconds=ROLLOUT_LIMIT_SECONDS,
         what="Ready without DigestMismatch after scaling back",
     )
-    play.stage.report.step("scaled back to 2")
+    await play.stage.upload({key: (stage.MODELS / "successor" / "model.onnx").read_bytes()})
+    play.stage.report.step("scaled back to 2, and the right bytes are back")

@@ -29,7 +29,7 @@ class Report:
 
     def act(self, number: int, title: str) -> None:
         """Open an act."""
-        print(f"\n--- act {number}: {title} {'-' * max(0, WIDTH - 13 - len(title))}", flush=True)
+        print(f"\n--- act {number}: {title} {'-' * max(0, WIDTH - 12 - len(title))}", flush=True)
 
     def shell(self, command: str, output: str = "") -> None:
         """Show a command as a person would type it, and what it printed."""
