@@ -50,10 +50,9 @@ def main() -> None:
 
 
 def body() -> str:
-    """Return the request: 64 numbers of six digits, as a client's JSON library writes them."""
+    """Return the request, 1.3 kB: 64 numbers with all their digits, as a client's JSON library writes them."""
     numbers = [(number * 7_919) % 1_000_003 / 1_000_003 for number in range(1, 65)]
-    tensor = {"name": "X", "shape": [1, 64], "datatype": "FP32", "data": [round(number, 6) for number in numbers]}
-    return json.dumps({"inputs": [tensor]})
+    return json.dumps({"inputs": [{"name": "X", "shape": [1, 64], "datatype": "FP32", "data": numbers}]})
 
 
 def compare(rounds: int, seconds: float, output: Path) -> None:

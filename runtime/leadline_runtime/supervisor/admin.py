@@ -1,6 +1,7 @@
 """The admin port: exchange, probes, metrics. The same protocol as the public port's, from the first second on."""
 
 import asyncio
+import functools
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
@@ -42,9 +43,9 @@ class Admin:
             case (b"GET", b"/readyz"):
                 self._answer_ready(connection)
             case (b"GET", b"/metrics"):
-                self._begin(self._answer_metrics(connection))
+                self._begin(connection, self._answer_metrics(connection))
             case (b"POST", b"/exchange"):
-                self._begin(self._exchanges.answer(connection))
+                self._begin(connection, self._exchanges.answer(connection))
             case (_, b"/healthz" | b"/readyz" | b"/metrics"):
                 connection.refuse(405, "expected GET", extra=b"allow: GET\r\n")
             case (_, b"/exchange"):
@@ -61,13 +62,13 @@ class Admin:
         await self._refresh()
         connection.answer(responses.content(self._numbers.text(), metrics.CONTENT_TYPE))
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+    def _begin(self, connection: Connection, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(functools.partial(self._ended, connection))
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, connection: Connection, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            # The connection stays unanswered and is dropped by the client's timeout; the log says why.
             logs.error("admin request failed", exc_info=error)
+            connection.refuse(500, "internal error of the runtime; its log has the details")

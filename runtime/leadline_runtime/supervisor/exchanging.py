@@ -21,6 +21,7 @@ from leadline_runtime.web.connection import Connection
 
 IN_FORCE_SECONDS: Final = 1.0
 """Longest wait for the worker's word; the operator gives up after three seconds."""
+_LEASE_SECONDS_MAX: Final = 86_400.0
 _NONCES: Final = 4_096
 _UNAUTHORIZED: Final = responses.json(b"{}", 401)
 """No detail: whoever has no key learns nothing."""
@@ -125,7 +126,7 @@ class Exchange:
     def _renew(self, seconds: float) -> None:
         if self._lease is not None:
             self._lease.cancel()
-        self._lease = asyncio.get_running_loop().call_later(max(0.0, seconds), self._expire)
+        self._lease = asyncio.get_running_loop().call_later(min(max(0.0, seconds), _LEASE_SECONDS_MAX), self._expire)
 
     def _expire(self) -> None:
         """Serve again: without an operator a pod must not forward for ever to what may be gone."""

@@ -74,7 +74,9 @@ class Metrics(Collector):
 
 
 def _by_status(revision: list[str], counts: messages.Counts) -> Metric:
-    requests = CounterMetricFamily("leadline_requests", "Requests by HTTP status", labels=["revision", "code"])
+    requests = CounterMetricFamily(
+        "leadline_requests", "Predictions given and requests refused, by HTTP status", labels=["revision", "code"]
+    )
     answered = {200: counts.requests - counts.failures} | counts.refusals
     for status, count in sorted(answered.items()):
         requests.add_metric([*revision, str(status)], count)

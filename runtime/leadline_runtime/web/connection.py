@@ -58,6 +58,7 @@ class Connection(asyncio.Protocol):
         "_chunks",
         "_fed_bytes",
         "_head",
+        "_held_bytes",
         "_keep",
         "_parser",
         "_paused",
@@ -83,6 +84,7 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._keep = True
         self._fed_bytes = 0
+        self._held_bytes = 0
         self._since = server.now
         self._waiting: deque[_Waiting | bytes] = deque()
         self._head: dict[bytes, bytes] = {}
@@ -105,6 +107,7 @@ class Connection(asyncio.Protocol):
             return
         self._write(answer)
         self._busy = False
+        self.body = b""  # an idle connection must not keep megabytes
         self._since = self._server.now
         if self._waiting:
             self._next()
@@ -145,6 +148,8 @@ class Connection(asyncio.Protocol):
         self._state = _ENDING
         self._write = _discard
         self._waiting.clear()
+        self._chunks.clear()
+        self._let_go()
         # Parser and connection hold each other.
         del self._parser
 
@@ -240,6 +245,8 @@ class Connection(asyncio.Protocol):
             raise _RefusedError(413, f"body is larger than {server.body_bytes} bytes")
         self._state = _HEAD
         self._fed_bytes = 0
+        if self._held_bytes:
+            self._let_go()
         if self._busy or self._waiting:
             self._waiting.append((method, target, self._checked, body, parser.should_keep_alive()))
             if len(self._waiting) >= _WAITING_HIGH:
@@ -305,14 +312,27 @@ class Connection(asyncio.Protocol):
         """Look at a request of which a part is still to come."""
         if self._fed_bytes <= fed_bytes:
             self._since = self._server.now
-        limits = self._server.limits
-        if self._state == _HEAD and self._fed_bytes > limits.head_bytes:
-            self._fail(431, f"request head is larger than {limits.head_bytes} bytes")
-        elif self._state == _BODY and self._fed_bytes > limits.body_bytes:
-            # Chunk sizes, extensions and trailers count as well, so that none of them is without bound.
-            raw_limit = limits.head_bytes + 2 * limits.body_bytes
-            if self._fed_bytes > raw_limit or sum(map(len, self._chunks)) > limits.body_bytes:
-                self._fail(413, f"body is larger than {limits.body_bytes} bytes")
+        server, limits = self._server, self._server.limits
+        if self._state == _HEAD:
+            if self._fed_bytes > limits.head_bytes:
+                self._fail(431, f"request head is larger than {limits.head_bytes} bytes")
+            return
+        # Chunk sizes, extensions and trailers count as well, so that none of them is without bound.
+        raw_limit = limits.head_bytes + 2 * limits.body_bytes
+        if self._fed_bytes > limits.body_bytes and (
+            self._fed_bytes > raw_limit or sum(map(len, self._chunks)) > limits.body_bytes
+        ):
+            self._fail(413, f"body is larger than {limits.body_bytes} bytes")
+            return
+        self._held_bytes += fed_bytes
+        server.held_bytes += fed_bytes
+        if server.held_bytes > limits.held_bytes:
+            self._fail(503, f"this pod holds {limits.held_bytes} bytes of bodies that are not complete, its limit")
+
+    def _let_go(self) -> None:
+        """Count this connection's incomplete body no more."""
+        self._server.held_bytes -= self._held_bytes
+        self._held_bytes = 0
 
     def _check_head_size(self, head: dict[bytes, bytes]) -> None:
         """Count the head's own bytes, where what was fed since its begin may hold others."""
@@ -367,6 +387,8 @@ class Connection(asyncio.Protocol):
     def _fail(self, status: int, message: str) -> None:
         """Refuse what came in, after the answers that are still owed, and end the connection."""
         self._server.count_refusal(status)
+        self._chunks.clear()
+        self._let_go()
         answer = responses.closing(responses.error(status, message))
         if self._busy or self._waiting:
             self._state = _ENDING

@@ -30,6 +30,8 @@ class Limits:
 
     head_bytes: int = 64 << 10
     body_bytes: int = 16 << 20
+    held_bytes: int = 512 << 20
+    """Of bodies that are not complete, all connections together: many slow large ones must not end the process."""
     connections: int = 4_096
     head_seconds: float = 10.0
     body_seconds: float = 10.0
@@ -55,6 +57,8 @@ class Server:
         """Monotonic seconds as of the last tick."""
         self.connections: set[connections.Connection] = set()
         self.closing = False
+        self.held_bytes = 0
+        """Of bodies that are not complete."""
         self.refusals: dict[int, int] = {}
         """Answers given by the protocol itself (4xx, 503), by status."""
         self._closing_since = 0.0

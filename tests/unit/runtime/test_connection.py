@@ -289,3 +289,28 @@ def test_a_defect_of_the_application_is_a_500_and_not_a_malformed_request():
     connection, transport = port.connect()
     connection.data_received(request())
     assert answers(transport.sent)[0].status == 500
+
+
+def test_bodies_that_are_not_complete_are_bounded_all_together():
+    port = Port(server.Limits(body_bytes=10_000, held_bytes=15_000))
+    (first, first_end), (second, second_end) = port.connect(), port.connect()
+    sent = request(body=b"x" * 9_000)
+    first.data_received(sent[:-1])
+    second.data_received(sent[:-1])
+    assert first_end.sent == b""
+    (answer,) = answers(second_end.sent)
+    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+    first.data_received(sent[-1:])
+    assert len(port.asked) == 1
+    assert port.server.held_bytes == 0
+    third, _ = port.connect()
+    third.data_received(sent[:-1])
+    third.connection_lost(None)
+    assert port.server.held_bytes == 0
+
+
+def test_an_idle_connection_keeps_no_body():
+    port = Port(echo=True)
+    connection, _ = port.connect()
+    connection.data_received(request(body=b"x" * 1_000))
+    assert connection.body == b""
