@@ -28,12 +28,12 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def helm():
-    """From $LEADLINE_HELM, the PATH, or the cache that `make cluster` fills."""
+    """From $LEADLINE_HELM, the PATH, or the cache that `make cluster-up` fills."""
     cache = Path(os.environ.get("LEADLINE_CACHE") or Path.home() / ".cache" / "leadline")
     built = sorted(cache.glob("bin/helm-*/helm"), key=lambda path: path.stat().st_mtime)
     command = os.environ.get("LEADLINE_HELM") or shutil.which("helm") or (str(built[-1]) if built else None)
     if command is None:
-        pytest.skip("helm is neither in LEADLINE_HELM, nor on the PATH, nor built by `make cluster`")
+        pytest.skip("helm is neither in LEADLINE_HELM, nor on the PATH, nor built by `make cluster-up`")
 
     def run(*arguments):
         return subprocess.run([command, *arguments], capture_output=True, text=True, timeout=60, check=False)
