@@ -65,6 +65,7 @@ def load(path: Path, *, threads: int, max_rows: int) -> Model:
     Raises:
         RejectedError: It is no model that can be served; the message says why.
     """
+    onnxruntime.disable_telemetry_events()  # what is served here is nobody else's business
     data = onnx_file.without_zipmap(path.read_bytes())
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
