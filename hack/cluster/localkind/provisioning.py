@@ -95,11 +95,17 @@ def variables(places: layout.Layout) -> Mapping[str, str]:
 
 
 def _alone(places: layout.Layout, command: Sequence[str]) -> int:
-    with locking.held(places.stage), subprocess.Popen(command) as running:
-        # Whoever ends this ends the command, which cleans up; an interrupt from the keyboard reaches it anyway.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, lambda *_: running.terminate())
-        status = running.wait()
+    told: list[int] = []
+    with locking.held(places.stage):
+        # Before the command starts, or one that comes at once would end us and not the command. Functions, for a signal
+        # that is ignored stays ignored in the command.
+        signal.signal(signal.SIGINT, lambda *_: None)  # an interrupt from the keyboard reaches the command anyway
+        signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
+        with subprocess.Popen(command) as running:
+            signal.signal(signal.SIGTERM, lambda *_: running.terminate())
+            if told:
+                running.terminate()
+            status = running.wait()
     return status if status >= 0 else 128 - status
 
 
