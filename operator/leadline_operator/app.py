@@ -207,6 +207,7 @@ async def _lead(environment: Environment, api: Api, root_key: bytes, health: ser
             # Left to itself, kopf asks for the user's name, and the image's user has none.
             identity=environment.pod,  # type: ignore[arg-type]
             stop_flag=stop,
+            ready_flag=health.watching,
         ),
         name="kopf",
     )

@@ -1,6 +1,6 @@
 """Health and metrics of the operator itself, on one port.
 
-Alive means that the event loop turns; ready means that the process runs, leader or not: a standby is ready, too.
+Alive means that the event loop turns; ready means that this process leads and watches, or stands by for the Lease.
 """
 
 import asyncio
@@ -23,6 +23,8 @@ class Health:
         self._clock = clock
         self._turned = clock()
         self.waiting_for_lease = False
+        self.watching = asyncio.Event()
+        """Set by kopf once it watches."""
         self.registry = CollectorRegistry()
         self._lag = Gauge(
             "leadline_operator_loop_lag_seconds", "How late the event loop's last tick was", registry=self.registry
@@ -50,6 +52,10 @@ class Health:
             self._turned = self._clock()
             self._lag.set(max(0.0, self._turned - before - TICK_SECONDS))
 
+    def is_ready(self) -> bool:
+        """Tell whether this process does its part: a chart's `--wait` must not pass over one that cannot start."""
+        return self.waiting_for_lease or self.watching.is_set()
+
     def is_alive(self) -> bool:
         """Tell whether the event loop turned lately."""
         return not self._started or self._clock() - self._turned < LAG_LIMIT_SECONDS
@@ -66,6 +72,8 @@ async def start(health: Health, *, port: int) -> web.AppRunner:
         )
 
     async def readyz(_: web.Request) -> web.Response:
+        if not health.is_ready():
+            return web.Response(status=503, text="starting\n")
         return web.Response(text="waiting for the lease\n" if health.waiting_for_lease else "ok\n")
 
     async def metrics(_: web.Request) -> web.Response:

@@ -38,17 +38,21 @@ def installed(cluster: Cluster, kind_cluster: KindCluster) -> Cluster:
     return cluster
 
 
-def helm_install(cluster: Cluster, *more: str) -> None:
-    command = [
-        os.environ["LEADLINE_HELM"],
-        *("upgrade", "--install", "leadline", str(ROOT / "charts" / "leadline")),
-        *("--namespace", SYSTEM, "--create-namespace", "--kubeconfig", cluster.kubeconfig),
-        *("--set", f"operator.image={os.environ['LEADLINE_OPERATOR_IMAGE']}"),
-        *("--set", f"runtime.image={os.environ['LEADLINE_RUNTIME_IMAGE']}"),
-        *("--wait", "--timeout", "180s", *more),
-    ]
+def helm(cluster: Cluster, *arguments: str) -> None:
+    """Run helm on the namespace of the operator."""
+    command = [os.environ["LEADLINE_HELM"], "--namespace", SYSTEM, "--kubeconfig", cluster.kubeconfig, *arguments]
     done = subprocess.run(command, text=True, capture_output=True, timeout=240, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def helm_install(cluster: Cluster) -> None:
+    helm(
+        cluster,
+        *("upgrade", "--install", "leadline", str(ROOT / "charts" / "leadline"), "--create-namespace"),
+        *("--set", f"operator.image={os.environ['LEADLINE_OPERATOR_IMAGE']}"),
+        *("--set", f"runtime.image={os.environ['LEADLINE_RUNTIME_IMAGE']}"),
+        *("--wait", "--timeout", "180s"),
+    )
 
 
 @pytest.fixture

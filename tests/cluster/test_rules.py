@@ -10,7 +10,7 @@ import pytest
 from leadline_api import names
 
 from tests.cluster import limits
-from tests.cluster.conftest import SYSTEM, operator_pod
+from tests.cluster.conftest import SYSTEM, helm, helm_install, operator_pod
 from tests.cluster.support import Place, condition, is_up_to_date, wait
 from tests.cluster.test_main_job import QUALITY, versions_seen
 
@@ -144,6 +144,24 @@ def test_operator_that_is_replaced_restarts_no_model_pod_and_writes_nothing_new(
     place.until(lambda each: each["replicas"] == 2, within=limits.ROLLOUT)
     after = [(each["metadata"]["uid"], restarts(each)) for each in place.pods(status["servingRevision"])]
     assert set(before) <= set(after)
+
+
+def test_uninstalled_chart_leaves_the_crd_and_the_models_serving(place, a_row):
+    place.apply(place.model_deployment(quality=QUALITY))
+    before = place.until(is_up_to_date, within=limits.ROLLOUT)
+    pods = {each["metadata"]["uid"] for each in place.pods(before["servingRevision"])}
+    helm(place.cluster, "uninstall", "leadline", "--wait", "--timeout", "120s")
+    try:
+        assert place.cluster.get("deploy", SYSTEM)["items"] == []
+        assert place.cluster.kubectl("get", "crd", "modeldeployments.leadline.dev", "-o", "name").stdout.strip()
+        assert place.predict(a_row)[0] == 200
+    finally:
+        helm_install(place.cluster)
+    operator_pod(place.cluster)
+    place.cluster.kubectl("scale", "mdep/digits", "-n", place.namespace, "--replicas=2")
+    after = place.until(lambda each: each["replicas"] == 2 and is_up_to_date(each), within=limits.ROLLOUT)
+    assert after["servingRevision"] == before["servingRevision"]
+    assert pods <= {each["metadata"]["uid"] for each in place.pods(after["servingRevision"])}
 
 
 def restarts(pod: dict) -> int:

@@ -81,13 +81,16 @@ class Elector:
         renewed = loop.time()
         while True:
             await asyncio.sleep(RETRY_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
+            # Others count from when the API server took it, which may be long before its answer is here.
+            began = loop.time()
+            left = max(0.0, renewed + RENEW_DEADLINE_SECONDS - began)
             try:
-                async with asyncio.timeout(ATTEMPT_SECONDS):
+                async with asyncio.timeout(min(ATTEMPT_SECONDS, left)):
                     await self._renew()
-                renewed = loop.time()
+                renewed = began
             except (errors.ApiError, TimeoutError) as error:
                 log.warning("lease not renewed: %s", error or "no answer in time")
-            if loop.time() - renewed > RENEW_DEADLINE_SECONDS:
+            if loop.time() - renewed >= RENEW_DEADLINE_SECONDS:
                 raise Lost(f"lease {self._namespace}/{self._name} not renewed for {RENEW_DEADLINE_SECONDS:.0f} s")
 
     async def _renew(self) -> None:
@@ -110,9 +113,11 @@ class Elector:
             await self._api.replace(LEASES, self._namespace, lease)
 
     def outrun(self, epoch: int) -> None:
-        """Raise our epoch above one that a pod has seen: the Lease was deleted and counts from the start again."""
-        if epoch >= self.epoch:
-            self._least_epoch = self.epoch = epoch + 1
+        """Raise our epoch above one that a pod has seen: the Lease was deleted and counts from the start again.
+
+        It holds once the Lease is renewed with it: the other one may be our successor, and then that fails.
+        """
+        self._least_epoch = max(self._least_epoch, epoch + 1)
 
     def _is_free(self, holder: str) -> bool:
         return not holder or holder == self._identity or holder.rpartition("_")[0] == self._pod

@@ -30,15 +30,23 @@ class Cache:
     def observe(self, kind: str, live: Manifest, *, deleted: bool = False) -> Key | None:
         """Take note of one object; return the key to queue where something changed."""
         at, key = _at(live), key_of(kind, live)
-        if key is None:
-            return None
         objects = self._objects[kind]
         known = objects.get(at)
+        before = key_of(kind, known) if known is not None else None
+        if known is not None and before is not None and before != key and _version(live) >= _version(known):
+            # Relabelled by hand: it is the old one's no more.
+            del objects[at]
+            self._unlink(before, kind, at)
+            known = None
+            if key is None or deleted:
+                return before
+        if key is None:
+            return None
         if known is not None and _version(live) < _version(known):
             return None
         if deleted:
             objects.pop(at, None)
-            self._children[key].discard((kind, at))
+            self._unlink(key, kind, at)
             return key
         if known is not None and _version(live) == _version(known):
             return None
@@ -63,6 +71,12 @@ class Cache:
                 if key is not None:
                     missed.add(key)
         return missed
+
+    def _unlink(self, key: Key, kind: str, at: Key) -> None:
+        children = self._children.get(key, set())
+        children.discard((kind, at))
+        if not children:
+            self._children.pop(key, None)
 
     def get(self, kind: str, key: Key) -> Manifest | None:
         """Return one object."""

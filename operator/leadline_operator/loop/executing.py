@@ -66,7 +66,7 @@ class Executor:
             errors.ApiError: A write was refused or got no answer; what stands before it is done.
         """
         about = Regarding(key.namespace, key.name, observed.owner.uid)
-        said, wrote, checked = False, False, False
+        said, wrote, checked = False, self._drop_conflicts(key, plan), False
         for write in plan.writes:
             if not said and not _is_record(write):
                 await self._say(about, plan.events)
@@ -87,6 +87,19 @@ class Executor:
             wrote = True
             await self._say(about, plan.status_events)
         return wrote
+
+    def _drop_conflicts(self, key: Key, plan: Plan) -> bool:
+        """Forget namesakes of what is no longer to be created; return whether there were any."""
+        wanted = {
+            f"{each.manifest['kind']}/{each.manifest['metadata']['name']}"
+            for each in plan.writes
+            if isinstance(each, Create)
+        }
+        conflicts = self._conflicts.get(key, {})
+        over = conflicts.keys() - wanted
+        for name in over:
+            del conflicts[name]
+        return bool(over)
 
     def is_owed_a_status(self, key: Key) -> float | None:
         """Return the seconds until a status that was held back may be written; None: none was."""

@@ -62,6 +62,7 @@ def _every(decision: Decision, pod: Pod, role: Role, *, stuck: bool) -> float:
     )
     arrived = (
         report is not None
+        and pod.ready  # a container that starts anew has forgotten what it was told
         and report.phase == "Ready"
         and report.role == role
         and report.forwarding == (role == "standby")

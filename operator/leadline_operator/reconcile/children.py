@@ -133,6 +133,7 @@ def _deletions(observed: Observed, decision: Decision) -> list[Write]:
         if revision.name not in decision.replicas
         and revision.name != decision.desired
         and not revision.record.rejections
+        and not revision.stored.live["metadata"].get("deletionTimestamp")
     ]
     result += [
         Delete("ControllerRevision", each.name, each.stored.live["metadata"]["uid"]) for each in spare[HISTORY_KEPT:]

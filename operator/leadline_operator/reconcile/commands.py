@@ -17,6 +17,8 @@ from leadline_operator.reconcile.records import Rejection
 
 VERBS: Final = ("retry", "rollback")
 Verb = Literal["retry", "rollback"]
+LONGEST: Final = 64
+"""Characters that count of the annotation; as many as the status keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +32,14 @@ class Command:
 
 def due(observed: Observed) -> Command | None:
     """Return the command to carry out now; None where there is nothing new."""
-    text = observed.action
+    text = observed.action[:LONGEST]
     if not text or text in _handled_texts(observed):
         return None
     verb, at, stamp = text.partition("@")
     when = _time(stamp)
     if verb not in VERBS or not at or when is None:
         expected = "expected retry@<time> or rollback@<time>, e.g. retry@2026-01-31T12:00:00Z"
-        return Command(text, None, f"leadline.dev/action: {expected}, got {text[:80]!r}")
+        return Command(text, None, f"leadline.dev/action: {expected}, got {text!r}")
     handled = [_time(each.partition("@")[2]) for each in _handled_texts(observed)]
     newest = max((each for each in handled if each is not None), default=None)
     if when < observed.created_at or (newest is not None and when <= newest):
@@ -65,6 +67,8 @@ def obey(observed: Observed, decision: Decision, now: float) -> None:
         return
     decision.command = command.text
     desired = decision.records[decision.desired]
+    if command.verb is not None:  # done or ignored: once, even where the status is lost
+        desired = decision.records[decision.desired] = desired.with_(handled_action=command.text)
     if command.verb is None:
         _ignore(decision, command.problem)
     elif command.verb == "retry":

@@ -172,7 +172,11 @@ def _quality_ok(decision: Decision) -> Finding:
             Reason.NOT_MEASURED,
             f"The test set was not answered yet{because}" if decision.gate.metric else "No metric is asked for",
         )
-    return Finding("True", Reason.QUALITY_WATCHED, testing.describe(decision.gate, record.test))
+    measured = testing.describe(decision.gate, record.test)
+    if decision.unmeasured is not None:
+        trouble = f"{decision.unmeasured.reason}: {decision.unmeasured.message}"
+        return Finding("Unknown", Reason.NOT_MEASURED, f"{measured}; the newest replay was not answered: {trouble}")
+    return Finding("True", Reason.QUALITY_WATCHED, measured)
 
 
 def _quality(decision: Decision) -> list[dict[str, Any]]:

@@ -40,6 +40,8 @@ class Decision:
     phase: Reason = Reason.SERVING
     trouble: Trouble | None = None
     """What holds the candidate, or the rollback, up."""
+    unmeasured: Trouble | None = None
+    """Why the newest replay of the serving revision says nothing."""
     finding: Judgement | None = None
     """What was found against the serving revision where it cannot go back."""
     command: str = ""

@@ -6,6 +6,7 @@ is decided in `rollout`.
 
 from dataclasses import replace
 
+from leadline_api import reasons
 from leadline_api.reasons import Reason
 from leadline_wire.exchange import Trouble
 
@@ -79,6 +80,7 @@ def _reference(observed: Observed, decision: Decision, name: str, test: TestResu
     if isinstance(answered, TestResult):
         decision.records[name] = decision.records[name].with_(test=answered)
         return answered
+    decision.trouble = answered or decision.trouble
     return None
 
 
@@ -93,9 +95,22 @@ def _replay(observed: Observed, decision: Decision, now: float) -> testing.Judge
     decision.wakes.append(testing.next_replay_seconds(decision.gate, record.test, now))
     replayed = testing.result(observed, decision.serving, to_judge, now=now)
     if isinstance(replayed, Trouble):
-        decision.trouble = replayed
+        decision.trouble = decision.unmeasured = replayed
         return None
-    return testing.judge_replay(decision.gate, record.test, replayed) if replayed is not None else None
+    if replayed is None:
+        decision.finding = _said_before(observed, decision)
+        return None
+    return testing.judge_replay(decision.gate, record.test, replayed)
+
+
+def _said_before(observed: Observed, decision: Decision) -> testing.Judgement | None:
+    """Return what was found against a revision that keeps serving: it holds until the next replay has come to its end."""
+    if decision.records[decision.serving].alerted != decision.gate.key:
+        return None
+    said = next((each for each in observed.status.get("conditions") or () if each.get("type") == "QualityOK"), {})
+    if said.get("status") != "False":
+        return None
+    return testing.Judgement(reasons.known(said["reason"]), said.get("message") or "")
 
 
 def _condemn(observed: Observed, decision: Decision, judgement: testing.Judgement, now: float) -> None:

@@ -55,11 +55,16 @@ def _serving(observed: Observed) -> str:
 
 
 def _last_good(decision: Decision) -> str:
-    """Return the revision that served last, is not the serving one, and has no finding against it."""
+    """Return the revision that served last, is not the serving one, and has no finding against it.
+
+    A finding under another gate counts too, until the gate of today has admitted the revision.
+    """
     served = [
         (record.served_until or record.serving_since, name)
         for name, record in decision.records.items()
-        if name != decision.serving and record.serving_since is not None and not decision.is_rejected(name)
+        if name != decision.serving and record.serving_since is not None
+        and not decision.is_rejected(name)
+        and (not record.rejections or record.admitted_gate == decision.gate.key)
     ]
     return max(served)[1] if served else ""
 
@@ -79,10 +84,19 @@ def _choose_target(observed: Observed, decision: Decision, now: float) -> None:
         if _has_capacity(observed, decision.last_good) or not observed.ready_pods(decision.serving):
             decision.target = decision.last_good
         else:
-            decision.trouble = troubles.trouble(observed, decision.last_good)
+            _roll_forward(observed, decision, now)
         return
     if decision.desired != decision.serving and not decision.is_rejected(decision.desired):
         _advance(observed, decision, now)
+
+
+def _roll_forward(observed: Observed, decision: Decision, now: float) -> None:
+    """While the way back has no pods, a good candidate need not wait for it."""
+    if decision.desired not in (decision.serving, decision.last_good) and not decision.is_rejected(decision.desired):
+        _advance(observed, decision, now)
+    if not decision.target:
+        decision.phase = Reason.ROLLING_BACK
+        decision.trouble = troubles.trouble(observed, decision.last_good)
 
 
 def _advance(observed: Observed, decision: Decision, now: float) -> None:

@@ -24,6 +24,8 @@ AT_ONCE: Final = 64
 TRIES: Final = 4
 """Tries in a row without an answer after which a pod's last report no longer counts."""
 LONGEST_PAUSE_SECONDS: Final = 10.0
+REFUSED_PAUSE_SECONDS: Final = 0.5
+"""Until the next call of a pod that has seen a newer epoch: ours is raised with the next renewal of the Lease."""
 
 log = logging.getLogger(__name__)
 
@@ -160,7 +162,7 @@ class Sounder:
             log.info("pod %s refuses: %s, it has seen epoch %d", pod.to.pod, told.reason, told.epoch)
             if told.reason == "OldEpoch":
                 self._outrun(told.epoch)
-                return 0.05
+                return REFUSED_PAUSE_SECONDS
             return LONGEST_PAUSE_SECONDS
         before, pod.report = pod.report, told
         if before is None or _news(before) != _news(told):
