@@ -5,6 +5,7 @@ is decided in `rollout`.
 """
 
 from dataclasses import replace
+from typing import Any
 
 from leadline_api import reasons
 from leadline_api.reasons import Reason
@@ -105,9 +106,12 @@ def _replay(observed: Observed, decision: Decision, now: float) -> testing.Judge
 
 def _said_before(observed: Observed, decision: Decision) -> testing.Judgement | None:
     """Return what was found against a revision that keeps serving: it holds until the next replay has come to its end."""
-    if decision.records[decision.serving].alerted != decision.gate.key:
+    alerted = decision.records[decision.serving].alerted == decision.gate.key
+    if not alerted or observed.status.get("servingRevision") != decision.serving:
         return None
-    said = next((each for each in observed.status.get("conditions") or () if each.get("type") == "QualityOK"), {})
+    said: dict[str, Any] = next(
+        (each for each in observed.status.get("conditions") or () if each.get("type") == "QualityOK"), {}
+    )
     if said.get("status") != "False":
         return None
     return testing.Judgement(reasons.known(said["reason"]), said.get("message") or "")

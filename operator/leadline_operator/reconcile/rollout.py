@@ -62,7 +62,8 @@ def _last_good(decision: Decision) -> str:
     served = [
         (record.served_until or record.serving_since, name)
         for name, record in decision.records.items()
-        if name != decision.serving and record.serving_since is not None
+        if name != decision.serving
+        and record.serving_since is not None
         and not decision.is_rejected(name)
         and (not record.rejections or record.admitted_gate == decision.gate.key)
     ]
@@ -151,11 +152,12 @@ def _switch(observed: Observed, decision: Decision, now: float) -> None:
     """Move the traffic in the records; the Service follows in the same Plan."""
     if decision.target and decision.target != decision.serving and _may_switch(observed, decision, now):
         before, decision.serving = decision.serving, decision.target
+        goes_back = decision.records[decision.serving].serving_since is not None
         decision.records[decision.serving] = decision.records[decision.serving].with_(
             serving_since=now, served_until=None
         )
         finding = decision.records[before].rejection(decision.gate.key) if before else None
-        if finding is not None:
+        if finding is not None and goes_back:
             note = f"Serving {decision.serving} again: {before} is {finding.reason}: {finding.message}"
             decision.events.append(Event("Warning", Reason.ROLLED_BACK, note))
         else:

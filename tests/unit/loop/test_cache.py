@@ -64,3 +64,20 @@ def test_only_the_controlling_owner_owns():
     live["metadata"]["ownerReferences"] = [{"uid": "u", "controller": True}]
     assert is_owned(live, "u")
     assert not is_owned(live, "other")
+
+
+def test_object_that_is_relabelled_by_hand_leaves_nothing_behind():
+    cache = Cache()
+    cache.observe("Pod", an_object(1, kind="Pod", name="pod"))
+    assert cache.observe("Pod", an_object(2, kind="Pod", name="pod", label="other")) == Key("ml", "other")
+    cache.observe("Pod", an_object(3, kind="Pod", name="pod", label="other"), deleted=True)
+    assert list(cache.children(KEY, "Pod")) == []
+    assert list(cache.children(Key("ml", "other"), "Pod")) == []
+
+
+def test_object_that_loses_our_label_is_gone_at_once():
+    cache = Cache()
+    cache.observe("Pod", an_object(1, kind="Pod", name="pod"))
+    assert cache.observe("Pod", an_object(2, kind="Pod", name="pod", label=None)) == KEY
+    assert list(cache.children(KEY, "Pod")) == []
+    assert cache.get("Pod", Key("ml", "pod")) is None

@@ -49,10 +49,12 @@ def test_rollback_command_sends_the_traffic_back():
 def test_command_that_does_not_apply_is_an_event_and_nothing_else(action, said):
     world = a_world()
     world.settle()
-    before = copy.deepcopy(world.objects)
+    before = copy.deepcopy({at: each for at, each in world.objects.items() if at[0] != "ControllerRevision"})
+    record = world.record(world.revision(uri("good")))
     world.action = action
     world.settle()
-    assert world.objects == before
+    assert {at: each for at, each in world.objects.items() if at[0] != "ControllerRevision"} == before
+    assert world.record(world.revision(uri("good"))).with_(handled_action="") == record
     assert [event.reason for event in world.events if said in event.note] == [Reason.COMMAND_IGNORED]
 
 

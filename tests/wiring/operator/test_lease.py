@@ -151,7 +151,6 @@ async def test_lease_that_was_deleted_is_made_again_and_the_epoch_never_falls(se
     first = an_elector(api)
     await within(first.acquire())
     first.outrun(7)
-    assert first.epoch == 8
     server.lease = None
     holding = asyncio.create_task(first.hold())
     while server.lease is None or server.lease["spec"]["leaseTransitions"] != 8:
@@ -160,3 +159,17 @@ async def test_lease_that_was_deleted_is_made_again_and_the_epoch_never_falls(se
     holding.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await holding
+    assert first.epoch == 8
+
+
+async def test_stale_leader_does_not_outrun_its_successor(server, api):
+    first = an_elector(api)
+    await within(first.acquire())
+    taken = copy.deepcopy(server.lease)
+    taken["spec"] |= {"holderIdentity": "pod-2_1", "leaseTransitions": 2}
+    server.store(taken)
+    first.outrun(2)
+    assert first.epoch == 1
+    with pytest.raises(Lost, match="another holder"):
+        await within(first.hold())
+    assert first.epoch == 1

@@ -1,0 +1,91 @@
+"""Decisions in the corners: what is known is old, partial, or about another gate.
+
+Not covered: what a real API server, kubelet and runtime add; `tests/cluster` has that.
+"""
+
+import copy
+
+from leadline_operator.reconcile.reconciler import reconcile
+from leadline_wire.exchange import Trouble
+
+from tests.unit.reconcile.world import a_world, reasons, served, uri
+
+
+def test_rollback_that_cannot_be_done_does_not_block_a_good_candidate():
+    world = a_world(strategy="RollingUpdate", third=copy.copy(a_world().models[uri("honest")]))
+    world.spec["rollout"]["lastGood"] = {"replicas": 0, "for": "1h"}
+    world.settle()
+    world.ask_for(model=uri("honest")).settle()
+    world.models[uri("good")].trouble = Trouble("ModelStoreUnreachable", "gone", "surroundings")
+    world.models[uri("honest")].wrong = range(200)
+    world.pass_time(15)
+    assert served(world) == ["good", "honest"]
+    world.ask_for(model=uri("third")).settle()
+    assert served(world) == ["good", "honest", "third"]
+    assert "RolledBack" not in reasons(world)
+
+
+def test_revision_found_bad_is_no_rollback_target_when_the_gate_changes():
+    world = a_world(strategy="RollingUpdate")
+    world.settle()
+    world.ask_for(model=uri("worse")).settle()
+    assert served(world) == ["good", "worse", "good"]
+    quality = copy.deepcopy(world.spec["quality"])
+    quality["metrics"][0]["margin"] = "0.03"
+    world.ask_for(model=uri("good"), quality=quality).settle()
+    assert world.status["lastGoodRevision"] == ""
+    world.models[uri("good")].wrong = range(60)
+    world.pass_time(15)
+    assert served(world) == ["good", "worse", "good"]
+    assert reasons(world).count("NoRollbackTarget") == 1
+
+
+def test_decayed_revision_stays_so_while_the_next_replay_runs():
+    world = a_world()
+    world.settle()
+    world.models[uri("good")].wrong = range(300)
+    world.pass_time(30)
+    before = copy.deepcopy(world.status)
+    world.pods = {name: (revision, None) for name, (revision, _) in world.pods.items()}  # an operator that just started
+    status = reconcile(world.observe(), world.now).status or before
+    kind = next(each for each in status["conditions"] if each["type"] == "QualityOK")
+    assert (kind["status"], kind["reason"]) == ("False", "Degraded")
+    assert status["quality"][0]["verdict"] == "Degraded"
+    world.models[uri("good")].wrong = range(15)
+    world.pass_time(15)
+    assert world.condition("QualityOK") == ("True", "QualityWatched")
+
+
+def test_quality_is_not_known_while_the_test_set_cannot_be_answered_again():
+    world = a_world()
+    world.settle()
+    world.models[uri("good")].test_trouble = Trouble("TestSetUnreachable", "no route to host", "surroundings")
+    world.pass_time(15)
+    assert world.condition("QualityOK")[0] == "Unknown"
+    assert "no route to host" in next(
+        each["message"] for each in world.status["conditions"] if each["type"] == "QualityOK"
+    )
+    world.models[uri("good")].test_trouble = None
+    world.pass_time(15)
+    assert world.condition("QualityOK") == ("True", "QualityWatched")
+
+
+def test_command_that_was_ignored_stays_so_when_the_status_is_lost():
+    world = a_world()
+    world.settle()
+    world.action = "rollback@2027-01-16T00:00:00Z"
+    world.settle()
+    world.ask_for(model=uri("honest")).settle()
+    world.status = {"observedGeneration": -1}
+    world.settle()
+    assert served(world) == ["good", "honest"]
+    assert reasons(world).count("CommandIgnored") == 1
+
+
+def test_annotation_that_is_too_long_for_the_status_is_said_once():
+    world = a_world()
+    world.settle()
+    world.action = "rollback, please, " + "as soon as you can " * 20
+    world.settle()
+    assert len(world.status["handledAction"]) <= 64
+    assert reasons(world).count("CommandIgnored") == 1
