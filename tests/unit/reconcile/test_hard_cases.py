@@ -4,7 +4,9 @@ Not covered: what a real API server, kubelet and runtime add; `tests/cluster` ha
 """
 
 import copy
+from dataclasses import replace
 
+from leadline_operator.reconcile.plan import Replace
 from leadline_operator.reconcile.reconciler import reconcile
 from leadline_wire.exchange import Trouble
 
@@ -89,3 +91,21 @@ def test_annotation_that_is_too_long_for_the_status_is_said_once():
     world.settle()
     assert len(world.status["handledAction"]) <= 64
     assert reasons(world).count("CommandIgnored") == 1
+
+
+def test_one_odd_pod_says_nothing_while_the_other_was_not_heard():
+    world = a_world()
+    world.settle()
+    world.ask_for(model=uri("honest")).settle()
+    world.pass_time(11)
+    world.models[uri("honest")].wrong = range(20, 90)
+    world.now += 10
+    told = {each.pod: (each.revision, each) for each in reconcile(world.observe(), world.now).soundings}
+    alone = next(pod for pod, (revision, _) in told.items() if revision == world.revision(uri("honest")))
+    world.pods = {pod: (revision, told[pod][1] if pod == alone else None) for pod, (revision, _) in world.pods.items()}
+    observed = world.observe()
+    unheard = tuple(replace(pod, ready=True) for pod in observed.pods)
+    plan = reconcile(replace(observed, pods=unheard), world.now)
+    assert [each for each in plan.writes if isinstance(each, Replace)] == []
+    world.settle()
+    assert served(world) == ["good", "honest", "good"]
