@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+from pathlib import Path
 
 import pytest
 from onnx import helper
@@ -164,3 +165,13 @@ def test_a_container_that_is_started_again_needs_no_store(start, digits, tmp_pat
     place.unlink()
     volume = {"LEADLINE_DATA_DIR": str(first.folder / "data")}
     start(place.as_uri(), digest=digits.digest("good.onnx"), environment=volume).wait_ready()
+
+
+def test_a_worker_does_not_outlive_its_supervisor(start, digits):
+    pod = start(digits.uri("good.onnx"), digest=digits.digest("good.onnx")).wait_ready()
+    worker = pod.worker_pid()
+    pod.stop()
+    eventually(
+        "worker ended",
+        lambda: not Path(f"/proc/{worker}/cmdline").exists() or not Path(f"/proc/{worker}/cmdline").read_bytes(),
+    )
