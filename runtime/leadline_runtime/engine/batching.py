@@ -38,9 +38,6 @@ class Batch(Protocol):
     created: float
     """Loop time of the oldest request, in seconds."""
 
-    def start(self) -> None:
-        """Let no more requests join."""
-
     def run(self, model: Callable[[Mapping[str, Array]], list[Array]]) -> list[Array]:
         """Run the model; most batches need one run. May be called in another thread."""
         ...
@@ -81,6 +78,7 @@ class Batcher:
         self.accepted = 0
         """Batches so far: a test set run sees by it whether requests come."""
         self.waiting: deque[Batch] = deque()
+        """Requests may join the last one for as long as it is here."""
         self.loop = loop
         self._counters = counters
         self._scheduled = False
@@ -100,10 +98,6 @@ class Batcher:
         if not self._scheduled and (self.inline or not self._running):
             self._scheduled = True
             self.loop.call_soon(self._flush)
-
-    def last(self) -> Batch | None:
-        """Return the newest waiting batch."""
-        return self.waiting[-1] if self.waiting else None
 
     async def settle(self) -> None:
         """Wait until every batch that holds a request by now has been answered."""
@@ -135,7 +129,6 @@ class Batcher:
             if self._running and not self.inline:
                 return
             batch = waiting.popleft()
-            batch.start()
             if self.inline and batch.rows <= self.max_rows:
                 self._run_here(batch)
             else:

@@ -20,6 +20,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 Run = Callable[[Mapping[str, Array]], list[Array]]
 
+_FREE_BATCHES_MAX: Final = 4
 _NOT_FINITE: Final = "the model answered with a number that is not finite (NaN or infinite), which JSON cannot carry"
 
 
@@ -43,10 +44,9 @@ class RowBatch:
     """Requests of one row each, packed into one buffer as they are read."""
 
     __slots__ = (
-        "_close",
         "_encoder",
+        "_free",
         "_input",
-        "_release",
         "_views",
         "buffer",
         "connections",
@@ -60,8 +60,7 @@ class RowBatch:
         layout: RowLayout,
         max_rows: int,
         encoder: encoding.Encoder,
-        close: Callable[[RowBatch], None],
-        release: Callable[[RowBatch], None],
+        free: list[RowBatch],
     ) -> None:
         self.buffer = bytearray(layout.bytes * max_rows)
         self.rows = 0
@@ -71,8 +70,7 @@ class RowBatch:
         """Ids as JSON, by row; most requests have none."""
         self._encoder = encoder
         self._input = layout.name
-        self._close = close
-        self._release = release
+        self._free = free
         array = np.frombuffer(self.buffer, layout.tensor.datatype.numpy).reshape(max_rows, *layout.row_shape)
         self._views = [array[:rows] for rows in range(max_rows + 1)]
 
@@ -80,10 +78,6 @@ class RowBatch:
     def requests(self) -> int:
         """How many requests there are."""
         return self.rows
-
-    def start(self) -> None:
-        """Let no more rows in: the buffer is about to be read."""
-        self._close(self)
 
     def run(self, model: Run) -> list[Array]:
         """Run the packed rows, without a copy."""
@@ -110,7 +104,8 @@ class RowBatch:
         self.connections = []
         self.identifiers = {}
         self.rows = 0
-        self._release(self)
+        if len(self._free) < _FREE_BATCHES_MAX:
+            self._free.append(self)
 
     def _finish_each(self, outputs: list[Array]) -> int:
         texts, bad = self._encoder.row_texts(outputs, self.rows)
@@ -147,9 +142,6 @@ class ArrayBatch:
         """Let a request join."""
         self.members.append((connection, request))
         self.rows += request.rows
-
-    def start(self) -> None:
-        """Do nothing: the queue lets requests join only what waits."""
 
     def run(self, model: Run) -> list[Array]:
         """Run the requests' arrays one after the other, cut where there are more rows than one run may have."""
@@ -209,9 +201,6 @@ class LoneBatch:
     def requests(self) -> int:
         """One."""
         return 1
-
-    def start(self) -> None:
-        """Do nothing: the queue lets requests join only what waits."""
 
     def run(self, model: Run) -> list[Array]:
         """Run the request's arrays."""

@@ -57,7 +57,9 @@ class Encoder:
         if self._has_text:
             return None
         columns: list[Any] = []
+        inner: list[tuple[int, ...]] = []
         for array in arrays:
+            inner.append(array.shape[1:])
             if array.ndim == 2:
                 text, between = _dumps(array, option=_NUMPY)[2:-2], b"],["
             elif array.ndim == 1:
@@ -67,7 +69,6 @@ class Encoder:
             if _N in text:
                 return None
             columns.append(text.split(between) if rows > 1 else (text,))
-        inner = [array.shape[1:] for array in arrays]
         if inner != self._inner:
             self._inner = inner
             self._row_template = self.template([(1, *shape) for shape in inner])

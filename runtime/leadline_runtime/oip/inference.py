@@ -19,7 +19,6 @@ from leadline_runtime.web.connection import Connection
 _BUFFER_BYTES_MAX: Final = 16 << 20
 """A row buffer larger than that is not kept; such requests go the general way."""
 _WIDTH_MAX: Final = 65_536
-_FREE_BATCHES_MAX: Final = 4
 _R: Final = ord("r")
 _L: Final = ord("l")
 """Letters of `true` and `false` that none of the protocol's own names has. A byte is found by one memchr; asked for a
@@ -35,7 +34,9 @@ class Inference:
         self._signature = batcher.model.signature
         self._max_rows = batcher.max_rows
         self._free: list[batches.RowBatch] = []
-        self._open: batches.RowBatch | None = None
+        """Batches that have been answered; their buffers are used again."""
+        self._spare: batches.RowBatch | None = None
+        """Taken for a first row that has not been accepted yet."""
         self._layout = layout = self._row_layout() if pack_rows else None
         if layout is not None:
             self._name = layout.name
@@ -54,9 +55,12 @@ class Inference:
         if batcher.queue_rows >= batcher.max_queue_rows:
             self._refuse_full(connection)
             return
-        batch = self._open
-        if batch is None:
-            batch = self._open = self._free.pop() if self._free else self._new_batch()
+        waiting = batcher.waiting
+        batch = waiting[-1] if waiting else None
+        if not isinstance(batch, batches.RowBatch) or batch.rows >= self._max_rows:
+            batch = self._spare
+            if batch is None:
+                batch = self._spare = self._free.pop() if self._free else self._new_batch()
         try:
             request = orjson.loads(body)
             (tensor,) = request["inputs"]
@@ -86,9 +90,8 @@ class Inference:
         batcher.queue_rows += 1
         batch.rows += 1
         if batch.rows == 1:
+            self._spare = None
             batcher.add(batch)
-        if batch.rows == self._max_rows:
-            self._open = None
 
     def _infer_any(self, connection: Connection) -> None:
         """Take a request of any kind."""
@@ -112,7 +115,7 @@ class Inference:
             batcher.add(batches.LoneBatch(self._encoder, connection, request))
             return
         key = tuple(array.shape[1:] for array in (request.arrays[tensor.name] for tensor in self._signature.inputs))
-        last = batcher.last()
+        last = batcher.waiting[-1] if batcher.waiting else None
         if isinstance(last, batches.ArrayBatch) and last.key == key and last.rows + request.rows <= self._max_rows:
             last.add(connection, request)
             return
@@ -138,14 +141,4 @@ class Inference:
 
     def _new_batch(self) -> batches.RowBatch:
         assert self._layout is not None
-        return batches.RowBatch(self._layout, self._max_rows, self._encoder, self._close, self._give_back)
-
-    def _close(self, batch: batches.RowBatch) -> None:
-        if self._open is batch:
-            self._open = None
-
-    def _give_back(self, batch: batches.RowBatch) -> None:
-        if self._open is None:
-            self._open = batch
-        elif self._open is not batch and len(self._free) < _FREE_BATCHES_MAX:
-            self._free.append(batch)
+        return batches.RowBatch(self._layout, self._max_rows, self._encoder, self._free)
