@@ -66,7 +66,8 @@ def test_children_that_were_changed_by_hand_come_back(place, a_row):
         )
 
     wait(lambda: None, is_back, within=limits.PUT_BACK, explain=place.explain)
-    assert place.predict(a_row)[0] == 200
+    # The node's rules follow the selector a moment later.
+    wait(lambda: place.predict(a_row)[0], lambda code: code == 200, within=limits.PUT_BACK, explain=place.explain)
 
 
 def test_status_that_was_wiped_comes_back(place):
