@@ -77,11 +77,6 @@ class Reason(StrEnum):
         "Traffic is on the last good revision again; the desired one was found bad while it served",
         "Give a new revision, or annotate leadline.dev/action=retry@<now>",
     )
-    REJECTED = (
-        "Rejected",
-        "The candidate was found bad and gets no traffic",
-        "Give a new revision, or annotate leadline.dev/action=retry@<now>",
-    )
     NO_ROLLBACK_TARGET = (
         "NoRollbackTarget",
         "The serving revision was found bad, and there is no good one to go back to",

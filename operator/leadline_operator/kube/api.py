@@ -14,7 +14,8 @@ from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 
 from leadline_operator.kube import errors
-from leadline_operator.kube.resources import Manifest, Resource
+from leadline_operator.kube.resources import Resource
+from leadline_operator.specs.metadata import Manifest
 
 TIMEOUT_SECONDS: Final = 10.0
 """Of one request; the API server itself gives up after 60 s, by when a decision is stale."""

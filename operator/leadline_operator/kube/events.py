@@ -13,7 +13,8 @@ from leadline_api import names
 
 from leadline_operator.kube import errors
 from leadline_operator.kube.api import Api
-from leadline_operator.kube.resources import EVENTS, Manifest
+from leadline_operator.kube.resources import EVENTS
+from leadline_operator.specs.metadata import Manifest
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,8 @@ from typing import Final
 
 from leadline_operator.kube import errors
 from leadline_operator.kube.api import Api
-from leadline_operator.kube.resources import LEASES, Manifest
+from leadline_operator.kube.resources import LEASES
+from leadline_operator.specs.metadata import Manifest
 
 DURATION_SECONDS: Final = 15
 RENEW_DEADLINE_SECONDS: Final = 10.0

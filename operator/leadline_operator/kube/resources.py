@@ -1,12 +1,9 @@
 """The kinds of objects that the operator touches, and their paths."""
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from leadline_api import names
-
-Manifest = dict[str, Any]
-"""A Kubernetes object as plain JSON data."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,11 @@ version: the answer of a write may arrive before the watch event of the write be
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from leadline_api import names
 
-Manifest = dict[str, Any]
+from leadline_operator.specs.metadata import Manifest
 
 
 class Key(NamedTuple):

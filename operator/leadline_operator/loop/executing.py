@@ -17,10 +17,11 @@ from leadline_api import names
 from leadline_operator.kube import errors
 from leadline_operator.kube.api import Api
 from leadline_operator.kube.events import Recorder, Regarding
-from leadline_operator.kube.resources import BY_KIND, MODEL_DEPLOYMENTS, Manifest
+from leadline_operator.kube.resources import BY_KIND, MODEL_DEPLOYMENTS
 from leadline_operator.loop.cache import Cache, Key, is_owned
 from leadline_operator.reconcile.observed import Observed
 from leadline_operator.reconcile.plan import Create, Delete, Event, Plan, Replace, Write
+from leadline_operator.specs.metadata import Manifest
 
 QUIET_AGAIN_SECONDS: Final = 15.0
 """An object that is never read is posted again after this long while pods are missing: it may have been deleted."""

@@ -7,11 +7,11 @@ from leadline_api import names
 from leadline_api.spec import ModelDeploymentSpec
 from leadline_wire.exchange import ExchangeReport
 
-from leadline_operator.loop.cache import Cache, Key, Manifest, is_owned
+from leadline_operator.loop.cache import Cache, Key, is_owned
 from leadline_operator.reconcile import records
 from leadline_operator.reconcile.observed import Observed, Revision, Settings, pod_of
 from leadline_operator.specs import revisions
-from leadline_operator.specs.metadata import Owner
+from leadline_operator.specs.metadata import Manifest, Owner
 
 
 def observed(
