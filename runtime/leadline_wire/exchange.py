@@ -54,6 +54,32 @@ class TestSetRequest(msgspec.Struct, frozen=True):
     """2 at admission: how many answers differ between two passes shows nondeterminism."""
 
 
+class OutcomeSettings(msgspec.Struct, frozen=True):
+    """How predictions get receipts, and what becomes of their answers (`spec.outcomes`)."""
+
+    ledger: str = ""
+    """URL of the ledger; empty: outcomes are not taken."""
+    share: int = 1_000_000
+    """Share of the answers that get a receipt, in millionths."""
+    key_by: Literal["receipt", "id"] = "receipt"
+    maturity_ms: int = 0
+    max_age_ms: int = 30 * 86_400_000
+    entity: str = ""
+    """Request parameter that names the entity; empty: none."""
+    rotation: int = 0
+    """Which receipt key signs now (`receipts.key_of`); those before it are still believed."""
+
+
+class Copy(msgspec.Struct, frozen=True):
+    """Where a serving pod sends copies of the requests that it answers; only to a port that never forwards."""
+
+    revision: str
+    host: str
+    port: int
+    share: int = 1_000_000
+    """Share of the requests that is copied, in millionths."""
+
+
 class ExchangeRequest(msgspec.Struct, frozen=True):
     """What the operator says to one pod."""
 
@@ -68,6 +94,10 @@ class ExchangeRequest(msgspec.Struct, frozen=True):
     digest: str = ""
     """Digest that the model's bytes must have; empty: not learned yet."""
     test_set: TestSetRequest | None = None
+    outcomes: OutcomeSettings | None = None
+    """None: predictions get no receipts."""
+    copies: list[Copy] = []
+    """To whom requests are copied while this role holds; renewed with it."""
 
 
 class Trouble(msgspec.Struct, frozen=True):
@@ -118,6 +148,20 @@ class TestSetReport(msgspec.Struct, frozen=True):
     trouble: Trouble | None = None
 
 
+class OutcomesReport(msgspec.Struct, frozen=True):
+    """What became of receipts, outcomes and copies on this pod since its start."""
+
+    receipts: int = 0
+    accepted: int = 0
+    refused: int = 0
+    copies: int = 0
+    """Copies that were answered, usably or not."""
+    dropped: int = 0
+    """Copies that were not sent, for the target or the ledger was behind; never a request of a client."""
+    trouble: Trouble | None = None
+    """Why the ledger cannot be reached, if it cannot."""
+
+
 class ExchangeReport(msgspec.Struct, frozen=True):
     """What a pod says of itself."""
 
@@ -144,6 +188,7 @@ class ExchangeReport(msgspec.Struct, frozen=True):
     failures: int = 0
     """Of these, those answered 5xx because of the model."""
     forwarded: int = 0
+    outcomes: OutcomesReport | None = None
 
 
 class Refusal(msgspec.Struct, frozen=True):

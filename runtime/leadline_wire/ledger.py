@@ -1,0 +1,221 @@
+"""What runtimes and operator say to the ledger, and what it answers: JSON over HTTP, fields only ever added.
+
+    POST /v1/namespaces/NAMESPACE/models/NAME/intake     runtime: Intake -> IntakeAnswer, once it is durable
+    POST /v1/namespaces/NAMESPACE/models/NAME/decisions  operator: Decision -> Decided
+    PUT  /v1/namespaces/NAMESPACE/models/NAME/checkpoint operator: Checkpoint -> 204; 409 where it is older than the one kept
+    GET  /v1/resume                                      operator: Resume
+    GET  /v1/log?after=SEQ&wait=SECONDS&limit=N          operator: Log, at once where there is news, else after the wait
+    GET  /v1/namespaces/NAMESPACE/models/NAME/log?after= operator, people: the log of one ModelDeployment, no waiting
+    PUT, GET, HEAD /v1/namespaces/NAMESPACE/blobs/DIGEST runtime: model bytes by `sha256:<hex>`
+
+Each call carries `authorization: Bearer TOKEN`, a projected service account token for the audience `AUDIENCE`. A
+runtime's token is good for its own namespace, the operator's for all. Errors are `{"error": "..."}`.
+
+One log for all, in the order in which things became durable: `seq` grows and is never used again. An answer that comes
+in and is to be judged becomes an `OutcomeEntry`; where another revision's prediction for the same input is known, by
+then or later, a `PairEntry` follows. What the operator decided stands in the same order. So all evidence is a function
+of the log.
+"""
+
+from typing import Final, Literal
+
+import msgspec
+
+AUDIENCE: Final = "leadline-ledger"
+PORT: Final = 8080
+INTAKE_BYTES_MAX: Final = 8 << 20
+INTAKE_ITEMS_MAX: Final = 4_096
+LOG_WAIT_SECONDS_MAX: Final = 60.0
+LOG_LIMIT_MAX: Final = 10_000
+STATE_BYTES_MAX: Final = 1 << 20
+
+
+class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A prediction's answer, as a runtime hands it on after it checked the receipt. Exactly one answer is set."""
+
+    row: int
+    id: str = ""
+    """UUIDv7 of the prediction, 32 hexadecimal digits; empty: by `client_id`, which the ledger looks up."""
+    client_id: str = ""
+    """The client's own request id (`keyBy: id`)."""
+    revision: str = ""
+    prediction: str = ""
+    """Word as in `predictions`."""
+    share: int = 1_000_000
+    """Probability with which the prediction could be reported, in millionths."""
+    entity: str = ""
+    tags: dict[str, str] = {}
+    truth: str = ""
+    """Word of the true class or value."""
+    correct: bool | None = None
+    score: float | None = None
+    maturity_ms: int = 0
+    """It is judged so long after the prediction, with what had come by then; 0: as it comes."""
+    max_age_ms: int = 30 * 86_400_000
+
+
+class Stored(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A prediction that is kept under the client's own id, so that its answer can be reported by that id."""
+
+    client_id: str
+    id: str
+    revision: str
+    predictions: str
+    share: int = 1_000_000
+    entity: str = ""
+    tags: dict[str, str] = {}
+
+
+class Copied(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What another revision answered to a copy of a request.
+
+    Where `predictions` says that the serving revision itself had no usable answer, nobody got a receipt and no outcome
+    will come: the pair is complete at once.
+    """
+
+    id: str
+    """Of the prediction that the client got."""
+    revision: str
+    """That answered the client."""
+    other: str
+    """Revision that got the copy."""
+    predictions: str
+    """Of the revision that answered the client; all rows."""
+    other_predictions: str
+    """A single word that stands for no usable answer counts for all rows."""
+
+
+class Intake(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a runtime brings at once; all of it is durable when it is answered."""
+
+    outcomes: list[Outcome] = []
+    predictions: list[Stored] = []
+    copies: list[Copied] = []
+
+
+Fate = Literal["Accepted", "Duplicate", "Conflict", "UnknownId", "Expired", "TooLate"]
+"""Accepted: new. Duplicate: the same answer was there. Conflict: another answer was there, which stays; this one is
+kept as a correction and never judged. UnknownId: no prediction is kept under that id. Expired: older than maxAge.
+TooLate: kept and exported, but its maturity had passed before it came, so it is not judged."""
+
+
+class IntakeAnswer(msgspec.Struct, frozen=True):
+    """What became of the outcomes, in their order."""
+
+    fates: list[Fate]
+
+
+class OutcomeEntry(msgspec.Struct, frozen=True, omit_defaults=True, tag="outcome"):
+    """An answer that counts."""
+
+    seq: int
+    model: str
+    """`namespace/name`."""
+    id: str
+    row: int
+    revision: str
+    prediction: str
+    came_at_ms: int
+    truth: str = ""
+    correct: bool | None = None
+    score: float | None = None
+    share: int = 1_000_000
+    entity: str = ""
+    tags: dict[str, str] = {}
+
+
+class PairEntry(msgspec.Struct, frozen=True, omit_defaults=True, tag="pair"):
+    """Two revisions' predictions for the same input, and the answer."""
+
+    seq: int
+    model: str
+    id: str
+    row: int
+    revision: str
+    """That answered the client."""
+    prediction: str
+    other: str
+    other_prediction: str
+    came_at_ms: int
+    truth: str = ""
+    correct: bool | None = None
+    score: float | None = None
+    share: int = 1_000_000
+    entity: str = ""
+
+
+class DecisionEntry(msgspec.Struct, frozen=True, omit_defaults=True, tag="decision"):
+    """What the operator decided, where it stands in the order."""
+
+    seq: int
+    model: str
+    id: str
+    kind: str
+    revision: str
+    at_ms: int
+    other: str = ""
+    data: dict[str, str] = {}
+
+
+Entry = OutcomeEntry | PairEntry | DecisionEntry
+
+
+class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the operator decided: kept for ever, once per `id`."""
+
+    id: str
+    """The operator's own name for it: the same decision told again is the same."""
+    kind: str
+    """Gate, Promoted, Rejected, RolledBack, Withdrawn, Retried, ..."""
+    revision: str
+    at_ms: int
+    other: str = ""
+    data: dict[str, str] = {}
+
+
+class Decided(msgspec.Struct, frozen=True):
+    """Where a decision stands in the log."""
+
+    seq: int
+    new: bool
+
+
+class Checkpoint(msgspec.Struct, frozen=True):
+    """Evidence after all entries of a ModelDeployment up to `cursor`; kept with it, as one."""
+
+    cursor: int
+    state: str
+    """JSON that only its maker reads."""
+
+
+class ModelState(msgspec.Struct, frozen=True):
+    """Where the evidence of one ModelDeployment stands."""
+
+    model: str
+    last_seq: int
+    """Of its newest entry."""
+    checkpoint: Checkpoint | None = None
+    decisions: list[DecisionEntry] = []
+    """All of them but for entries that were deleted for age, oldest first."""
+
+
+class Resume(msgspec.Struct, frozen=True):
+    """What an operator begins with."""
+
+    head: int
+    """Newest `seq` of all."""
+    models: list[ModelState]
+
+
+class Log(msgspec.Struct, frozen=True):
+    """A stretch of the log."""
+
+    head: int
+    """Newest `seq` of all when this was read; where nothing came, the cursor to go on from."""
+    entries: list[Entry]
+
+
+class LedgerError(msgspec.Struct, frozen=True):
+    """Why the ledger did not do it."""
+
+    error: str
