@@ -97,6 +97,12 @@ def definition() -> dict[str, Any]:
                             "Whether the model's URL answers with the serving revision",
                         ),
                         _column("Quality", ".status.summary.quality", "The newest measurement of the serving revision"),
+                        _column(
+                            "Outcomes", ".status.summary.outcomes", "Outcomes of the serving revision that were judged"
+                        ),
+                        _column(
+                            "Verdict", ".status.summary.verdict", "What is known of the serving revision's quality"
+                        ),
                         _column("Age", ".metadata.creationTimestamp", "Time since creation", kind="date"),
                         _column("Desired", ".status.desiredRevision", "The revision that the spec asks for", wide=True),
                         _column("Message", ".status.summary.message", "What matters most at the moment", wide=True),

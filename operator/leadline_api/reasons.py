@@ -27,6 +27,11 @@ class Reason(StrEnum):
     FETCHING = "Fetching", "The candidate's pods fetch the model's bytes", "Wait; the message tells how far it is"
     STARTING = "Starting", "The candidate's pods load the model and warm up", "Wait"
     TESTING = "Testing", "The candidate answers the test set", "Wait"
+    SHADOWING = (
+        "Shadowing",
+        "The candidate answers copies of requests, and outcomes judge it beside the serving one",
+        "Wait",
+    )
     SWITCHING = "Switching", "The Service moves to the candidate, or back", "Wait"
     SERVING = "Serving", "The revision answers at the model's URL", "Nothing"
     ROLLING_BACK = "RollingBack", "Traffic goes back to the last good revision", "Wait"
@@ -65,6 +70,11 @@ class Reason(StrEnum):
         "While it served, the revision was found worse than the last good one by more than the margin",
         "Look at what changed in the model; give a new revision",
     )
+    DECAYED = (
+        "Decayed",
+        "Outcomes of the serving revision are below its own limit: the revision or the world has changed",
+        "Look at what changed in the inputs; train on newer outcomes; give a new revision",
+    )
     ROLLED_BACK_BY_COMMAND = (
         "RolledBackByCommand",
         "The command rollback sent the traffic back to the last good revision",
@@ -82,8 +92,32 @@ class Reason(StrEnum):
         "The serving revision was found bad, and there is no good one to go back to",
         "Give a new revision",
     )
+    ROLLBACK_WOULD_NOT_HELP = (
+        "RollbackWouldNotHelp",
+        "Outcomes are below the limit, and the last good revision is not shown to be better on fresh requests",
+        "Train on newer outcomes; give a new revision",
+    )
+    VERIFYING = (
+        "Verifying",
+        "The last good revision answers copies of fresh requests, to see if going back helps",
+        "Wait",
+    )
+    WITHDRAWN = (
+        "Withdrawn",
+        "A provisional rejection was taken back: the revision it fell back to is below the limit as well",
+        "Train on newer outcomes; give a new revision",
+    )
     ALERT = "Alert", "The serving revision was found bad; spec.quality.onDegraded is Alert", "Look, and decide"
     QUALITY_WATCHED = "QualityWatched", "The serving revision is judged, and nothing was found", "Nothing"
+    OUTCOMES_JUDGED = "OutcomesJudged", "Outcomes come back and are judged", "Nothing"
+    NO_OUTCOMES = "NoOutcomes", "No outcome came yet", "Report true answers: docs/outcomes.md"
+    OUTCOMES_STOPPED = "OutcomesStopped", "Outcomes came before, and none for a long while", "See who reports them"
+    OUTCOMES_OFF = "OutcomesOff", "spec.outcomes is not set", "Set spec.outcomes, or nothing"
+    LEDGER_UNREACHABLE = (
+        "LedgerUnreachable",
+        "The ledger does not answer: outcomes are refused with 503, no verdict changes",
+        "See the pod of the StatefulSet leadline-ledger",
+    )
     PROMOTED = "Promoted", "A revision got the traffic", "Nothing"
 
     # Trouble around a revision: retried

@@ -37,13 +37,18 @@ class Rule:
         return {"rule": self.cel, "message": self.message}
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(self._checked, handler(source))
+        return core_schema.no_info_after_validator_function(self.checked, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         found = handler(schema)
         return {**found, VALIDATIONS: [*found.get(VALIDATIONS, []), self.as_validation()]}
 
-    def _checked(self, value: Any) -> Any:
+    def checked(self, value: Any) -> Any:
+        """Return a value that keeps the rule.
+
+        Raises:
+            PydanticCustomError: It does not.
+        """
         if self.holds(value):
             return value
         got = f"; got {value}" if self.shows_value else ""

@@ -8,13 +8,13 @@ Must not have a field that does not work yet.
 """
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from leadline_api import quantities
-from leadline_api.rules import Rule, decimal, matches
+from leadline_api.rules import VALIDATIONS, Rule, decimal, matches
 
 
 def _duration(text: str) -> str:
@@ -162,11 +162,23 @@ class LastGood(_Model):
     """How long it is kept warm after a switch; then it is scaled to 0."""
 
 
+class Shadow(_Model):
+    """Copies of requests to a candidate before it gets traffic, so that both are judged on the same inputs."""
+
+    percent: Annotated[int, Field(ge=1, le=100)] = 100
+    """Share of the requests that is copied."""
+    for_: Annotated[Duration, _AtLeastOneSecond, Field(alias="for")] = "30m"
+    """How long a candidate is compared before it takes over; evidence against it ends this sooner, and so does a
+    minute in which no outcome came."""
+
+
 class Rollout(_Model):
     """How a new revision takes over."""
 
     strategy: Literal["BlueGreen", "RollingUpdate"] = "BlueGreen"
     """BlueGreen verifies a candidate dark, then switches. RollingUpdate switches first and watches while it serves."""
+    shadow: Shadow | None = None
+    """BlueGreen: compare the candidate on copies of requests before the switch. Left out: not before it."""
     progress_deadline: Annotated[Duration, _AtLeastOneSecond] = "10m"
     """Time for fetching, starting and testing; after that the rollout is Stalled (and still retried)."""
     last_good: LastGood = LastGood()
@@ -250,14 +262,28 @@ class Quality(_Model):
     """Probability of ever rolling back a revision that is as good as the last good one."""
     test_set: TestSet | None = None
     """Labelled examples that every revision answers at admission and again at each interval."""
+    compare_for: Annotated[Duration, _NotNegative] = "7d"
+    """How long after a switch requests are copied to the last good revision, so that both are judged on the same inputs."""
     on_degraded: Literal["Rollback", "Alert"] = "Rollback"
     """What happens when the serving revision is found worse than the last good one."""
+    on_decay: Literal["VerifyThenRollback", "Alert"] = "VerifyThenRollback"
+    """What happens when outcomes fall below the serving revision's own limit. VerifyThenRollback: the last good one
+    answers copies of fresh requests, and gets the traffic if it is shown to be better."""
 
 
-_MetricsNeedTestSet = Rule(
-    cel="!has(self.metrics) || size(self.metrics) == 0 || has(self.testSet)",
-    message="spec.quality.metrics needs spec.quality.testSet: labelled examples to measure them on; add uri and truth",
-    holds=lambda quality: not quality.metrics or quality.test_set is not None,
+_MetricsNeedAnswers = Rule(
+    cel="!has(self.quality) || !has(self.quality.metrics) || size(self.quality.metrics) == 0 || "
+    "has(self.quality.testSet) || has(self.outcomes)",
+    message="spec.quality.metrics needs spec.quality.testSet (labelled examples to measure them on; add uri and truth) "
+    "or spec.outcomes (true answers that come back; add maturity)",
+    holds=lambda spec: not spec.quality.metrics or spec.quality.test_set is not None or spec.outcomes is not None,
+    shows_value=False,
+)
+_ShadowNeedsOutcomes = Rule(
+    cel="!has(self.rollout) || !has(self.rollout.shadow) || has(self.outcomes)",
+    message="spec.rollout.shadow needs spec.outcomes: true answers that judge both revisions on the same inputs; "
+    "add maturity",
+    holds=lambda spec: spec.rollout.shadow is None or spec.outcomes is not None,
     shows_value=False,
 )
 _TestSetNeedsMetrics = Rule(
@@ -269,8 +295,29 @@ _TestSetNeedsMetrics = Rule(
 )
 
 
+class Outcomes(_Model):
+    """True answers that come back after a prediction."""
+
+    maturity: Annotated[Duration, _NotNegative]
+    """Time after which a prediction is judged, with what has come by then: longer than answers usually take, for right
+    and wrong ones may come at different speeds. 0s where they come equally fast: each is judged as it comes."""
+    max_age: Annotated[Duration, _AtLeastOneSecond] = "30d"
+    """How long outcomes are taken and kept."""
+    percent: Annotated[int, Field(ge=1, le=100)] = 100
+    """Share of the predictions, drawn at random, that get a receipt."""
+    key_by: Literal["receipt", "id"] = "receipt"
+    """How an outcome names its prediction: by the receipt that came with it, or by the request's own id."""
+    entity: Annotated[str, Field(max_length=64)] = ""
+    """Request parameter that names whom a prediction is about: of each at most one outcome per revision is evidence."""
+
+
+_ACROSS: Final = (_MetricsNeedAnswers, _ShadowNeedsOutcomes)
+
+
 class ModelDeploymentSpec(_Model):
     """What a ModelDeployment asks for."""
+
+    model_config = ConfigDict(json_schema_extra={VALIDATIONS: [dict(rule.as_validation()) for rule in _ACROSS]})
 
     model: Model
     """The model to serve."""
@@ -278,5 +325,13 @@ class ModelDeploymentSpec(_Model):
     """The pods that answer."""
     rollout: Rollout = Rollout()
     """How a new revision takes over."""
-    quality: Annotated[Quality, _MetricsNeedTestSet, _TestSetNeedsMetrics] = Quality()
+    quality: Annotated[Quality, _TestSetNeedsMetrics] = Quality()
     """How good the model must be, and what happens when it is not."""
+    outcomes: Outcomes | None = None
+    """True answers that come back after a prediction. Left out: none are taken."""
+
+    @model_validator(mode="after")
+    def _keeps_the_rules_across_its_parts(self) -> Self:
+        for rule in _ACROSS:
+            rule.checked(self)
+        return self

@@ -24,6 +24,7 @@ class ConditionType(StrEnum):
     RECONCILING = "Reconciling"
     STALLED = "Stalled"
     QUALITY_OK = "QualityOK"
+    OUTCOMES_FLOWING = "OutcomesFlowing"
 
 
 class Verdict(StrEnum):
@@ -31,7 +32,9 @@ class Verdict(StrEnum):
 
     COLLECTING = "Collecting"
     WATCHING = "Watching"
+    HEALTHY = "Healthy"
     DEGRADED = "Degraded"
+    DECAYED = "Decayed"
 
 
 def _keyed(key: str) -> dict[str, JsonValue]:
@@ -76,11 +79,22 @@ class MetricQuality(_Model):
     name: Name
     """Name of the metric, as in spec.quality.metrics."""
     verdict: Verdict
-    """Collecting (cannot judge yet), Watching (nothing found) or Degraded (worse than the last good revision)."""
+    """Collecting (cannot judge yet), Watching (nothing found), Healthy (shown to be within the margin), Degraded (worse
+    than the last good revision) or Decayed (below its own limit)."""
     estimate: Number | None = None
-    """The metric on the newest answers to the test set."""
+    """The metric over the outcomes that were judged; where there are none, on the newest answers to the test set."""
     interval: Annotated[list[Number], Field(max_length=2)] = []
-    """Lower and upper bound (98 %, exact) of the accuracy on inputs like the test set's."""
+    """Lower and upper bound (98 %): over outcomes of the kind that holds however often one looks, on a test set exact."""
+    outcomes: Annotated[int, Field(ge=0)] = 0
+    """Outcomes behind the estimate."""
+    pairs: Annotated[int, Field(ge=0)] = 0
+    """Outcomes that judged this and the compared revision on the same input."""
+    evidence: Number | None = None
+    """Against the revision, as a bettor's winnings: 1 is nothing, `needed` is enough."""
+    needed: Number | None = None
+    """Evidence at which the revision is found bad."""
+    detectable: Annotated[str, Field(max_length=256)] = ""
+    """What a drop in accuracy would take to be found, at the rate at which outcomes come."""
     reference: Number | None = None
     """The same metric of the revision it is compared with, on the same rows."""
     rows: Annotated[int, Field(ge=0)] = 0
@@ -109,6 +123,10 @@ class Rejection(_Model):
 class Summary(_Model):
     """Plain strings for the columns of `kubectl get`."""
 
+    outcomes: Annotated[str, Field(max_length=64)] = ""
+    """Outcomes of the serving revision that were judged, such as `2210`; empty: none are taken."""
+    verdict: Annotated[str, Field(max_length=64)] = ""
+    """The verdict on the serving revision."""
     quality: Annotated[str, Field(max_length=64)] = ""
     """The newest measurement, such as accuracy 0.953."""
     message: Message = ""
@@ -151,4 +169,4 @@ class ModelDeploymentStatus(_Model):
         list[Condition],
         Field(max_length=16, json_schema_extra=_keyed("type")),
     ] = []
-    """Ready, UpToDate, Reconciling, Stalled and QualityOK."""
+    """Ready, UpToDate, Reconciling, Stalled, QualityOK and OutcomesFlowing."""

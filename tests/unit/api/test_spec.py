@@ -22,7 +22,7 @@ def test_spec_needs_nothing_but_a_uri():
 
 
 def test_spec_tolerates_a_field_of_a_newer_crd():
-    assert parsed(rollout={"strategy": "BlueGreen", "shadow": {"percent": 100}}).rollout.strategy == "BlueGreen"
+    assert parsed(rollout={"strategy": "BlueGreen", "steps": [{"weight": 10}]}).rollout.strategy == "BlueGreen"
 
 
 @pytest.mark.parametrize(
