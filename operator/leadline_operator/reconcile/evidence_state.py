@@ -1,0 +1,102 @@
+"""Evidence as the text of a checkpoint, and back, bit for bit.
+
+Numbers are written exactly (hexadecimal floats inside `leadline_stats`). Decisions are not in it: the ledger keeps them for
+ever and gives them back with the checkpoint. A state that this version cannot read counts as none, and the log is folded
+again from its begin. Must not decide anything.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any, Final
+
+import msgspec
+from leadline_stats import betting, intervals, references
+from leadline_wire.ledger import DecisionEntry
+
+from leadline_operator.reconcile.evidence import Evidence, Memory, Own, Series, Terms
+
+_VERSION: Final = 1
+
+
+class UnreadableStateError(ValueError):
+    """A checkpoint that this version cannot read."""
+
+
+def write(evidence: Evidence) -> str:
+    """Return the state of Evidence as JSON."""
+    plain = {
+        "version": _VERSION,
+        "cursor": evidence.cursor,
+        "terms": asdict(evidence.terms) if evidence.terms else None,
+        "serving": evidence.serving,
+        "before": evidence.before,
+        "memory": {name: asdict(memory) for name, memory in evidence.memory.items()},
+        "own": {name: _own(own) for name, own in evidence.own.items()},
+        "pairs": [[*subject, _series(series)] for subject, series in evidence.pairs.items()],
+    }
+    return msgspec.json.encode(plain).decode()
+
+
+def read(text: str, decisions: Iterable[DecisionEntry] = ()) -> Evidence:
+    """Return the Evidence that `write` wrote, with the decisions up to its cursor.
+
+    Raises:
+        UnreadableStateError: It is of another version, or damaged.
+    """
+    try:
+        plain = msgspec.json.decode(text)
+        if plain["version"] != _VERSION:
+            raise UnreadableStateError(f"evidence of version {plain['version']}, expected {_VERSION}")
+        cursor = int(plain["cursor"])
+        return Evidence(
+            cursor=cursor,
+            terms=Terms(**plain["terms"]) if plain["terms"] else None,
+            serving=plain["serving"],
+            before=plain["before"],
+            memory={name: Memory(**memory) for name, memory in plain["memory"].items()},
+            own={name: _read_own(own) for name, own in plain["own"].items()},
+            pairs={(subject, other): _read_series(series) for subject, other, series in plain["pairs"]},
+            decisions={entry.id: entry for entry in decisions if entry.seq <= cursor},
+        )
+    except (msgspec.DecodeError, ValueError, TypeError, KeyError) as error:
+        raise UnreadableStateError(f"evidence cannot be read: {error}") from error
+
+
+def _own(own: Own) -> dict[str, Any]:
+    return {
+        "losses": intervals.to_plain(own.losses),
+        "first": own.first_ms,
+        "last": own.last_ms,
+        "reference": references.to_plain(own.reference) if own.reference else None,
+        "referenceOf": own.reference_of,
+        "series": _series(own.series) if own.series else None,
+    }
+
+
+def _read_own(plain: dict[str, Any]) -> Own:
+    return Own(
+        losses=intervals.from_plain(plain["losses"]),
+        first_ms=plain["first"],
+        last_ms=plain["last"],
+        reference=references.from_plain(plain["reference"]) if plain["reference"] else None,
+        reference_of=plain["referenceOf"],
+        series=_read_series(plain["series"]) if plain["series"] else None,
+    )
+
+
+def _series(series: Series) -> dict[str, Any]:
+    return {
+        "monitor": betting.to_plain(series.monitor),
+        "mirror": betting.to_plain(series.mirror),
+        "since": series.since_seq,
+        "decided": series.decided_seq,
+    }
+
+
+def _read_series(plain: dict[str, Any]) -> Series:
+    return Series(
+        monitor=betting.from_plain(plain["monitor"]),
+        mirror=betting.from_plain(plain["mirror"]),
+        since_seq=plain["since"],
+        decided_seq=plain["decided"],
+    )
