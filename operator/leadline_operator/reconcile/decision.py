@@ -33,6 +33,8 @@ class Decision:
     """Of the revisions that keep their children; the others' children are deleted."""
     requests: dict[str, TestSetRequest] = field(default_factory=dict)
     """Test-set run that each revision's pods should have done."""
+    to_measure: str = ""
+    """The last good revision that gets pods to answer the test set, before the traffic may go back to it."""
     handing_over: str = ""
     """The demoted revision whose pods have not all acknowledged that they forward; empty: the switch is complete."""
     target: str = ""

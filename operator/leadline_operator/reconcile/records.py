@@ -56,6 +56,15 @@ class TestResult(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.right_rows / self.rows if self.rows else 0.0
 
 
+class WayBack(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A last good revision that has to answer the test set before the traffic goes back to it for the floor."""
+
+    gate: str
+    revision: str
+    since: float
+    """progressDeadline counts from here."""
+
+
 class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is remembered of one revision."""
 
@@ -76,6 +85,8 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     rejections: list[Rejection] = []
     pardoned: list[Rejection] = []
     """Findings that a `retry` set aside."""
+    way_back: WayBack | None = None
+    """While this one serves below the floor, and it is not known whether the last good one is better."""
     alerted: str = ""
     """Gate under which an alert was raised already."""
     handled_action: str = ""

@@ -231,7 +231,7 @@ def _hand_over(observed: Observed, decision: Decision, now: float) -> None:
 def _warm(observed: Observed, decision: Decision, wanted: int, now: float) -> int:
     """Return the pods that the last good revision keeps."""
     last_good = observed.spec.rollout.last_good
-    if decision.is_rejected(decision.serving):
+    if decision.is_rejected(decision.serving) or decision.to_measure == decision.last_good:
         return max(1, wanted)
     until = (decision.records[decision.last_good].served_until or now) + quantities.seconds(last_good.for_)
     if until <= now:

@@ -128,13 +128,21 @@ class Judgement:
     reference: float | None = None
 
 
+def below_floor(gate: Gate, test: TestResult) -> Judgement | None:
+    """Hold one revision's answers against the floor; None: they are not below it."""
+    if gate.floor is None or test.estimate >= gate.floor:
+        return None
+    return Judgement(Reason.BELOW_FLOOR, f"{describe(gate, test)}, below the floor {gate.floor:g}")
+
+
 def judge(
     gate: Gate, test: TestResult, reference: TestResult | None, *, reference_name: str, alpha: float
 ) -> Judgement:
     """Hold one revision's answers against the floor, and against another revision's answers to the same rows."""
+    below = below_floor(gate, test)
+    if below is not None:
+        return below
     measured = describe(gate, test)
-    if gate.floor is not None and test.estimate < gate.floor:
-        return Judgement(Reason.BELOW_FLOOR, f"{measured}, below the floor {gate.floor:g}")
     if reference is None or reference.digest != test.digest or reference.rows != test.rows:
         return Judgement(None, measured)
     breaks, fixes = test_sets.breaks_and_fixes(reference.bitmap, test.bitmap, test.rows)
