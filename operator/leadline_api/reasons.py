@@ -154,6 +154,13 @@ class Reason(StrEnum):
         "Correct what the message names",
     )
 
+    UNREADABLE_RECORD = (
+        "UnreadableRecord",
+        "What is remembered of a revision cannot be read by this version of the operator; it is left as it is",
+        "Go back to the version that wrote it, or remove the annotation leadline.dev/record: the revision counts as new",
+    )
+    RECORDS_READ = "RecordsRead", "What is remembered of each revision can be read", "Nothing"
+
     # Commands
     COMMAND_DONE = "CommandDone", "A command in the annotation leadline.dev/action was carried out", "Nothing"
     COMMAND_IGNORED = (

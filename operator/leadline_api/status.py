@@ -24,6 +24,7 @@ class ConditionType(StrEnum):
     RECONCILING = "Reconciling"
     STALLED = "Stalled"
     QUALITY_OK = "QualityOK"
+    RECORDS_READABLE = "RecordsReadable"
 
 
 class Verdict(StrEnum):
@@ -151,4 +152,4 @@ class ModelDeploymentStatus(_Model):
         list[Condition],
         Field(max_length=16, json_schema_extra=_keyed("type")),
     ] = []
-    """Ready, UpToDate, Reconciling, Stalled and QualityOK."""
+    """Ready, UpToDate, Reconciling, Stalled, QualityOK and RecordsReadable."""

@@ -22,7 +22,7 @@ def judge_serving(observed: Observed, decision: Decision, now: float) -> None:
     """Ask the serving revision's pods for what is due, and judge what they answered."""
     gate, name = decision.gate, decision.serving
     revision = observed.by_name.get(name)
-    if revision is None or gate.test_set is None or decision.is_rejected(name):
+    if revision is None or gate.test_set is None or not decision.may_try(name):
         return
     record = decision.records[name]
     if record.test is None or record.test.key != gate.set_key:
