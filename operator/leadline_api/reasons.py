@@ -120,6 +120,11 @@ class Reason(StrEnum):
         "The bytes behind the test set's URI are not those that were asked for or answered before",
         "Put the right bytes back, or give the new test set its own URI or digest",
     )
+    PODS_NOT_REACHED = (
+        "PodsNotReached",
+        "Ready pods do not answer the operator, so that nothing can be said of the revision",
+        "See whether the operator's pod may and can reach port 8081 of the pods",
+    )
     QUOTA_EXCEEDED = (
         "QuotaExceeded",
         "A ResourceQuota forbids the pods",

@@ -32,7 +32,7 @@ def judge_serving(observed: Observed, decision: Decision, now: float) -> None:
         decision.requests[name] = request
         answered = testing.result(observed, name, request, now=now)
         if not isinstance(answered, TestResult):
-            decision.trouble = answered
+            decision.trouble = answered or testing.unheard(observed, name)
             return
         record = decision.records[name] = record.with_(test=answered, admitted_gate="")
     judgement = (
@@ -85,7 +85,7 @@ def _reference(observed: Observed, decision: Decision, name: str, test: TestResu
     if isinstance(answered, TestResult):
         decision.records[name] = decision.records[name].with_(test=answered)
         return answered
-    decision.trouble = answered or decision.trouble
+    decision.trouble = answered or testing.unheard(observed, name) or decision.trouble
     return None
 
 
@@ -105,12 +105,7 @@ def _replay(observed: Observed, decision: Decision, now: float) -> testing.Judge
     if replayed is None:
         decision.finding = _said_before(observed, decision)
         return None
-    judgement = testing.judge_replay(decision.gate, record.test, replayed)
-    ready = observed.ready_pods(decision.serving)
-    if judgement.reason is not None and sum(pod.report is not None for pod in ready) < min(2, len(ready)):
-        decision.finding = _said_before(observed, decision)
-        return None  # one pod that was heard alone may be the odd one
-    return judgement
+    return testing.judge_replay(decision.gate, record.test, replayed)
 
 
 def _said_before(observed: Observed, decision: Decision) -> testing.Judgement | None:
@@ -208,7 +203,7 @@ def passes(observed: Observed, decision: Decision, revision: Revision, now: floa
         decision.requests[name] = request
         answered = testing.result(observed, name, request, now=now)
         if not isinstance(answered, TestResult):
-            decision.trouble = answered
+            decision.trouble = answered or testing.unheard(observed, name)
             return False
         record = decision.records[name] = record.with_(test=answered)
     assert record.test is not None
