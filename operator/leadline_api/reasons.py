@@ -154,6 +154,11 @@ class Reason(StrEnum):
         "The bytes behind the test set's URI are not those that were asked for or answered before",
         "Put the right bytes back, or give the new test set its own URI or digest",
     )
+    PODS_NOT_REACHED = (
+        "PodsNotReached",
+        "Ready pods do not answer the operator, so that nothing can be said of the revision",
+        "See whether the operator's pod may and can reach port 8081 of the pods",
+    )
     QUOTA_EXCEEDED = (
         "QuotaExceeded",
         "A ResourceQuota forbids the pods",
@@ -187,6 +192,13 @@ class Reason(StrEnum):
         "The spec cannot be read by this version of the operator",
         "Correct what the message names",
     )
+
+    UNREADABLE_RECORD = (
+        "UnreadableRecord",
+        "What is remembered of a revision cannot be read by this version of the operator; it is left as it is",
+        "Go back to the version that wrote it, or remove the annotation leadline.dev/record: the revision counts as new",
+    )
+    RECORDS_READ = "RecordsRead", "What is remembered of each revision can be read", "Nothing"
 
     # Commands
     COMMAND_DONE = "CommandDone", "A command in the annotation leadline.dev/action was carried out", "Nothing"

@@ -25,6 +25,7 @@ class ConditionType(StrEnum):
     STALLED = "Stalled"
     QUALITY_OK = "QualityOK"
     OUTCOMES_FLOWING = "OutcomesFlowing"
+    RECORDS_READABLE = "RecordsReadable"
 
 
 class Verdict(StrEnum):
@@ -169,4 +170,4 @@ class ModelDeploymentStatus(_Model):
         list[Condition],
         Field(max_length=16, json_schema_extra=_keyed("type")),
     ] = []
-    """Ready, UpToDate, Reconciling, Stalled, QualityOK and OutcomesFlowing."""
+    """Ready, UpToDate, Reconciling, Stalled, QualityOK, OutcomesFlowing and RecordsReadable."""

@@ -46,7 +46,8 @@ def _role(observed: Observed, decision: Decision, pod: Pod) -> tuple[Role, Forwa
         return "serving", None
     record = decision.records.get(pod.revision)
     address = observed.address(decision.serving)
-    if record is not None and record.serving_since is not None and address:
+    may_have_served = record is not None and (record.serving_since is not None or decision.is_unreadable(pod.revision))
+    if may_have_served and address:
         return "standby", Forward(revision=decision.serving, host=address, port=names.SERVICE_PORT)
     return "candidate", None
 
@@ -67,7 +68,7 @@ def _every(decision: Decision, pod: Pod, role: Role, *, stuck: bool) -> float:
         and report.role == role
         and report.forwarding == (role == "standby")
         and tested
-        and (pod.revision in (decision.serving, decision.last_good))
+        and (pod.revision in (decision.serving, decision.last_good) or decision.is_unreadable(pod.revision))
     )
     if arrived:
         return min(STEADY_SECONDS, decision.gate.interval_seconds or STEADY_SECONDS)

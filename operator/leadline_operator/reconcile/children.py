@@ -15,7 +15,8 @@ from leadline_operator.specs import configuration, pods, revisions, services, wo
 from leadline_operator.specs.metadata import Manifest
 
 HISTORY_KEPT: Final = 10
-"""Revisions without a finding that are kept beside the ones in use; those with one are memory, and stay."""
+"""Revisions without a finding that are kept beside the ones in use; those with one are memory, and stay, and so do
+those whose memory cannot be read."""
 _ASSIGNED: Final = {"Service": ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"), "Deployment": ()}
 """Fields of a spec that the API server assigns and that a replacement must keep."""
 
@@ -56,7 +57,8 @@ def _revisions(observed: Observed, decision: Decision) -> list[Write]:
     changed = [
         revision
         for revision in observed.revisions
-        if decision.records[revision.name] != revision.record or decision.digests.get(revision.name)
+        if not decision.is_unreadable(revision.name)
+        and (decision.records[revision.name] != revision.record or decision.digests.get(revision.name))
     ]
     # Who gains the traffic is written before who loses it: between the two, the newest one counts.
     for revision in sorted(changed, key=lambda each: each.name != decision.serving):
@@ -133,6 +135,7 @@ def _deletions(observed: Observed, decision: Decision) -> list[Write]:
         if revision.name not in decision.replicas
         and revision.name != decision.desired
         and not revision.record.rejections
+        and not decision.is_unreadable(revision.name)
         and not revision.stored.live["metadata"].get("deletionTimestamp")
     ]
     result += [

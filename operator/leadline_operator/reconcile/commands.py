@@ -71,6 +71,8 @@ def obey(observed: Observed, decision: Decision, now: float) -> None:
         desired = decision.records[decision.desired] = desired.with_(handled_action=command.text)
     if command.verb is None:
         _ignore(decision, command.problem)
+    elif command.verb == "retry" and decision.is_unreadable(decision.desired):
+        _ignore(decision, f"retry: the record of {decision.desired} cannot be read")
     elif command.verb == "retry":
         if desired.rejection(decision.gate.key) is None:
             _ignore(decision, f"retry: nothing was found against the desired revision {decision.desired}")
@@ -93,6 +95,9 @@ def _roll_back_by_command(decision: Decision, text: str, now: float) -> None:
     """Undo the newest change: refuse the candidate under way, or send the traffic back."""
     under_way = decision.serving and decision.desired != decision.serving and not decision.is_rejected(decision.desired)
     name = decision.desired if under_way else decision.serving
+    if decision.is_unreadable(name):
+        _ignore(decision, f"rollback: the record of {name} cannot be read")
+        return
     if not name or (not under_way and not decision.last_good):
         _ignore(decision, "rollback: there is no last good revision to go back to")
         return

@@ -1,7 +1,8 @@
 """Say what is: conditions for machines, phase and summary for people.
 
 Ready: the URL answers with the serving revision. UpToDate: serving is desired. Stalled: serving is not desired and a
-person is needed. QualityOK: what the soundings say of the serving revision. Not known is Unknown, never bad.
+person is needed. QualityOK: what the soundings say of the serving revision. RecordsReadable: what is remembered of each
+revision can be read. Not known is Unknown, never bad.
 """
 
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from leadline_stats import test_sets
 from leadline_operator.reconcile import testing, troubles
 from leadline_operator.reconcile.decision import Decision
 from leadline_operator.reconcile.observed import Observed
+from leadline_operator.reconcile.records import Unreadable
 
 Truth = Literal["True", "False", "Unknown"]
 REJECTED_SHOWN = 5
@@ -43,6 +45,7 @@ def status(observed: Observed, decision: Decision, now: float) -> dict[str, Any]
         ConditionType.RECONCILING: _reconciling(observed, decision, now),
         ConditionType.STALLED: _stalled(observed, decision, now),
         ConditionType.QUALITY_OK: _quality_ok(decision),
+        ConditionType.RECORDS_READABLE: _records_readable(decision),
     }
     quality = _quality(decision)
     serves = decision.selected if decision.selected == decision.serving else ""
@@ -106,7 +109,7 @@ def _reconciling(observed: Observed, decision: Decision, now: float) -> Finding:
         return Finding("True", Reason.SWITCHING, f"The Service moves to {decision.serving}")
     if decision.is_rejected(decision.serving) and decision.last_good:
         return Finding("True", Reason.ROLLING_BACK, f"Going back to {decision.last_good}{_because(decision)}")
-    under_way = decision.desired != decision.serving and not decision.is_rejected(decision.desired)
+    under_way = decision.desired != decision.serving and decision.may_try(decision.desired)
     if under_way and _stalled(observed, decision, now).status != "True":
         return Finding(
             "True",
@@ -137,6 +140,9 @@ def _stalled(observed: Observed, decision: Decision, now: float) -> Finding:
     if decision.desired == decision.serving:
         return Finding("False", Reason.NOT_STALLED)
     record = decision.records[decision.desired]
+    if isinstance(record, Unreadable):
+        serves = f"{decision.serving} serves" if decision.serving else "nothing serves"
+        return Finding("True", Reason.UNREADABLE_RECORD, f"{_cannot_be_read(decision)}; {serves}")
     rejection = record.rejection(decision.gate.key)
     if rejection is not None:
         if rejection.served and decision.handing_over:
@@ -159,6 +165,8 @@ def _stalled(observed: Observed, decision: Decision, now: float) -> Finding:
 
 def _quality_ok(decision: Decision) -> Finding:
     record = decision.records.get(decision.serving)
+    if isinstance(record, Unreadable):
+        return Finding("Unknown", Reason.UNREADABLE_RECORD, f"The record of {decision.serving} cannot be read")
     if decision.finding is not None and decision.finding.reason is not None:
         return Finding("False", decision.finding.reason, decision.finding.message)
     if record is not None:
@@ -177,6 +185,21 @@ def _quality_ok(decision: Decision) -> Finding:
         trouble = f"{decision.unmeasured.reason}: {decision.unmeasured.message}"
         return Finding("Unknown", Reason.NOT_MEASURED, f"{measured}; the newest replay was not answered: {trouble}")
     return Finding("True", Reason.QUALITY_WATCHED, measured)
+
+
+def _records_readable(decision: Decision) -> Finding:
+    if not any(map(decision.is_unreadable, decision.records)):
+        return Finding("True", Reason.RECORDS_READ)
+    return Finding("False", Reason.UNREADABLE_RECORD, _cannot_be_read(decision))
+
+
+def _cannot_be_read(decision: Decision) -> str:
+    found = [f"{name} ({each.problem})" for name, each in decision.records.items() if isinstance(each, Unreadable)]
+    return (
+        f"The annotation {names.RECORD_ANNOTATION} cannot be read on ControllerRevision {', '.join(found)}; it is left "
+        "as it is, and the revision is neither tried nor judged nor deleted: go back to the version of the operator "
+        "that wrote it, or remove the annotation so that the revision counts as new"
+    )
 
 
 def _quality(decision: Decision) -> list[dict[str, Any]]:

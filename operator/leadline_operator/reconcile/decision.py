@@ -10,7 +10,7 @@ from leadline_wire.exchange import TestSetRequest, Trouble
 
 from leadline_operator.reconcile.gate import Gate
 from leadline_operator.reconcile.plan import Event
-from leadline_operator.reconcile.records import Record, Rejection
+from leadline_operator.reconcile.records import Record, Rejection, Unreadable
 from leadline_operator.reconcile.testing import Judgement
 
 
@@ -33,6 +33,8 @@ class Decision:
     """Of the revisions that keep their children; the others' children are deleted."""
     requests: dict[str, TestSetRequest] = field(default_factory=dict)
     """Test-set run that each revision's pods should have done."""
+    to_measure: str = ""
+    """The last good revision that gets pods to answer the test set, before the traffic may go back to it."""
     handing_over: str = ""
     """The demoted revision whose pods have not all acknowledged that they forward; empty: the switch is complete."""
     target: str = ""
@@ -52,6 +54,14 @@ class Decision:
     def is_rejected(self, name: str) -> bool:
         """Tell whether a finding holds against a revision under the gate of today."""
         return name in self.records and self.records[name].rejection(self.gate.key) is not None
+
+    def is_unreadable(self, name: str) -> bool:
+        """Tell whether the record of a revision cannot be read, so that nothing is known of it."""
+        return isinstance(self.records.get(name), Unreadable)
+
+    def may_try(self, name: str) -> bool:
+        """Tell whether a revision may be tried: nothing is known against it, and what is known can be read."""
+        return not self.is_rejected(name) and not self.is_unreadable(name)
 
     def reject(self, name: str, reason: Reason, message: str, now: float, *, gate: str) -> None:
         """Remember a finding against a candidate."""

@@ -7,22 +7,22 @@ is decided in `rollout`.
 from dataclasses import replace
 from typing import Any
 
-from leadline_api import reasons
+from leadline_api import quantities, reasons
 from leadline_api.reasons import Reason
 from leadline_wire.exchange import Trouble
 
-from leadline_operator.reconcile import testing
+from leadline_operator.reconcile import testing, troubles
 from leadline_operator.reconcile.decision import Decision
 from leadline_operator.reconcile.observed import Observed, Revision
 from leadline_operator.reconcile.plan import Event
-from leadline_operator.reconcile.records import Rejection, TestResult
+from leadline_operator.reconcile.records import Rejection, TestResult, WayBack
 
 
 def judge_serving(observed: Observed, decision: Decision, now: float) -> None:
     """Ask the serving revision's pods for what is due, and judge what they answered."""
     gate, name = decision.gate, decision.serving
     revision = observed.by_name.get(name)
-    if revision is None or gate.test_set is None or decision.is_rejected(name):
+    if revision is None or gate.test_set is None or not decision.may_try(name):
         return
     record = decision.records[name]
     if record.test is None or record.test.key != gate.set_key:
@@ -32,7 +32,7 @@ def judge_serving(observed: Observed, decision: Decision, now: float) -> None:
         decision.requests[name] = request
         answered = testing.result(observed, name, request, now=now)
         if not isinstance(answered, TestResult):
-            decision.trouble = answered
+            decision.trouble = answered or testing.unheard(observed, name)
             return
         record = decision.records[name] = record.with_(test=answered, admitted_gate="")
     judgement = (
@@ -48,6 +48,9 @@ def _admit_serving(observed: Observed, decision: Decision, name: str) -> testing
     """Judge a revision that serves and was never judged by this gate (RollingUpdate, or the gate changed)."""
     gate, record = decision.gate, decision.records[name]
     assert record.test is not None
+    below = testing.below_floor(gate, record.test)
+    if below is not None:
+        return below
     reference_name = decision.last_good
     reference = _reference(observed, decision, reference_name, record.test)
     if reference is None and reference_name and observed.ready_pods(reference_name):
@@ -61,6 +64,7 @@ def _admit_serving(observed: Observed, decision: Decision, name: str) -> testing
             p_value=judgement.p_value,
             compared_with=reference_name,
             reference=judgement.reference,
+            way_back=None,
         )
     return judgement
 
@@ -81,7 +85,7 @@ def _reference(observed: Observed, decision: Decision, name: str, test: TestResu
     if isinstance(answered, TestResult):
         decision.records[name] = decision.records[name].with_(test=answered)
         return answered
-    decision.trouble = answered or decision.trouble
+    decision.trouble = answered or testing.unheard(observed, name) or decision.trouble
     return None
 
 
@@ -101,12 +105,7 @@ def _replay(observed: Observed, decision: Decision, now: float) -> testing.Judge
     if replayed is None:
         decision.finding = _said_before(observed, decision)
         return None
-    judgement = testing.judge_replay(decision.gate, record.test, replayed)
-    ready = observed.ready_pods(decision.serving)
-    if judgement.reason is not None and sum(pod.report is not None for pod in ready) < min(2, len(ready)):
-        decision.finding = _said_before(observed, decision)
-        return None  # one pod that was heard alone may be the odd one
-    return judgement
+    return testing.judge_replay(decision.gate, record.test, replayed)
 
 
 def _said_before(observed: Observed, decision: Decision) -> testing.Judgement | None:
@@ -125,25 +124,64 @@ def _said_before(observed: Observed, decision: Decision) -> testing.Judgement | 
 def _condemn(observed: Observed, decision: Decision, judgement: testing.Judgement, now: float) -> None:
     """Remember a finding against the serving revision where it leads back; else only say it."""
     name, record = decision.serving, decision.records[decision.serving]
-    back = decision.last_good
-    target_test = decision.records[back].test if back else None
-    floor = decision.gate.floor
-    helps = not (
-        judgement.reason is Reason.BELOW_FLOOR
-        and target_test is not None
-        and floor is not None
-        and target_test.key == decision.gate.set_key
-        and target_test.estimate < floor
-    )
-    if back and helps and observed.spec.quality.on_degraded == "Rollback":
-        reason = Reason.BELOW_FLOOR if judgement.reason is Reason.BELOW_FLOOR else Reason.DEGRADED
-        finding = Rejection(gate=decision.gate.key, reason=reason, message=judgement.message, at=now, served=True)
-        # What its own answers were at admission is no longer what it answers: another try asks anew.
-        test = None if judgement.reason is Reason.DEGRADED else record.test
-        decision.records[name] = record.rejected(finding).with_(
-            test=test, admitted_gate="", p_value=judgement.p_value, compared_with=back, reference=judgement.reference
-        )
+    back = decision.last_good if observed.spec.quality.on_degraded == "Rollback" else ""
+    if back and judgement.reason is Reason.BELOW_FLOOR:
+        assert record.test is not None
+        measured = _reference(observed, decision, back, record.test)
+        if measured is None:
+            _measure_way_back(observed, decision, judgement, now)
+            return
+        below = testing.below_floor(decision.gate, measured)
+        if below is not None:
+            judgement = replace(judgement, message=f"{judgement.message}; so is {back}: {below.message}")
+            back = ""
+    if not back:
+        _alert(observed, decision, judgement)
         return
+    reason = Reason.BELOW_FLOOR if judgement.reason is Reason.BELOW_FLOOR else Reason.DEGRADED
+    finding = Rejection(gate=decision.gate.key, reason=reason, message=judgement.message, at=now, served=True)
+    # What its own answers were at admission is no longer what it answers: another try asks anew.
+    test = None if judgement.reason is Reason.DEGRADED else record.test
+    decision.records[name] = record.rejected(finding).with_(
+        test=test,
+        admitted_gate="",
+        p_value=judgement.p_value,
+        compared_with=back,
+        reference=judgement.reference,
+        way_back=None,
+    )
+
+
+def _measure_way_back(observed: Observed, decision: Decision, judgement: testing.Judgement, now: float) -> None:
+    """Have the last good revision answer the test set before the traffic goes back to it for the floor.
+
+    It gets pods for that (`rollout`). Where it does not answer, the serving revision keeps serving: to change one that
+    is below the floor for one that nobody has measured is no way back.
+    """
+    back = decision.to_measure = decision.last_good
+    record, gate = decision.records[decision.serving], decision.gate
+    begun = record.way_back
+    if begun is None or (begun.gate, begun.revision) != (gate.key, back):
+        begun = WayBack(gate=gate.key, revision=back, since=now)
+        decision.records[decision.serving] = record.with_(way_back=begun)
+    trouble = decision.trouble or troubles.trouble(observed, back)
+    because = f": {trouble.reason}: {trouble.message}" if trouble else ""
+    limit = observed.spec.rollout.progress_deadline
+    left = begun.since + quantities.seconds(limit) - now
+    if left > 0:
+        decision.wakes.append(left)
+        said = (
+            f"{judgement.message}; before the traffic goes back to {back}, {back} answers the test set first{because}"
+        )
+        decision.finding = replace(judgement, message=said)
+        return
+    said = f"{judgement.message}; {back} did not answer the test set within {limit}{because}; it is still asked to"
+    _alert(observed, decision, replace(judgement, message=said))
+
+
+def _alert(observed: Observed, decision: Decision, judgement: testing.Judgement) -> None:
+    """Say a finding against a revision that keeps serving."""
+    name, record = decision.serving, decision.records[decision.serving]
     decision.finding = judgement
     if record.alerted != decision.gate.key:
         decision.records[name] = record.with_(alerted=decision.gate.key)
@@ -165,7 +203,7 @@ def passes(observed: Observed, decision: Decision, revision: Revision, now: floa
         decision.requests[name] = request
         answered = testing.result(observed, name, request, now=now)
         if not isinstance(answered, TestResult):
-            decision.trouble = answered
+            decision.trouble = answered or testing.unheard(observed, name)
             return False
         record = decision.records[name] = record.with_(test=answered)
     assert record.test is not None

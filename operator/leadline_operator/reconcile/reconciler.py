@@ -31,25 +31,29 @@ def reconcile(observed: Observed, now: float) -> Plan:
 
 
 def _transitions(observed: Observed, status: dict[str, Any]) -> tuple[Event, ...]:
-    """Return the Events that follow from conditions alone: trouble that made the rollout stall, and its end."""
-    before = _condition(observed.status, "Stalled")
-    after = _condition(status, "Stalled")
-    if after.get("status") != "True" or (before.get("status"), before.get("reason")) == ("True", after["reason"]):
-        return ()
-    if after["reason"] in (Reason.ROLLED_BACK, *_SAID_ALREADY):
-        return ()
-    return (Event("Warning", after["reason"], after["message"]),)
+    """Return the Events that follow from conditions alone: trouble that made the rollout stall, records."""
+    found = []
+    for kind, bad in (("Stalled", "True"), ("RecordsReadable", "False")):
+        before, after = _condition(observed.status, kind), _condition(status, kind)
+        if after.get("status") != bad or (before.get("status"), before.get("reason")) == (bad, after["reason"]):
+            continue
+        if kind == "Stalled" and after["reason"] in _SAID_ALREADY:
+            continue
+        found.append(Event("Warning", after["reason"], after["message"]))
+    return tuple(found)
 
 
 _SAID_ALREADY = (
+    Reason.ROLLED_BACK,
     Reason.DIGEST_MISMATCH,
     Reason.INVALID_MODEL,
     Reason.BELOW_FLOOR,
     Reason.TEST_DEGRADED,
     Reason.DEGRADED,
     Reason.ROLLED_BACK_BY_COMMAND,
+    Reason.UNREADABLE_RECORD,
 )
-"""Findings: said when they were made."""
+"""Findings are said when they were made, an unreadable record with its own condition."""
 
 
 def _condition(status: dict[str, Any], kind: str) -> dict[str, Any]:

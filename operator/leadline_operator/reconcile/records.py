@@ -1,18 +1,24 @@
 """What is remembered of a revision: the JSON in its ControllerRevision's annotation.
 
 Only what a restart must know: when things began, what the test set showed, whether it served, why it was rejected.
-Everything else is read from the world again. Fields are only ever added, with defaults.
+Everything else is read from the world again. Fields are only ever added, with defaults; those of a newer version are
+kept beside ours, and what cannot be read is left as it is: an operator that was rolled back loses nothing.
 """
 
 import zlib
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 REJECTIONS_KEPT: Final = 10
 
 
-class Rejection(msgspec.Struct, frozen=True, omit_defaults=True):
+class _Remembered(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    rest: dict[str, Any] = msgspec.field(name="<rest>", default_factory=dict)
+    """Fields that this version does not know; in JSON they stand beside the others."""
+
+
+class Rejection(_Remembered, frozen=True, omit_defaults=True):
     """A finding against a revision under one gate."""
 
     gate: str
@@ -26,7 +32,7 @@ class Rejection(msgspec.Struct, frozen=True, omit_defaults=True):
     """The user's command that asked for it, if one did."""
 
 
-class TestResult(msgspec.Struct, frozen=True, omit_defaults=True):
+class TestResult(_Remembered, frozen=True, omit_defaults=True):
     """What a revision answered to a test set at admission."""
 
     key: str
@@ -56,7 +62,16 @@ class TestResult(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.right_rows / self.rows if self.rows else 0.0
 
 
-class Record(msgspec.Struct, frozen=True, omit_defaults=True):
+class WayBack(_Remembered, frozen=True, omit_defaults=True):
+    """A last good revision that has to answer the test set before the traffic goes back to it for the floor."""
+
+    gate: str
+    revision: str
+    since: float
+    """progressDeadline counts from here."""
+
+
+class Record(_Remembered, frozen=True, omit_defaults=True):
     """What is remembered of one revision."""
 
     wanted_at: float = 0.0
@@ -76,6 +91,8 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     rejections: list[Rejection] = []
     pardoned: list[Rejection] = []
     """Findings that a `retry` set aside."""
+    way_back: WayBack | None = None
+    """While this one serves below the floor, and it is not known whether the last good one is better."""
     alerted: str = ""
     """Gate under which an alert was raised already."""
     handled_action: str = ""
@@ -99,19 +116,62 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
         return msgspec.structs.replace(self, **changes)
 
 
+class Unreadable(Record, frozen=True, omit_defaults=True):
+    """A record that this version cannot read: nothing is known of the revision, and nothing is written over it."""
+
+    text: str = ""
+    problem: str = ""
+    """What is wrong with it, for people."""
+
+
 def read(text: str) -> Record:
-    """Return a record from its JSON; an empty or unreadable one counts as none, as if the revision were new."""
+    """Return a record from its JSON; an empty one counts as none, as if the revision were new."""
     if not text:
         return Record()
     try:
-        return msgspec.json.decode(text, type=Record)
-    except (msgspec.ValidationError, msgspec.DecodeError):
-        return Record()
+        raw = msgspec.json.decode(text)
+        record = _with_rest(msgspec.convert(raw, Record), raw)
+        if record.test is not None and len(record.test.bitmap) != (record.test.rows + 7) // 8:
+            return Unreadable(text=text, problem=f"test.right: expected a bit for each of {record.test.rows} rows")
+    except (msgspec.ValidationError, msgspec.DecodeError, zlib.error) as error:
+        return Unreadable(text=text, problem=str(error))
+    return record
 
 
 def write(record: Record) -> str:
-    """Return a record as JSON."""
-    return msgspec.json.encode(record).decode()
+    """Return a record as JSON; one that could not be read as the text that it was."""
+    if isinstance(record, Unreadable):
+        return record.text
+    return msgspec.json.encode(_beside(msgspec.to_builtins(record))).decode()
+
+
+_Struct = TypeVar("_Struct", bound=_Remembered)
+
+
+def _with_rest(read: _Struct, raw: dict[str, Any]) -> _Struct:
+    """Return what was read together with what its JSON has beyond that, at every level."""
+    fields = {field.name for field in msgspec.structs.fields(read)} - {"rest"}
+    changes: dict[str, Any] = {"rest": {name: value for name, value in raw.items() if name not in fields}}
+    for name in fields & raw.keys():
+        inner = getattr(read, name)
+        if isinstance(inner, _Remembered):
+            changes[name] = _with_rest(inner, raw[name])
+        elif isinstance(inner, list):
+            changes[name] = [_with_rest(*each) for each in zip(inner, raw[name], strict=True)]
+    return msgspec.structs.replace(read, **changes)
+
+
+def _beside(found: dict[str, Any]) -> dict[str, Any]:
+    """Return encoded fields with the unknown ones beside them, at every level."""
+    result = dict(found.pop("<rest>", {}))
+    for name, value in found.items():
+        if isinstance(value, dict):
+            result[name] = _beside(value)
+        elif isinstance(value, list):
+            result[name] = [_beside(each) for each in value]
+        else:
+            result[name] = value
+    return result
 
 
 def compressed(bitmap: bytes) -> bytes:

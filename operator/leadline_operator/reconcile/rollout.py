@@ -16,7 +16,7 @@ from leadline_operator.reconcile.decision import Decision
 from leadline_operator.reconcile.gate import gate_of
 from leadline_operator.reconcile.observed import Observed, Pod
 from leadline_operator.reconcile.plan import Event
-from leadline_operator.reconcile.records import Record
+from leadline_operator.reconcile.records import Record, Unreadable
 
 ROLE_WAIT_SECONDS: Final = 5.0
 """How long a switch waits for the target's pods to take up the role serving; a pod that cannot be reached must not
@@ -43,7 +43,10 @@ def decide(observed: Observed, now: float) -> Decision:
 
 
 def _serving(observed: Observed) -> str:
-    """Return who serves by the records; where none says so (records lost), by the Service."""
+    """Return who serves by the records; where none says so (records lost) or one cannot be read, by the Service."""
+    selected = observed.by_name.get(observed.serving)
+    if selected is not None and isinstance(selected.record, Unreadable):
+        return selected.name
     having = [
         each
         for each in observed.revisions
@@ -51,7 +54,7 @@ def _serving(observed: Observed) -> str:
     ]
     if having:
         return max(having, key=lambda each: each.record.serving_since or 0.0).name
-    return observed.serving if observed.serving in observed.by_name else ""
+    return selected.name if selected is not None else ""
 
 
 def _last_good(decision: Decision) -> str:
@@ -64,7 +67,7 @@ def _last_good(decision: Decision) -> str:
         for name, record in decision.records.items()
         if name != decision.serving
         and record.serving_since is not None
-        and not decision.is_rejected(name)
+        and decision.may_try(name)
         and (not record.rejections or record.admitted_gate == decision.gate.key)
     ]
     return max(served)[1] if served else ""
@@ -87,13 +90,13 @@ def _choose_target(observed: Observed, decision: Decision, now: float) -> None:
         else:
             _roll_forward(observed, decision, now)
         return
-    if decision.desired != decision.serving and not decision.is_rejected(decision.desired):
+    if decision.desired != decision.serving and decision.may_try(decision.desired):
         _advance(observed, decision, now)
 
 
 def _roll_forward(observed: Observed, decision: Decision, now: float) -> None:
     """While the way back has no pods, a good candidate need not wait for it."""
-    if decision.desired not in (decision.serving, decision.last_good) and not decision.is_rejected(decision.desired):
+    if decision.desired not in (decision.serving, decision.last_good) and decision.may_try(decision.desired):
         _advance(observed, decision, now)
     if not decision.target:
         decision.phase = Reason.ROLLING_BACK
@@ -198,7 +201,7 @@ def _keep(observed: Observed, decision: Decision, now: float) -> None:
     wanted = observed.spec.runtime.replicas
     if decision.serving:
         decision.replicas[decision.serving] = wanted
-    if decision.desired != decision.serving and not decision.is_rejected(decision.desired):
+    if decision.desired != decision.serving and decision.may_try(decision.desired):
         known = (
             decision.desired in observed.by_name and observed.by_name[decision.desired].digest
         ) or decision.desired in decision.digests
@@ -207,7 +210,14 @@ def _keep(observed: Observed, decision: Decision, now: float) -> None:
         decision.replicas[decision.last_good] = _warm(observed, decision, wanted, now)
     if decision.target and decision.target != decision.serving:
         decision.replicas[decision.target] = max(1, wanted)
+    for name in decision.records:
+        if decision.is_unreadable(name) and name not in decision.replicas and name in observed.deployments:
+            decision.replicas[name] = _live_replicas(observed, name)
     _hand_over(observed, decision, now)
+
+
+def _live_replicas(observed: Observed, name: str) -> int:
+    return int(observed.deployments.get(name, {}).get("spec", {}).get("replicas") or 0)
 
 
 def _hand_over(observed: Observed, decision: Decision, now: float) -> None:
@@ -224,14 +234,13 @@ def _hand_over(observed: Observed, decision: Decision, now: float) -> None:
         if decision.phase is Reason.SERVING:
             decision.phase = Reason.SWITCHING
         if name not in decision.replicas:
-            live = observed.deployments.get(name)
-            decision.replicas[name] = int((live or {}).get("spec", {}).get("replicas") or 0)
+            decision.replicas[name] = _live_replicas(observed, name)
 
 
 def _warm(observed: Observed, decision: Decision, wanted: int, now: float) -> int:
     """Return the pods that the last good revision keeps."""
     last_good = observed.spec.rollout.last_good
-    if decision.is_rejected(decision.serving):
+    if decision.is_rejected(decision.serving) or decision.to_measure == decision.last_good:
         return max(1, wanted)
     until = (decision.records[decision.last_good].served_until or now) + quantities.seconds(last_good.for_)
     if until <= now:

@@ -2,7 +2,7 @@
 
 A deterministic model gives the same answers again, so a replay is never new data: at admission one exact one-look test;
 later replays are compared with the revision's own answers. A row counts as wrong only where every pod says so: one odd
-pod says nothing about the revision.
+pod says nothing about the revision, so at least two are heard wherever two are ready.
 """
 
 from dataclasses import dataclass
@@ -16,6 +16,8 @@ from leadline_operator.reconcile.gate import Gate
 from leadline_operator.reconcile.observed import Observed, Revision
 from leadline_operator.reconcile.records import TestResult, compressed
 
+HEARD_LEAST: Final = 2
+"""Pods that must be heard before their answers count, where as many are ready: one that is heard alone may be the odd one."""
 LATE_REPLAYS: Final = 10
 """Intervals after which a replay that has not come to its end is given up for a new one."""
 
@@ -83,7 +85,10 @@ def _request(gate: Gate, run: str, *, digest: str, passes: int) -> TestSetReques
 
 
 def result(observed: Observed, revision: str, request: TestSetRequest, *, now: float) -> TestResult | Trouble | None:
-    """Return what a revision's ready pods answered together; None while a pod that can be reached has not."""
+    """Return what a revision's ready pods answered together.
+
+    None while a pod that can be reached has not, and while too few can be reached (`unheard`).
+    """
     reports: list[TestSetReport] = []
     for pod in observed.ready_pods(revision):
         if pod.report is None:
@@ -98,7 +103,7 @@ def result(observed: Observed, revision: str, request: TestSetRequest, *, now: f
                 Reason.INVALID_TEST_SET, "the test set could not be answered", "surroundings"
             )
         reports.append(report)
-    if not reports:
+    if not reports or unheard(observed, revision) is not None:
         return None
     first = reports[0]
     same = [report for report in reports if report.digest == first.digest and len(report.right) == len(first.right)]
@@ -117,6 +122,19 @@ def result(observed: Observed, revision: str, request: TestSetRequest, *, now: f
     )
 
 
+def unheard(observed: Observed, revision: str) -> Trouble | None:
+    """Return that too few of a revision's ready pods can be reached for their answers to count; None: enough can."""
+    ready = observed.ready_pods(revision)
+    heard = sum(pod.report is not None for pod in ready)
+    needed = min(HEARD_LEAST, len(ready))
+    if heard >= needed:
+        return None
+    message = (
+        f"{heard} of {len(ready)} ready pods of {revision} answer the operator; {needed} must to judge by the test set"
+    )
+    return Trouble(Reason.PODS_NOT_REACHED, message, "surroundings")
+
+
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """What a test set says of a revision."""
@@ -128,13 +146,21 @@ class Judgement:
     reference: float | None = None
 
 
+def below_floor(gate: Gate, test: TestResult) -> Judgement | None:
+    """Hold one revision's answers against the floor; None: they are not below it."""
+    if gate.floor is None or test.estimate >= gate.floor:
+        return None
+    return Judgement(Reason.BELOW_FLOOR, f"{describe(gate, test)}, below the floor {gate.floor:g}")
+
+
 def judge(
     gate: Gate, test: TestResult, reference: TestResult | None, *, reference_name: str, alpha: float
 ) -> Judgement:
     """Hold one revision's answers against the floor, and against another revision's answers to the same rows."""
+    below = below_floor(gate, test)
+    if below is not None:
+        return below
     measured = describe(gate, test)
-    if gate.floor is not None and test.estimate < gate.floor:
-        return Judgement(Reason.BELOW_FLOOR, f"{measured}, below the floor {gate.floor:g}")
     if reference is None or reference.digest != test.digest or reference.rows != test.rows:
         return Judgement(None, measured)
     breaks, fixes = test_sets.breaks_and_fixes(reference.bitmap, test.bitmap, test.rows)

@@ -109,3 +109,53 @@ def test_one_odd_pod_says_nothing_while_the_other_was_not_heard():
     assert [each for each in plan.writes if isinstance(each, Replace)] == []
     world.settle()
     assert served(world) == ["good", "honest", "good"]
+
+
+def with_one_unheard(world, model):
+    """Return what is observed when all pods of a revision are ready, and the last of them does not answer us."""
+    observed = world.observe()
+    last = observed.ready_pods(world.revision(uri(model)))[-1]
+    return replace(observed, pods=tuple(replace(pod, report=None) if pod == last else pod for pod in observed.pods))
+
+
+def until_the_test_set_is_answered(world, model):
+    asked = (world.revision(uri(model)), world.spec["quality"]["testSet"]["uri"])
+    while not any(
+        told and told.test_set and (told.revision, told.test_set.uri) == asked for _, told in world.pods.values()
+    ):
+        world.step()
+        world.now += 0.1
+
+
+def test_candidate_is_not_rejected_on_the_word_of_one_pod_while_another_was_not_heard():
+    world = a_world()
+    world.settle()
+    world.models[uri("honest")].wrong = range(200)
+    world.ask_for(model=uri("honest"))
+    until_the_test_set_is_answered(world, "honest")
+    plan = reconcile(with_one_unheard(world, "honest"), world.now)
+    assert plan.events == ()
+    assert [each for each in plan.writes if isinstance(each, Replace)] == []
+    said = next(each["message"] for each in plan.status["conditions"] if each["type"] == "Reconciling")
+    assert "PodsNotReached: 1 of 2 ready pods" in said
+    world.models[uri("honest")].wrong = range(20, 40)
+    world.settle()
+    assert served(world) == ["good", "honest"]
+
+
+def test_two_pods_of_three_are_enough_to_judge_by():
+    world = a_world(replicas=3)
+    world.settle()
+    quality = copy.deepcopy(world.spec["quality"])
+    quality["testSet"]["uri"] = "s3://models/newer.parquet"
+    world.ask_for(quality=quality)
+    until_the_test_set_is_answered(world, "good")
+    plan = reconcile(with_one_unheard(world, "good"), world.now)
+    assert [each.why for each in plan.writes if isinstance(each, Replace)] == ["record"], "two of three are enough"
+
+
+def test_only_pod_of_a_candidate_is_enough_to_reject_it():
+    world = a_world(replicas=1)
+    world.settle()
+    world.ask_for(model=uri("worse")).settle()
+    assert world.condition("Stalled") == ("True", "TestDegraded")
