@@ -59,9 +59,9 @@ class Revision:
         return self.stored.digest
 
 
-@dataclass(frozen=True)
-class Observed:
-    """A ModelDeployment and everything that belongs to it, at one instant."""
+@dataclass(frozen=True, kw_only=True)
+class Existing:
+    """A ModelDeployment and everything that belongs to it, at one instant, but for what its spec asks for."""
 
     owner: Owner
     generation: int
@@ -69,7 +69,6 @@ class Observed:
     """Seconds since the epoch, by the API server's clock."""
     action: str
     """The annotation with a command; empty: none."""
-    spec: ModelDeploymentSpec
     status: dict[str, Any]
     """As it is at the API server."""
     settings: Settings
@@ -85,11 +84,6 @@ class Observed:
     def by_name(self) -> dict[str, Revision]:
         """The revisions by name."""
         return {revision.name: revision for revision in self.revisions}
-
-    @property
-    def desired(self) -> str:
-        """Name of the revision that the spec asks for."""
-        return revisions.name_of(self.owner.name, self.spec)
 
     @property
     def serving(self) -> str:
@@ -110,6 +104,18 @@ class Observed:
         service = self.services.get(revision) or {}
         address: str = (service.get("spec") or {}).get("clusterIP") or ""
         return "" if address == "None" else address
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observed(Existing):
+    """The same with the spec: the input of every decision."""
+
+    spec: ModelDeploymentSpec
+
+    @property
+    def desired(self) -> str:
+        """Name of the revision that the spec asks for."""
+        return revisions.name_of(self.owner.name, self.spec)
 
 
 def pod_of(live: Manifest, report: ExchangeReport | None) -> Pod:
