@@ -10,8 +10,9 @@ Must not have a field that does not work yet.
 import re
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
+from pydantic_core import ErrorDetails
 
 from leadline_api import quantities
 from leadline_api.rules import VALIDATIONS, Rule, decimal, matches
@@ -335,3 +336,22 @@ class ModelDeploymentSpec(_Model):
         for rule in _ACROSS:
             rule.checked(self)
         return self
+
+
+PROBLEMS_SHOWN = 3
+"""Of a spec that cannot be read; a status message has room for that many."""
+
+
+def problems(error: ValidationError) -> str:
+    """Say what is wrong with a spec: which field, what was expected, what was found."""
+    found = error.errors(include_url=False)
+    more = f"; and {len(found) - PROBLEMS_SHOWN} more" if len(found) > PROBLEMS_SHOWN else ""
+    return "; ".join(map(_problem, found[:PROBLEMS_SHOWN])) + more
+
+
+def _problem(found: ErrorDetails) -> str:
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in found["loc"])
+    says_value = found["type"] in ("rule", "value_error", "missing") or isinstance(found["input"], dict | list)
+    got = "" if says_value else f"; got {str(found['input'])[:64]}"
+    message = found["msg"].removeprefix("Value error, ")
+    return f"spec{path}: {message[0].lower()}{message[1:]}{got}"

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 from leadline_api import names
-from leadline_api.spec import ModelDeploymentSpec
+from leadline_api.spec import ModelDeploymentSpec, problems
 from pydantic import ValidationError
 
 from leadline_cli import errors
@@ -67,9 +67,7 @@ def manifest(options: Options, *, model_digest: str, test_set_digest: str, truth
     try:
         ModelDeploymentSpec.model_validate(spec)
     except ValidationError as error:
-        first = error.errors()[0]
-        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
-        raise errors.Refused(f"spec{path}: {first['msg']}") from error
+        raise errors.Refused(problems(error)) from error
     return {
         "apiVersion": names.API_VERSION,
         "kind": names.KIND,

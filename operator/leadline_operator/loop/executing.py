@@ -19,7 +19,7 @@ from leadline_operator.kube.api import Api
 from leadline_operator.kube.events import Recorder, Regarding
 from leadline_operator.kube.resources import BY_KIND, MODEL_DEPLOYMENTS
 from leadline_operator.loop.cache import Cache, Key, is_owned
-from leadline_operator.reconcile.observed import Observed
+from leadline_operator.reconcile.observed import Existing
 from leadline_operator.reconcile.plan import Create, Delete, Event, Plan, Replace, Write
 from leadline_operator.specs.metadata import Manifest
 
@@ -59,7 +59,7 @@ class Executor:
             for entry in [each for each in memory if each[0] == key]:
                 del memory[entry]
 
-    async def execute(self, key: Key, observed: Observed, plan: Plan) -> bool:
+    async def execute(self, key: Key, observed: Existing, plan: Plan) -> bool:
         """Carry a Plan out; return whether anything was written.
 
         Raises:
@@ -120,7 +120,7 @@ class Executor:
         for event in events:
             await self._recorder.post(about, type_=event.type, reason=event.reason, note=event.note, at=at)
 
-    async def _check_parent(self, observed: Observed) -> None:
+    async def _check_parent(self, observed: Existing) -> None:
         """Look at the API server before creating: a child of an object that is gone would be an orphan."""
         owner = observed.owner
         try:
@@ -130,21 +130,21 @@ class Executor:
         if live["metadata"]["uid"] != owner.uid or live["metadata"].get("deletionTimestamp"):
             raise Gone
 
-    async def _write(self, key: Key, observed: Observed, write: Write) -> bool:
+    async def _write(self, key: Key, observed: Existing, write: Write) -> bool:
         if isinstance(write, Create):
             return await self._create(key, observed, write)
         if isinstance(write, Replace):
             return await self._replace(key, write)
         return await self._delete(key, write)
 
-    def _is_posted(self, key: Key, write: Create, observed: Observed) -> bool:
+    def _is_posted(self, key: Key, write: Create, observed: Existing) -> bool:
         at = self._posted.get((key, write.manifest["kind"], write.manifest["metadata"]["name"]))
         if at is None:
             return False
         missing = any(not pod.ready for pod in observed.pods)
         return not missing or asyncio.get_running_loop().time() - at < QUIET_AGAIN_SECONDS
 
-    async def _create(self, key: Key, observed: Observed, write: Create) -> bool:
+    async def _create(self, key: Key, observed: Existing, write: Create) -> bool:
         manifest = write.manifest
         kind, name = manifest["kind"], manifest["metadata"]["name"]
         if write.quiet and self._is_posted(key, write, observed):
@@ -169,7 +169,7 @@ class Executor:
             self._cache.observe(kind, live)
         return True
 
-    async def _look_at_namesake(self, key: Key, observed: Observed, kind: str, name: str) -> None:
+    async def _look_at_namesake(self, key: Key, observed: Existing, kind: str, name: str) -> None:
         """Find out whether an object that exists already is ours; a stranger's is left alone."""
         try:
             live = await self._api.get(BY_KIND[kind], key.namespace, name)
@@ -210,7 +210,7 @@ class Executor:
         log.info("deleted %s %s/%s", write.kind, key.namespace, write.name)
         return True
 
-    async def _write_status(self, observed: Observed, status: Manifest) -> None:
+    async def _write_status(self, observed: Existing, status: Manifest) -> None:
         owner = observed.owner
         body = {
             "apiVersion": names.API_VERSION,

@@ -1,17 +1,32 @@
 """Gather what is observed of one ModelDeployment into the value that `reconcile` decides on."""
 
 from collections.abc import Callable
+from dataclasses import fields
 from datetime import datetime
 
+import pydantic
 from leadline_api import names
-from leadline_api.spec import ModelDeploymentSpec
+from leadline_api.spec import ModelDeploymentSpec, problems
 from leadline_wire.exchange import ExchangeReport
 
 from leadline_operator.loop.cache import Cache, Key, is_owned
 from leadline_operator.reconcile import records
-from leadline_operator.reconcile.observed import Observed, Revision, Settings, pod_of
+from leadline_operator.reconcile.observed import Existing, Observed, Revision, Settings, pod_of
 from leadline_operator.specs import revisions
 from leadline_operator.specs.metadata import Manifest, Owner
+
+
+class InvalidSpec(Exception):  # noqa: N818 - what was found
+    """The spec is not one that this version understands.
+
+    Args:
+        existing: Everything else.
+        problem: What is wrong in which field, and what was expected.
+    """
+
+    def __init__(self, existing: Existing, problem: str) -> None:
+        self.existing, self.problem = existing, problem
+        super().__init__(problem)
 
 
 def observed(
@@ -25,7 +40,7 @@ def observed(
     """Return what is known of a ModelDeployment; None where it is gone or on its way out.
 
     Raises:
-        pydantic.ValidationError: The spec is not one that this version understands.
+        InvalidSpec: The spec is not one that this version understands.
     """
     live = cache.get(names.KIND, key)
     if live is None or live["metadata"].get("deletionTimestamp"):
@@ -39,12 +54,11 @@ def observed(
     stored = sorted(
         (revisions.stored(each) for each in owned("ControllerRevision").values()), key=lambda each: each.number
     )
-    return Observed(
+    existing = Existing(
         owner=Owner(key.namespace, key.name, uid),
         generation=metadata.get("generation") or 0,
         created_at=datetime.fromisoformat(metadata["creationTimestamp"]).timestamp(),
         action=(metadata.get("annotations") or {}).get(names.ACTION_ANNOTATION, ""),
-        spec=ModelDeploymentSpec.model_validate(live.get("spec") or {}),
         status=live.get("status") or {},
         settings=settings,
         revisions=tuple(Revision(each, records.read(each.record)) for each in stored),
@@ -58,3 +72,8 @@ def observed(
         ),
         conflicts=conflicts,
     )
+    try:
+        spec = ModelDeploymentSpec.model_validate(live.get("spec") or {})
+    except pydantic.ValidationError as error:
+        raise InvalidSpec(existing, problems(error)) from error
+    return Observed(spec=spec, **{each.name: getattr(existing, each.name) for each in fields(existing)})

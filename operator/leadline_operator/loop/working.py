@@ -4,17 +4,16 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-import pydantic
 from leadline_api import names
-from leadline_api.reasons import Reason
 
 from leadline_operator.kube import errors
 from leadline_operator.loop import gathering
 from leadline_operator.loop.cache import Cache, Key
 from leadline_operator.loop.executing import Executor, Gone
 from leadline_operator.loop.queueing import Queue
-from leadline_operator.reconcile.observed import Settings
-from leadline_operator.reconcile.reconciler import reconcile
+from leadline_operator.reconcile.observed import Existing, Settings
+from leadline_operator.reconcile.plan import Plan
+from leadline_operator.reconcile.reconciler import reconcile, refuse
 from leadline_operator.soundings.sounder import Sounder
 
 WORKERS: Final = 8
@@ -68,8 +67,9 @@ class Worker:
                 report_of=self._sounder.report,
                 conflicts=self._executor.conflicts(key),
             )
-        except pydantic.ValidationError as error:
-            log.warning("%s/%s: %s: the spec cannot be read: %s", key.namespace, key.name, Reason.INVALID_SPEC, error)
+        except gathering.InvalidSpec as error:
+            # The pods are addressed as before: what serves goes on.
+            await self._carry_out(key, error.existing, refuse(error.existing, error.problem, self._now()))
             return
         if observed is None:
             self._sounder.address(key, ())
@@ -78,8 +78,11 @@ class Worker:
             return
         plan = reconcile(observed, self._now())
         self._sounder.address(key, plan.soundings)
+        await self._carry_out(key, observed, plan)
+
+    async def _carry_out(self, key: Key, existing: Existing, plan: Plan) -> None:
         try:
-            wrote = await self._executor.execute(key, observed, plan)
+            wrote = await self._executor.execute(key, existing, plan)
         except Gone:
             return
         if wrote:

@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from leadline_api import names
-from leadline_wire.exchange import Forward, Role
+from leadline_api import names, quantities
+from leadline_wire.exchange import Copy, Forward, OutcomeSettings, Role
 
 from leadline_operator.reconcile.decision import Decision
 from leadline_operator.reconcile.observed import Observed, Pod
@@ -19,6 +19,7 @@ STEADY_SECONDS: Final = 600.0
 def soundings(observed: Observed, decision: Decision, *, stuck: bool) -> tuple[Sounding, ...]:
     """Return one Sounding per pod that has an address."""
     result = []
+    outcomes, copies = _outcomes(observed), _copies(observed, decision)
     for pod in observed.pods:
         if not pod.ip or pod.terminating:
             continue
@@ -35,9 +36,35 @@ def soundings(observed: Observed, decision: Decision, *, stuck: bool) -> tuple[S
                 digest=revision.digest if revision else "",
                 test_set=decision.requests.get(pod.revision),
                 every_seconds=_every(decision, pod, role, stuck=stuck),
+                outcomes=outcomes,
+                copies=copies if pod.revision == decision.serving and role == "serving" else (),
             )
         )
     return tuple(result)
+
+
+def _outcomes(observed: Observed) -> OutcomeSettings | None:
+    """Return how predictions get receipts; None where no outcomes are taken."""
+    wanted = observed.spec.outcomes
+    if wanted is None or not observed.settings.ledger_url:
+        return None
+    return OutcomeSettings(
+        ledger=observed.settings.ledger_url,
+        share=wanted.percent * 10_000,
+        key_by=wanted.key_by,
+        maturity_ms=round(quantities.seconds(wanted.maturity) * 1000),
+        max_age_ms=round(quantities.seconds(wanted.max_age) * 1000),
+    )
+
+
+def _copies(observed: Observed, decision: Decision) -> tuple[Copy, ...]:
+    """Return where the serving pods copy requests to: the own port of others, which never forwards."""
+    found = []
+    for name, share in decision.copies.items():
+        address = observed.address(name)
+        if address:
+            found.append(Copy(revision=name, host=address, port=names.SERVICE_PORT, share=share))
+    return tuple(found)
 
 
 def _role(observed: Observed, decision: Decision, pod: Pod) -> tuple[Role, Forward | None]:

@@ -7,7 +7,7 @@ and the stable Service, which is the switch, last.
 import copy
 from typing import Any, Final
 
-from leadline_operator.reconcile import records
+from leadline_operator.reconcile import announcing, records
 from leadline_operator.reconcile.decision import Decision
 from leadline_operator.reconcile.observed import Observed
 from leadline_operator.reconcile.plan import Create, Delete, Replace, Write
@@ -46,14 +46,12 @@ def writes(observed: Observed, decision: Decision) -> tuple[Write, ...]:
 
 def _revisions(observed: Observed, decision: Decision) -> list[Write]:
     result: list[Write] = []
-    if decision.desired not in observed.by_name:
-        number = max((revision.stored.number for revision in observed.revisions), default=0) + 1
-        record = records.write(decision.records[decision.desired])
-        image = observed.settings.runtime_image
-        made = revisions.controller_revision(
-            observed.owner, spec=observed.spec, image=image, number=number, record=record
-        )
-        result.append(Create(made))
+    number = max((revision.stored.number for revision in observed.revisions), default=0)
+    for name in [each for each in decision.records if each not in observed.by_name]:
+        made = _made(observed, name, number=number + 1, record=records.write(decision.records[name]))
+        if made is not None:
+            number += 1
+            result.append(Create(made))
     changed = [
         revision
         for revision in observed.revisions
@@ -70,6 +68,22 @@ def _revisions(observed: Observed, decision: Decision) -> list[Write]:
         )
         result.append(Replace(body, "record"))
     return result
+
+
+def _made(observed: Observed, name: str, *, number: int, record: str) -> Manifest | None:
+    """Return the ControllerRevision of the desired revision, or of one that served before the object was made again."""
+    if name == observed.desired:
+        image = observed.settings.runtime_image
+        return revisions.controller_revision(
+            observed.owner,
+            spec=observed.spec,
+            image=image,
+            number=number,
+            record=record,
+            ledger_url=observed.settings.ledger_url,
+        )
+    known = announcing.template_of(observed.ledger.evidence, name) if observed.ledger is not None else None
+    return revisions.restored(observed.owner, name, known, number=number, record=record) if known else None
 
 
 def _put(live: Manifest | None, wanted: Manifest) -> list[Write]:

@@ -16,7 +16,7 @@ from leadline_stats import test_sets
 
 from leadline_operator.reconcile import testing, troubles
 from leadline_operator.reconcile.decision import Decision
-from leadline_operator.reconcile.observed import Observed
+from leadline_operator.reconcile.observed import Existing, Observed
 from leadline_operator.reconcile.records import Unreadable
 
 Truth = Literal["True", "False", "Unknown"]
@@ -77,19 +77,59 @@ def status(observed: Observed, decision: Decision, now: float) -> dict[str, Any]
     return result
 
 
+def status_of_invalid_spec(existing: Existing, problem: str, now: float) -> dict[str, Any]:
+    """Return the whole status where the spec cannot be read: what is known of what serves stays, and is looked at."""
+    name = existing.serving
+    message = (
+        f"This version of the operator cannot read the spec: {problem}; what exists is left as it is: correct the spec, "
+        "or install the operator and the CRD of one version"
+    )
+    found = {
+        ConditionType.READY: _answering(existing, name) if name else _nothing_serves(),
+        ConditionType.UP_TO_DATE: Finding("Unknown", Reason.INVALID_SPEC, "Which revision is desired cannot be read"),
+        ConditionType.RECONCILING: Finding("False", Reason.DONE),
+        ConditionType.STALLED: Finding("True", Reason.INVALID_SPEC, message),
+    }
+    known = {each.get("type"): each for each in existing.status.get("conditions") or ()}
+    unknown = Finding("Unknown", Reason.INVALID_SPEC)
+    return existing.status | {
+        "observedGeneration": existing.generation,
+        "url": existing.owner.url,
+        "servingRevision": name,
+        "phase": str(Reason.SERVING if name else Reason.INVALID_SPEC),
+        "replicas": len(existing.pods_of(name)) if name else 0,
+        "traffic": [{"revision": name, "percent": 100}] if name and existing.ready_pods(name) else [],
+        "summary": (existing.status.get("summary") or {"quality": ""}) | {"message": message[:512]},
+        "conditions": [
+            known[kind]
+            if kind in known and kind not in found
+            else _stamped(existing, kind, found.get(kind, unknown), now)
+            for kind in ConditionType
+        ],
+    }
+
+
+def _nothing_serves() -> Finding:
+    return Finding("False", Reason.NO_REVISION_SERVES, "No revision was admitted yet")
+
+
 def _ready(observed: Observed, decision: Decision) -> Finding:
     name = decision.serving
     if not name:
-        return Finding("False", Reason.NO_REVISION_SERVES, "No revision was admitted yet")
+        return _nothing_serves()
     if decision.selected != name:
         return Finding("False", Reason.SWITCHING, f"The Service moves to {name}")
-    ready = observed.ready_pods(name)
-    trouble = troubles.trouble(observed, name)
-    more = f"; {trouble.reason}: {trouble.message}" if trouble else ""
-    if ready:
-        return Finding("True", Reason.SERVING, f"{observed.owner.url} answers with {name}{more}")
-    if observed.spec.runtime.replicas == 0:
+    if observed.spec.runtime.replicas == 0 and not observed.ready_pods(name):
         return Finding("False", Reason.SCALED_TO_ZERO, "spec.runtime.replicas is 0")
+    return _answering(observed, name)
+
+
+def _answering(existing: Existing, name: str) -> Finding:
+    """Tell whether the revision that the Service selects answers."""
+    trouble = troubles.trouble(existing, name)
+    more = f"; {trouble.reason}: {trouble.message}" if trouble else ""
+    if existing.ready_pods(name):
+        return Finding("True", Reason.SERVING, f"{existing.owner.url} answers with {name}{more}")
     return Finding("False", Reason.NO_READY_PODS, f"No pod of {name} is ready{more}")
 
 
@@ -257,7 +297,7 @@ def _stamp(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _stamped(observed: Observed, kind: ConditionType, finding: Finding, now: float) -> dict[str, Any]:
+def _stamped(observed: Existing, kind: ConditionType, finding: Finding, now: float) -> dict[str, Any]:
     before = next((each for each in observed.status.get("conditions") or () if each.get("type") == kind), None)
     flipped = before is None or before.get("status") != finding.status
     return {

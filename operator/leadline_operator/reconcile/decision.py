@@ -35,6 +35,10 @@ class Decision:
     """Test-set run that each revision's pods should have done."""
     to_measure: str = ""
     """The last good revision that gets pods to answer the test set, before the traffic may go back to it."""
+    copies: dict[str, int] = field(default_factory=dict)
+    """Revisions to which the serving pods copy requests, with the share in millionths."""
+    verifying: bool = False
+    """Outcomes of the serving revision are below its limit, and the last good one is compared on fresh requests."""
     handing_over: str = ""
     """The demoted revision whose pods have not all acknowledged that they forward; empty: the switch is complete."""
     target: str = ""

@@ -13,9 +13,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from leadline_stats import betting, budgets, intervals, pairs, references
+from leadline_stats import budgets, intervals, limits, pairs, references
 from leadline_wire import predictions
 from leadline_wire.ledger import DecisionEntry, Entry, OutcomeEntry, PairEntry
+
+_NEVER: Final = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,50 +25,60 @@ class Terms:
     """What outcomes are judged by; other terms begin all evidence anew."""
 
     key: str
-    """Hash of the gate."""
+    """Hash of what follows."""
     metric: str
+    graded: bool
+    """Outcomes are scores in [0, 1]; false: right or wrong."""
     margin: float
     comparison_alpha: float
     """Probability, at most, with which a comparison on the same inputs condemns a revision within the margin."""
     limit_alpha: float
-    """The same for the limit of its own; half of it is spent on the estimated reference."""
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """One stream of losses that is judged, and its mirror image, which can show that the loss is within the limit."""
-
-    monitor: betting.Monitor
-    mirror: betting.Monitor
-    since_seq: int
-    """Place in the log from which entries count."""
-    decided_seq: int = 0
-    """Entry that decided; 0: none."""
-
-    @property
-    def is_bad(self) -> bool:
-        """Tell whether the losses were shown to be above the limit."""
-        return self.monitor.crossed_at is not None
-
-    @property
-    def is_fine(self) -> bool:
-        """Tell whether the losses were shown to be within the limit, and not before to be above it."""
-        return self.mirror.crossed_at is not None and not self.is_bad
+    """The same for the limit of its own; half of it is spent on an estimated reference."""
 
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """Outcomes of one revision under today's terms."""
+    """Outcomes of one revision, held against its own limit."""
 
-    losses: intervals.Summary = intervals.EMPTY
+    watch: limits.Watch
+    reference_of: str
+    """Revision whose outcomes the reference is made of."""
     first_ms: int = 0
     last_ms: int = 0
     """When outcomes came; milliseconds since the epoch."""
-    reference: references.Reference | None = None
-    reference_of: str = ""
-    """Revision whose outcomes the reference was frozen from."""
-    series: Series | None = None
-    """Against the limit that follows from the reference."""
+    decided_seq: int = 0
+    """Entry at which they were found to be below the limit; 0: none."""
+
+    @property
+    def outcomes(self) -> int:
+        """Number of outcomes."""
+        return self.watch.all.outcomes
+
+    @property
+    def has_decayed(self) -> bool:
+        """Tell whether they were found to be below the limit."""
+        return self.watch.worse is not None and self.watch.worse.crossed
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Two revisions on the same inputs."""
+
+    comparison: pairs.Comparison
+    since_seq: int
+    """First entry that counts."""
+    decided_seq: int = 0
+    """Entry at which the first was found to be worse; 0: none."""
+
+    @property
+    def is_worse(self) -> bool:
+        """Tell whether the first was found to be worse by more than the margin."""
+        return self.comparison.worse.crossed
+
+    @property
+    def is_within(self) -> bool:
+        """Tell whether the first was shown to be within the margin."""
+        return self.comparison.within.crossed and not self.is_worse
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +107,7 @@ class Evidence:
     """Whom the serving revision took over from, by the log."""
     memory: Mapping[str, Memory] = field(default_factory=dict)
     own: Mapping[str, Own] = field(default_factory=dict)
-    pairs: Mapping[tuple[str, str], Series] = field(default_factory=dict)
+    pairs: Mapping[tuple[str, str], Compared] = field(default_factory=dict)
     """By the revision that is judged and the one that it is compared with."""
     decisions: Mapping[str, DecisionEntry] = field(default_factory=dict)
     """By id, oldest first."""
@@ -103,10 +115,6 @@ class Evidence:
     def remembered(self, revision: str) -> Memory:
         """Return what was decided about a revision."""
         return self.memory.get(revision, Memory())
-
-    def of(self, revision: str) -> Own:
-        """Return the outcomes of a revision."""
-        return self.own.get(revision, Own())
 
 
 def fold(evidence: Evidence, entries: Iterable[Entry]) -> Evidence:
@@ -133,30 +141,28 @@ class _Folding:
     def __init__(self, evidence: Evidence) -> None:
         self.evidence = evidence
         self.cursor = evidence.cursor
-        self._own: dict[str, list[tuple[float, int, int]]] = {}
-        self._pairs: dict[tuple[str, str], list[tuple[float, int]]] = {}
+        self._own: dict[str, list[tuple[float, OutcomeEntry]]] = {}
+        self._pairs: dict[tuple[str, str], list[tuple[float, float, int]]] = {}
 
     def outcome(self, entry: OutcomeEntry) -> None:
         loss = predictions.loss(entry.prediction, truth=entry.truth, correct=entry.correct, score=entry.score)
-        if loss is not None and self.evidence.terms is not None:
-            self._own.setdefault(entry.revision, []).append((loss, entry.seq, entry.came_at_ms))
+        if self.evidence.terms is not None and loss is not None and _counts(self.evidence.terms, loss):
+            self._own.setdefault(entry.revision, []).append((loss, entry))
 
     def pair(self, entry: PairEntry) -> None:
-        losses = pair_losses(entry)
-        if losses is None or self.evidence.terms is None:
+        losses, terms = pair_losses(entry), self.evidence.terms
+        if terms is None or losses is None or not all(_counts(terms, loss) for loss in losses):
             return
         served, other = losses
-        if self._is_judged_by(entry.revision, entry.other):
-            subject, loss = (entry.revision, entry.other), pairs.loss(served, other)
+        if self._comes_later(entry.revision, entry.other):
+            self._pairs.setdefault((entry.revision, entry.other), []).append((served, other, entry.seq))
         else:
-            subject, loss = (entry.other, entry.revision), pairs.loss(other, served)
-        self._pairs.setdefault(subject, []).append((loss, entry.seq))
+            self._pairs.setdefault((entry.other, entry.revision), []).append((other, served, entry.seq))
 
-    def _is_judged_by(self, revision: str, other: str) -> bool:
-        """Tell which of two is judged: the one that came later; one that never served comes after all."""
-        never = 1 << 62
-        first = self.evidence.remembered(revision).promoted_seq or never
-        return first >= (self.evidence.remembered(other).promoted_seq or never)
+    def _comes_later(self, revision: str, other: str) -> bool:
+        """Tell who of two is judged: the one that was promoted later; one that never was comes after all."""
+        first = self.evidence.remembered(revision).promoted_seq or _NEVER
+        return first >= (self.evidence.remembered(other).promoted_seq or _NEVER)
 
     def flush(self) -> None:
         """Fold what was collected."""
@@ -166,81 +172,68 @@ class _Folding:
         if self._own:
             own = dict(self.evidence.own)
             for revision, came in self._own.items():
-                own[revision] = _more_outcomes(own.get(revision, Own()), revision, came, terms)
+                own[revision] = _more_outcomes(own.get(revision) or _fresh(terms, revision), came)
             self.evidence, self._own = replace(self.evidence, own=own), {}
         if self._pairs:
-            series = dict(self.evidence.pairs)
-            for subject, losses in self._pairs.items():
-                begun = series.get(subject) or _pair_series(terms, self.evidence.remembered(subject[0]), losses[0][1])
-                series[subject] = _more(begun, losses)
-            self.evidence, self._pairs = replace(self.evidence, pairs=series), {}
+            compared = dict(self.evidence.pairs)
+            for subject, came_pairs in self._pairs.items():
+                begun = compared.get(subject) or _begun(terms, self.evidence.remembered(subject[0]), came_pairs[0][2])
+                compared[subject] = _more_pairs(begun, came_pairs)
+            self.evidence, self._pairs = replace(self.evidence, pairs=compared), {}
 
 
 def pair_losses(entry: PairEntry) -> tuple[float, float] | None:
     """Return the losses of the revision that answered the client and of the other; None where one cannot be told."""
     if predictions.is_failure(entry.prediction):
         return 1.0, float(predictions.is_failure(entry.other_prediction))
-    answer = {"truth": entry.truth, "correct": entry.correct, "score": entry.score}
-    served = predictions.loss(entry.prediction, **answer)  # type: ignore[arg-type]
-    other = predictions.other_loss(entry.other_prediction, entry.prediction, **answer)  # type: ignore[arg-type]
+    served = predictions.loss(entry.prediction, truth=entry.truth, correct=entry.correct, score=entry.score)
+    other = predictions.other_loss(
+        entry.other_prediction, entry.prediction, truth=entry.truth, correct=entry.correct, score=entry.score
+    )
     return None if served is None or other is None else (served, other)
 
 
-def _more(series: Series, losses: list[tuple[float, int]]) -> Series:
-    values = [loss for loss, _ in losses]
-    monitor = betting.fold(series.monitor, values)
-    decided = series.decided_seq
-    if monitor.crossed_at is not None and series.monitor.crossed_at is None:
-        decided = losses[monitor.crossed_at - series.monitor.outcomes - 1][1]
-    mirror = betting.fold(series.mirror, [1 - value for value in values])
-    return replace(series, monitor=monitor, mirror=mirror, decided_seq=decided)
+def _counts(terms: Terms, loss: float) -> bool:
+    """Tell whether an outcome is of the kind that the metric measures."""
+    return terms.graded or loss in (0.0, 1.0)
 
 
-def _more_outcomes(own: Own, revision: str, came: list[tuple[float, int, int]], terms: Terms) -> Own:
-    """Fold a revision's outcomes; the first ones become its reference where it has none from a predecessor."""
-    if own.series is None and own.reference is None:
-        missing = references.LEAST_OUTCOMES - own.losses.outcomes
-        first, came = came[:missing], came[missing:]
-        own = _counted(own, first)
-        if len(first) == missing:
-            own = _with_reference(own, own.losses, revision, terms, first[-1][1])
-    if not came:
-        return own
-    own = _counted(own, came)
-    if own.series is None:
-        return own
-    return replace(own, series=_more(own.series, [(loss, seq) for loss, seq, _ in came]))
+def _fresh(terms: Terms, revision: str) -> Own:
+    plan = limits.Plan(margin=terms.margin, alpha=terms.limit_alpha, graded=terms.graded)
+    return Own(watch=limits.planned(plan), reference_of=revision)
 
 
-def _counted(own: Own, came: list[tuple[float, int, int]]) -> Own:
+def _more_outcomes(own: Own, came: list[tuple[float, OutcomeEntry]]) -> Own:
+    before = own.watch.worse
+    held_before = before.outcomes if before is not None else 0
+    watch = limits.fold(own.watch, [loss for loss, _ in came])
+    after, decided = watch.worse, own.decided_seq
+    if after is not None and after.crossed_at is not None and not (before is not None and before.crossed):
+        # Outcomes that made the reference stand before those that are held against it.
+        made = len(came) - (after.outcomes - held_before)
+        decided = came[made + after.crossed_at - held_before - 1][1].seq
     return replace(
         own,
-        losses=intervals.fold(own.losses, [loss for loss, _, _ in came]),
-        first_ms=own.first_ms or came[0][2],
-        last_ms=max(own.last_ms, came[-1][2]),
+        watch=watch,
+        first_ms=own.first_ms or came[0][1].came_at_ms,
+        last_ms=max(own.last_ms, came[-1][1].came_at_ms),
+        decided_seq=decided,
     )
 
 
-def _with_reference(own: Own, losses: intervals.Summary, revision: str, terms: Terms, seq: int) -> Own:
-    reference = references.freeze(losses, margin=terms.margin)
-    alpha = terms.limit_alpha / 2  # the other half is spent on the estimate
-    series = Series(
-        monitor=betting.begin(limit=reference.limit, alpha=alpha),
-        mirror=betting.mirrored(limit=reference.limit, alpha=budgets.PROMOTION),
-        since_seq=seq,
-    )
-    return replace(own, reference=reference, reference_of=revision, series=series)
-
-
-def _pair_series(terms: Terms, memory: Memory, seq: int) -> Series:
+def _begun(terms: Terms, memory: Memory, seq: int) -> Compared:
     tries = memory.retries + memory.verifications
     alpha = terms.comparison_alpha if tries == 0 else budgets.retest_alpha(terms.comparison_alpha, tries)
-    limit = pairs.limit(terms.margin)
-    return Series(
-        monitor=betting.begin(limit=limit, alpha=alpha),
-        mirror=betting.mirrored(limit=limit, alpha=budgets.PROMOTION),
-        since_seq=seq,
-    )
+    return Compared(comparison=pairs.begin(margin=terms.margin, alpha=alpha), since_seq=seq)
+
+
+def _more_pairs(compared: Compared, came: list[tuple[float, float, int]]) -> Compared:
+    before = compared.comparison.worse
+    comparison = pairs.fold(compared.comparison, [new for new, _, _ in came], [old for _, old, _ in came])
+    crossed_at, decided = comparison.worse.crossed_at, compared.decided_seq
+    if crossed_at is not None and not before.crossed:
+        decided = came[crossed_at - before.outcomes - 1][2]
+    return replace(compared, comparison=comparison, decided_seq=decided)
 
 
 def _decided(evidence: Evidence, entry: DecisionEntry) -> Evidence:
@@ -261,33 +254,39 @@ def _decided(evidence: Evidence, entry: DecisionEntry) -> Evidence:
         return _anew(_remember(evidence, revision, replace(memory, retries=memory.retries + 1)), revision)
     if entry.kind == "Verifying":
         evidence = _remember(evidence, revision, replace(memory, verifications=memory.verifications + 1))
-        kept = {subject: series for subject, series in evidence.pairs.items() if subject != (revision, entry.other)}
+        kept = {subject: each for subject, each in evidence.pairs.items() if subject != (revision, entry.other)}
         return replace(evidence, pairs=kept)
     if entry.kind == "Withdrawn":
-        # The world has moved: both are measured by what they do from here on.
-        evidence = _remember(evidence, revision, replace(memory, withdrawn=True))
-        return replace(
-            evidence, own={name: own for name, own in evidence.own.items() if name not in (revision, entry.other)}
-        )
+        return _remember(evidence, revision, replace(memory, withdrawn=True))
     return evidence
 
 
 def _inherited(evidence: Evidence, revision: str, entry: DecisionEntry) -> Evidence:
     """Freeze the limit of a revision that takes over from the outcomes of the one before it, where there are enough."""
-    own, before = evidence.of(revision), evidence.of(entry.other)
-    if evidence.terms is None or own.series is not None or before.losses.outcomes < references.LEAST_OUTCOMES:
+    before, terms = evidence.own.get(entry.other), evidence.terms
+    if terms is None or before is None or revision in evidence.own or before.outcomes < references.LEAST_OUTCOMES:
         return evidence
-    if own.losses.outcomes >= references.LEAST_OUTCOMES:
-        return evidence
-    own = _with_reference(own, before.losses, entry.other, evidence.terms, entry.seq)
+    try:
+        reference = _reference(before.watch.all, terms)
+    except ValueError:
+        return evidence  # nothing is left that could be lost or tolerated: its own outcomes have to do
+    own = Own(watch=limits.against(reference), reference_of=entry.other)
     return replace(evidence, own={**evidence.own, revision: own})
+
+
+def _reference(losses: intervals.Summary, terms: Terms) -> references.Reference:
+    scores = intervals.flipped(losses)
+    if terms.graded:
+        return references.of_scores(scores, margin=terms.margin, alpha=terms.limit_alpha)
+    right = round(scores.weights[-1])  # right and wrong are the ends of the grid
+    return references.of_answers(right, scores.outcomes, margin=terms.margin, alpha=terms.limit_alpha)
 
 
 def _anew(evidence: Evidence, revision: str) -> Evidence:
     return replace(
         evidence,
         own={name: own for name, own in evidence.own.items() if name != revision},
-        pairs={subject: series for subject, series in evidence.pairs.items() if subject[0] != revision},
+        pairs={subject: each for subject, each in evidence.pairs.items() if subject[0] != revision},
     )
 
 
@@ -300,6 +299,7 @@ def terms_data(terms: Terms) -> dict[str, str]:
     return {
         "key": terms.key,
         "metric": terms.metric,
+        "graded": str(terms.graded),
         "margin": repr(terms.margin),
         "comparisonAlpha": repr(terms.comparison_alpha),
         "limitAlpha": repr(terms.limit_alpha),
@@ -316,6 +316,7 @@ def terms_of(entry: DecisionEntry) -> Terms:
         return Terms(
             key=entry.data["key"],
             metric=entry.data["metric"],
+            graded=entry.data["graded"] == "True",
             margin=float(entry.data["margin"]),
             comparison_alpha=float(entry.data["comparisonAlpha"]),
             limit_alpha=float(entry.data["limitAlpha"]),

@@ -10,10 +10,10 @@ from dataclasses import asdict
 from typing import Any, Final
 
 import msgspec
-from leadline_stats import betting, intervals, references
+from leadline_stats import limits, pairs
 from leadline_wire.ledger import DecisionEntry
 
-from leadline_operator.reconcile.evidence import Evidence, Memory, Own, Series, Terms
+from leadline_operator.reconcile.evidence import Compared, Evidence, Memory, Own, Terms
 
 _VERSION: Final = 1
 
@@ -32,7 +32,7 @@ def write(evidence: Evidence) -> str:
         "before": evidence.before,
         "memory": {name: asdict(memory) for name, memory in evidence.memory.items()},
         "own": {name: _own(own) for name, own in evidence.own.items()},
-        "pairs": [[*subject, _series(series)] for subject, series in evidence.pairs.items()],
+        "pairs": [[*subject, _compared(each)] for subject, each in evidence.pairs.items()],
     }
     return msgspec.json.encode(plain).decode()
 
@@ -55,7 +55,7 @@ def read(text: str, decisions: Iterable[DecisionEntry] = ()) -> Evidence:
             before=plain["before"],
             memory={name: Memory(**memory) for name, memory in plain["memory"].items()},
             own={name: _read_own(own) for name, own in plain["own"].items()},
-            pairs={(subject, other): _read_series(series) for subject, other, series in plain["pairs"]},
+            pairs={(subject, other): _read_compared(each) for subject, other, each in plain["pairs"]},
             decisions={entry.id: entry for entry in decisions if entry.seq <= cursor},
         )
     except (msgspec.DecodeError, ValueError, TypeError, KeyError) as error:
@@ -64,39 +64,33 @@ def read(text: str, decisions: Iterable[DecisionEntry] = ()) -> Evidence:
 
 def _own(own: Own) -> dict[str, Any]:
     return {
-        "losses": intervals.to_plain(own.losses),
+        "watch": limits.to_plain(own.watch),
+        "referenceOf": own.reference_of,
         "first": own.first_ms,
         "last": own.last_ms,
-        "reference": references.to_plain(own.reference) if own.reference else None,
-        "referenceOf": own.reference_of,
-        "series": _series(own.series) if own.series else None,
+        "decided": own.decided_seq,
     }
 
 
 def _read_own(plain: dict[str, Any]) -> Own:
     return Own(
-        losses=intervals.from_plain(plain["losses"]),
+        watch=limits.from_plain(plain["watch"]),
+        reference_of=plain["referenceOf"],
         first_ms=plain["first"],
         last_ms=plain["last"],
-        reference=references.from_plain(plain["reference"]) if plain["reference"] else None,
-        reference_of=plain["referenceOf"],
-        series=_read_series(plain["series"]) if plain["series"] else None,
+        decided_seq=plain["decided"],
     )
 
 
-def _series(series: Series) -> dict[str, Any]:
+def _compared(compared: Compared) -> dict[str, Any]:
     return {
-        "monitor": betting.to_plain(series.monitor),
-        "mirror": betting.to_plain(series.mirror),
-        "since": series.since_seq,
-        "decided": series.decided_seq,
+        "comparison": pairs.to_plain(compared.comparison),
+        "since": compared.since_seq,
+        "decided": compared.decided_seq,
     }
 
 
-def _read_series(plain: dict[str, Any]) -> Series:
-    return Series(
-        monitor=betting.from_plain(plain["monitor"]),
-        mirror=betting.from_plain(plain["mirror"]),
-        since_seq=plain["since"],
-        decided_seq=plain["decided"],
+def _read_compared(plain: dict[str, Any]) -> Compared:
+    return Compared(
+        comparison=pairs.from_plain(plain["comparison"]), since_seq=plain["since"], decided_seq=plain["decided"]
     )

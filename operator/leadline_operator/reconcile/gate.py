@@ -39,17 +39,18 @@ def gate_of(spec: ModelDeploymentSpec) -> Gate:
     named = [test_set.uri, test_set.digest, test_set.truth, output] if test_set else []
     limits = [metric.name, metric.metric, metric.margin, metric.floor] if metric else []
     return Gate(
-        key=_hash([limits, quality.false_rollback_probability, named]),
+        key=key_of([limits, quality.false_rollback_probability, named]),
         metric=metric.name if metric else "",
         margin=float(metric.margin) if metric else 0.0,
         floor=float(metric.floor) if metric and metric.floor is not None else None,
         alpha=test_sets.shares(float(quality.false_rollback_probability)).test_set,
         test_set=test_set,
-        set_key=_hash(named) if test_set else "",
+        set_key=key_of(named) if test_set else "",
         output=output,
         interval_seconds=quantities.seconds(test_set.interval) if test_set else 0.0,
     )
 
 
-def _hash(value: object) -> str:
+def key_of(value: object) -> str:
+    """Return the hash by which one gate is told from another."""
     return hashlib.sha256(json.dumps(value, separators=(",", ":")).encode()).hexdigest()[:12]

@@ -136,7 +136,7 @@ def _condemn(observed: Observed, decision: Decision, judgement: testing.Judgemen
             judgement = replace(judgement, message=f"{judgement.message}; so is {back}: {below.message}")
             back = ""
     if not back:
-        _alert(observed, decision, judgement)
+        alert(observed, decision, judgement)
         return
     reason = Reason.BELOW_FLOOR if judgement.reason is Reason.BELOW_FLOOR else Reason.DEGRADED
     finding = Rejection(gate=decision.gate.key, reason=reason, message=judgement.message, at=now, served=True)
@@ -176,10 +176,10 @@ def _measure_way_back(observed: Observed, decision: Decision, judgement: testing
         decision.finding = replace(judgement, message=said)
         return
     said = f"{judgement.message}; {back} did not answer the test set within {limit}{because}; it is still asked to"
-    _alert(observed, decision, replace(judgement, message=said))
+    alert(observed, decision, replace(judgement, message=said))
 
 
-def _alert(observed: Observed, decision: Decision, judgement: testing.Judgement) -> None:
+def alert(observed: Observed, decision: Decision, judgement: testing.Judgement) -> None:
     """Say a finding against a revision that keeps serving."""
     name, record = decision.serving, decision.records[decision.serving]
     decision.finding = judgement

@@ -13,6 +13,7 @@ from leadline_api.spec import ModelDeploymentSpec
 from leadline_wire.exchange import ExchangeReport
 
 from leadline_operator.reconcile import records
+from leadline_operator.reconcile.evidence import Evidence
 from leadline_operator.specs import revisions, services
 from leadline_operator.specs.metadata import Manifest, Owner
 
@@ -24,6 +25,17 @@ class Settings:
     runtime_image: str
     exchange_key: bytes
     """Of this ModelDeployment."""
+    ledger_url: str = ""
+    """Where pods report outcomes; empty: there is no ledger."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerView:
+    """What is known from the ledger about one ModelDeployment."""
+
+    evidence: Evidence
+    trouble: str = ""
+    """Why the ledger cannot be asked at present; empty: it answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +71,9 @@ class Revision:
         return self.stored.digest
 
 
-@dataclass(frozen=True)
-class Observed:
-    """A ModelDeployment and everything that belongs to it, at one instant."""
+@dataclass(frozen=True, kw_only=True)
+class Existing:
+    """A ModelDeployment and everything that belongs to it, at one instant, but for what its spec asks for."""
 
     owner: Owner
     generation: int
@@ -69,7 +81,6 @@ class Observed:
     """Seconds since the epoch, by the API server's clock."""
     action: str
     """The annotation with a command; empty: none."""
-    spec: ModelDeploymentSpec
     status: dict[str, Any]
     """As it is at the API server."""
     settings: Settings
@@ -78,6 +89,8 @@ class Observed:
     """By name."""
     services: dict[str, Manifest] = field(default_factory=dict)
     pods: tuple[Pod, ...] = ()
+    ledger: LedgerView | None = None
+    """None: the ledger was not read yet, or there is none."""
     conflicts: tuple[str, ...] = ()
     """Sentences on objects that have our names and are not ours."""
 
@@ -85,11 +98,6 @@ class Observed:
     def by_name(self) -> dict[str, Revision]:
         """The revisions by name."""
         return {revision.name: revision for revision in self.revisions}
-
-    @property
-    def desired(self) -> str:
-        """Name of the revision that the spec asks for."""
-        return revisions.name_of(self.owner.name, self.spec)
 
     @property
     def serving(self) -> str:
@@ -110,6 +118,18 @@ class Observed:
         service = self.services.get(revision) or {}
         address: str = (service.get("spec") or {}).get("clusterIP") or ""
         return "" if address == "None" else address
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observed(Existing):
+    """The same with the spec: the input of every decision."""
+
+    spec: ModelDeploymentSpec
+
+    @property
+    def desired(self) -> str:
+        """Name of the revision that the spec asks for."""
+        return revisions.name_of(self.owner.name, self.spec)
 
 
 def pod_of(live: Manifest, report: ExchangeReport | None) -> Pod:

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from leadline_wire.exchange import Forward, Role, TestSetRequest
+from leadline_wire.exchange import Copy, Forward, OutcomeSettings, Role, TestSetRequest
+from leadline_wire.ledger import Decision as Told
 
 from leadline_operator.specs.metadata import Manifest
 
@@ -49,6 +50,8 @@ class Sounding:
     digest: str
     test_set: TestSetRequest | None
     every_seconds: float
+    outcomes: OutcomeSettings | None = None
+    copies: tuple[Copy, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,5 +76,7 @@ class Plan:
     status_events: tuple[Event, ...] = ()
     """Of conditions: said once the status is written."""
     soundings: tuple[Sounding, ...] = ()
+    told: tuple[Told, ...] = ()
+    """Decisions that the ledger is to hold, in this order."""
     wake_after_seconds: float | None = None
     """None: only when something changes."""

@@ -10,8 +10,8 @@ from typing import Any
 
 from leadline_api.reasons import Reason
 
-from leadline_operator.reconcile import addressing, children, conditions, rollout
-from leadline_operator.reconcile.observed import Observed
+from leadline_operator.reconcile import addressing, announcing, children, conditions, rollout
+from leadline_operator.reconcile.observed import Existing, Observed
 from leadline_operator.reconcile.plan import Event, Plan
 
 
@@ -26,11 +26,21 @@ def reconcile(observed: Observed, now: float) -> Plan:
         events=tuple(decision.events),
         status_events=_transitions(observed, status),
         soundings=addressing.soundings(observed, decision, stuck=stuck),
+        told=announcing.announcements(observed, decision, now),
         wake_after_seconds=min(decision.wakes, default=None),
     )
 
 
-def _transitions(observed: Observed, status: dict[str, Any]) -> tuple[Event, ...]:
+def refuse(existing: Existing, problem: str, now: float) -> Plan:
+    """Return the Plan for a spec that cannot be read: it is said, and nothing that exists is touched."""
+    status = conditions.status_of_invalid_spec(existing, problem, now)
+    return Plan(
+        status=None if status == existing.status else status,
+        status_events=_transitions(existing, status),
+    )
+
+
+def _transitions(observed: Existing, status: dict[str, Any]) -> tuple[Event, ...]:
     """Return the Events that follow from conditions alone: trouble that made the rollout stall, records."""
     found = []
     for kind, bad in (("Stalled", "True"), ("RecordsReadable", "False")):

@@ -30,6 +30,8 @@ class Rejection(_Remembered, frozen=True, omit_defaults=True):
     """It served when it was found bad: a rollback, not a refused candidate."""
     command: str = ""
     """The user's command that asked for it, if one did."""
+    provisional: bool = False
+    """By a limit alone: withdrawn if the revision that the traffic went back to falls below it as well."""
 
 
 class TestResult(_Remembered, frozen=True, omit_defaults=True):
@@ -93,6 +95,10 @@ class Record(_Remembered, frozen=True, omit_defaults=True):
     """Findings that a `retry` set aside."""
     way_back: WayBack | None = None
     """While this one serves below the floor, and it is not known whether the last good one is better."""
+    shadow_since: float | None = None
+    """When it began to answer copies of requests before it gets traffic; None: it did not."""
+    withdrawn: bool = False
+    """A provisional finding against it was withdrawn; there is no second one."""
     alerted: str = ""
     """Gate under which an alert was raised already."""
     handled_action: str = ""

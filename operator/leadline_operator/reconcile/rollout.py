@@ -11,7 +11,7 @@ from typing import Final
 from leadline_api import quantities, reasons
 from leadline_api.reasons import Reason
 
-from leadline_operator.reconcile import commands, judging, troubles
+from leadline_operator.reconcile import announcing, commands, judging, judging_outcomes, troubles
 from leadline_operator.reconcile.decision import Decision
 from leadline_operator.reconcile.gate import gate_of
 from leadline_operator.reconcile.observed import Observed, Pod
@@ -29,12 +29,13 @@ revision are kept for as long."""
 def decide(observed: Observed, now: float) -> Decision:
     """Take one step."""
     decision = Decision(gate=gate_of(observed.spec), desired=observed.desired, serving="", selected=observed.serving)
-    decision.records = {revision.name: revision.record for revision in observed.revisions}
-    decision.serving = _serving(observed)
+    decision.records = _records(observed, decision)
+    decision.serving = _serving(observed, decision)
     _want(decision, now)
     decision.last_good = _last_good(decision)
     commands.obey(observed, decision, now)
     judging.judge_serving(observed, decision, now)
+    judging_outcomes.judge_serving(observed, decision, now)
     decision.last_good = _last_good(decision)
     _choose_target(observed, decision, now)
     _switch(observed, decision, now)
@@ -42,18 +43,27 @@ def decide(observed: Observed, now: float) -> Decision:
     return decision
 
 
-def _serving(observed: Observed) -> str:
+def _records(observed: Observed, decision: Decision) -> dict[str, Record]:
+    """Return the records of all revisions; of one that was deleted with its ModelDeployment, what the ledger knows."""
+    found = {revision.name: revision.record for revision in observed.revisions}
+    if observed.ledger is not None and decision.desired not in found:
+        known = announcing.remembered(observed.ledger.evidence, decision.desired, decision.gate.key)
+        found = {**known, **found}
+    return found
+
+
+def _serving(observed: Observed, decision: Decision) -> str:
     """Return who serves by the records; where none says so (records lost) or one cannot be read, by the Service."""
     selected = observed.by_name.get(observed.serving)
     if selected is not None and isinstance(selected.record, Unreadable):
         return selected.name
     having = [
-        each
-        for each in observed.revisions
-        if each.record.serving_since is not None and each.record.served_until is None
+        (record.serving_since, name)
+        for name, record in decision.records.items()
+        if record.serving_since is not None and record.served_until is None
     ]
     if having:
-        return max(having, key=lambda each: each.record.serving_since or 0.0).name
+        return max(having)[1]
     return selected.name if selected is not None else ""
 
 
@@ -133,6 +143,9 @@ def _advance(observed: Observed, decision: Decision, now: float) -> None:
     if observed.spec.rollout.strategy == "BlueGreen" and not _has_served_well(record):
         decision.phase = Reason.TESTING
         if not judging.passes(observed, decision, revision, now):
+            return
+        decision.phase = Reason.SHADOWING
+        if not judging_outcomes.passes(observed, decision, name, now):
             return
     decision.phase = Reason.SWITCHING
     decision.target = name

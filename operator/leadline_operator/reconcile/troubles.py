@@ -8,7 +8,7 @@ from leadline_api import reasons
 from leadline_api.reasons import Reason
 from leadline_wire.exchange import Trouble
 
-from leadline_operator.reconcile.observed import Observed, Pod
+from leadline_operator.reconcile.observed import Existing, Pod
 
 _BY_WAITING = {
     "ErrImagePull": Reason.IMAGE_PULL_FAILED,
@@ -22,7 +22,7 @@ _BY_WAITING = {
 }
 
 
-def finding(observed: Observed, revision: str) -> Trouble | None:
+def finding(observed: Existing, revision: str) -> Trouble | None:
     """Return what a pod reports against the model itself."""
     for pod in observed.pods_of(revision):
         if pod.report is not None and pod.report.trouble is not None and pod.report.trouble.blame == "model":
@@ -30,12 +30,12 @@ def finding(observed: Observed, revision: str) -> Trouble | None:
     return None
 
 
-def trouble(observed: Observed, revision: str) -> Trouble | None:
+def trouble(observed: Existing, revision: str) -> Trouble | None:
     """Return what keeps a revision's pods from being ready, as far as it is known."""
     return _refused(observed, revision) or _of_pods(observed.pods_of(revision))
 
 
-def _refused(observed: Observed, revision: str) -> Trouble | None:
+def _refused(observed: Existing, revision: str) -> Trouble | None:
     status = (observed.deployments.get(revision) or {}).get("status") or {}
     for condition in status.get("conditions") or ():
         if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":

@@ -55,6 +55,8 @@ class Caller:
                 lease_seconds=max(LEASE_SECONDS, 3 * to.every_seconds),
                 digest=to.digest,
                 test_set=to.test_set,
+                outcomes=to.outcomes,
+                copies=list(to.copies),
             )
         )
         host = f"[{to.ip}]" if ":" in to.ip else to.ip

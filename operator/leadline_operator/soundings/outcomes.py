@@ -12,13 +12,13 @@ import logging
 import operator
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from leadline_wire import ledger as wire
 
 from leadline_operator.reconcile import evidence_state
 from leadline_operator.reconcile.evidence import Evidence, fold
+from leadline_operator.reconcile.observed import LedgerView
 from leadline_operator.soundings.ledger import Ledger, LedgerRefusedError, LedgerUnreachableError
 
 CHECKPOINT_SECONDS: Final = 15.0
@@ -28,15 +28,6 @@ DECISIONS_MAX: Final = 64
 """Of one ModelDeployment, waiting to be told; a pass plans those again that find no room."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """What is known from the ledger about one ModelDeployment."""
-
-    evidence: Evidence
-    trouble: str = ""
-    """Why the ledger cannot be asked at present; empty: it answers."""
 
 
 class Outcomes:
@@ -55,14 +46,21 @@ class Outcomes:
         self._cursor = 0
         self._resumed = False
         self._trouble = "the ledger was not asked yet"
+        self._asked: set[tuple[str, str]] = set()
+        """Whom trouble with the ledger concerns."""
         self._told: dict[str, dict[str, wire.Decision]] = {}
         self._to_tell = asyncio.Event()
 
-    def view(self, namespace: str, name: str) -> View | None:
+    def view(self, namespace: str, name: str) -> LedgerView | None:
         """Return what is known of a ModelDeployment; None before the ledger was read for the first time."""
+        self._asked.add((namespace, name))
         if not self._resumed:
             return None
-        return View(self._evidence.get(f"{namespace}/{name}", Evidence()), self._trouble)
+        return LedgerView(self._evidence.get(f"{namespace}/{name}", Evidence()), self._trouble)
+
+    def forget(self, namespace: str, name: str) -> None:
+        """Wake a ModelDeployment that is gone no more; its evidence stays, for it may be made again."""
+        self._asked.discard((namespace, name))
 
     @property
     def trouble(self) -> str:
@@ -129,10 +127,8 @@ class Outcomes:
             if not piece.entries:
                 break
             self._fold(piece.entries)
-        self._resumed = True
-        self._say("")
-        for model_name in self._evidence:
-            self._wake(model_name)
+        self._resumed, self._trouble = True, ""
+        self._wake_all()
         log.info("read the ledger up to entry %d, %d ModelDeployments", self._cursor, len(self._evidence))
 
     def _take(self, said: wire.Log) -> None:
@@ -156,6 +152,10 @@ class Outcomes:
                     del waiting[known]
         return changed
 
+    def _wake_all(self) -> None:
+        for namespace, name in list(self._asked):
+            self._woken(namespace, name)
+
     def _wake(self, model: str) -> None:
         namespace, _, name = model.partition("/")
         self._woken(namespace, name)
@@ -165,8 +165,7 @@ class Outcomes:
         if bool(trouble) != bool(self._trouble):
             log.log(logging.WARNING if trouble else logging.INFO, "%s", trouble or "the ledger answers")
             self._trouble = trouble
-            for model in self._evidence:
-                self._wake(model)
+            self._wake_all()
         self._trouble = trouble
 
     async def _pause(self, number: int, trouble: str) -> None:

@@ -8,16 +8,21 @@ from typing import Any, Final
 
 from leadline_api import names
 from leadline_api.spec import ModelDeploymentSpec
+from leadline_wire import ledger
 
 from leadline_operator.specs.metadata import Manifest, Owner, labels
 
 CONTAINER: Final = "runtime"
 USER: Final = 65532
+TOKEN_SECONDS: Final = 3600
+"""Life of the token by which a pod speaks to the ledger; the kubelet exchanges it."""
 TERMINATION_GRACE_SECONDS: Final = 35
 """preStop (5 s) and the runtime's own limit for draining (20 s), with some to spare."""
 
 
-def frozen_template(owner: Owner, revision: str, *, spec: ModelDeploymentSpec, image: str) -> Manifest:
+def frozen_template(
+    owner: Owner, revision: str, *, spec: ModelDeploymentSpec, image: str, ledger_url: str = ""
+) -> Manifest:
     """Return the pod template that is stored in the ControllerRevision and never changes."""
     environment: list[dict[str, Any]] = [
         {"name": "LEADLINE_MODEL_NAME", "value": owner.name},
@@ -31,7 +36,9 @@ def frozen_template(owner: Owner, revision: str, *, spec: ModelDeploymentSpec, i
         _from_field("LEADLINE_NAMESPACE", "metadata.namespace"),
     ]
     environment.append({"name": "TMPDIR", "value": names.MODEL_DIR})
-    container = {
+    if ledger_url:
+        environment.append({"name": "LEADLINE_LEDGER_URL", "value": ledger_url})
+    container: dict[str, Any] = {
         "name": CONTAINER,
         "image": image,
         "imagePullPolicy": "IfNotPresent",
@@ -60,6 +67,17 @@ def frozen_template(owner: Owner, revision: str, *, spec: ModelDeploymentSpec, i
             {"name": "data", "mountPath": names.MODEL_DIR},
         ],
     }
+    volumes: list[dict[str, Any]] = [
+        {"name": "keys", "secret": {"secretName": names.keys_secret_name(owner.name), "defaultMode": 0o440}},
+        {"name": "revision", "configMap": {"name": revision, "defaultMode": 0o440, "optional": True}},
+        {"name": "data", "emptyDir": {}},
+    ]
+    if ledger_url:
+        container["volumeMounts"].append({"name": "ledger", "mountPath": names.LEDGER_TOKEN_DIR, "readOnly": True})
+        token = {"audience": ledger.AUDIENCE, "expirationSeconds": TOKEN_SECONDS, "path": "token"}
+        volumes.append(
+            {"name": "ledger", "projected": {"sources": [{"serviceAccountToken": token}], "defaultMode": 0o440}}
+        )
     return {
         "metadata": {"labels": labels(owner, revision)},
         "spec": {
@@ -77,11 +95,7 @@ def frozen_template(owner: Owner, revision: str, *, spec: ModelDeploymentSpec, i
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
             "terminationGracePeriodSeconds": TERMINATION_GRACE_SECONDS,
-            "volumes": [
-                {"name": "keys", "secret": {"secretName": names.keys_secret_name(owner.name), "defaultMode": 0o440}},
-                {"name": "revision", "configMap": {"name": revision, "defaultMode": 0o440, "optional": True}},
-                {"name": "data", "emptyDir": {}},
-            ],
+            "volumes": volumes,
         },
     }
 

@@ -44,7 +44,9 @@ class Stored:
     live: Manifest
 
 
-def controller_revision(owner: Owner, *, spec: ModelDeploymentSpec, image: str, number: int, record: str) -> Manifest:
+def controller_revision(
+    owner: Owner, *, spec: ModelDeploymentSpec, image: str, number: int, record: str, ledger_url: str = ""
+) -> Manifest:
     """Return the object that freezes what a spec asks for now."""
     name = name_of(owner.name, spec)
     metadata = child(owner, name, name)
@@ -59,8 +61,31 @@ def controller_revision(owner: Owner, *, spec: ModelDeploymentSpec, image: str, 
         "data": {
             "hashVersion": HASH_VERSION,
             "inputs": inputs_of(spec),
-            "template": frozen_template(owner, name, spec=spec, image=image),
+            "template": frozen_template(owner, name, spec=spec, image=image, ledger_url=ledger_url),
         },
+    }
+
+
+def restored(owner: Owner, name: str, known: dict[str, Any], *, number: int, record: str) -> Manifest:
+    """Return the object of a revision that was deleted with its ModelDeployment, from what was remembered of it.
+
+    Args:
+        owner: The ModelDeployment as it is now.
+        name: Of the revision.
+        known: Its `inputs`, `template` and `digest`, as they were frozen.
+        number: Place in the history.
+        record: JSON of `reconcile.records.Record`.
+    """
+    metadata = child(owner, name, name)
+    metadata["annotations"] = {names.RECORD_ANNOTATION: record}
+    if known["digest"]:
+        metadata["annotations"][names.DIGEST_ANNOTATION] = known["digest"]
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "ControllerRevision",
+        "metadata": metadata,
+        "revision": number,
+        "data": {"hashVersion": HASH_VERSION, "inputs": known["inputs"], "template": known["template"]},
     }
 
 

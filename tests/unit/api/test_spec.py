@@ -78,3 +78,33 @@ def test_longest_name_leaves_room_for_a_revision_in_a_label_value():
 
 def test_keys_secret_of_the_longest_name_has_a_valid_name():
     assert len(names.keys_secret_name("x" * names.NAME_MAX)) <= 63
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        (
+            {"rollout": {"strategy": "Canary"}},
+            "spec.rollout.strategy: input should be 'BlueGreen' or 'RollingUpdate'; got Canary",
+        ),
+        ({"model": {}}, "spec.model.uri: field required"),
+        (
+            {"rollout": {"progressDeadline": "soon"}},
+            "spec.rollout.progressDeadline: expected a duration such as 90s, 1h30m or 7d, got 'soon'",
+        ),
+        (
+            {"quality": metric(margin="2") | {"onDegraded": "Page"}},
+            "spec.quality.metrics[0].margin: must be a number from 0 to 1",
+        ),
+    ],
+)
+def test_problem_of_a_spec_names_the_field_what_was_expected_and_what_was_found(parts, said):
+    with pytest.raises(ValidationError) as refused:
+        parsed(**parts)
+    assert spec.problems(refused.value).startswith(said)
+
+
+def test_problems_of_a_spec_are_three_at_most():
+    with pytest.raises(ValidationError) as refused:
+        parsed(model=1, runtime=2, rollout=3, quality=4)
+    assert spec.problems(refused.value).endswith("; and 1 more")

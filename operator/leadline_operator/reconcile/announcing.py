@@ -1,0 +1,153 @@
+"""What the ledger is to be told: every decision that the records hold and its log does not.
+
+Asked anew at each pass, so that nothing is lost when the operator is killed or the ledger is away; each decision has a
+name of its own, so that it stands in the log once. Also the way back: what the log remembers of a ModelDeployment that
+was deleted and made again. Must not decide anything new.
+"""
+
+import json
+from typing import Any
+
+from leadline_wire.ledger import Decision as Told
+from leadline_wire.ledger import DecisionEntry
+
+from leadline_operator.reconcile import judging_outcomes
+from leadline_operator.reconcile.decision import Decision
+from leadline_operator.reconcile.evidence import Evidence, terms_data
+from leadline_operator.reconcile.observed import Observed
+from leadline_operator.reconcile.records import Record, Rejection
+
+_TEXT_MAX = 1_024
+
+
+def announcements(observed: Observed, decision: Decision, now: float) -> tuple[Told, ...]:
+    """Return the decisions that the ledger's log lacks, in the order in which it is to hold them."""
+    if observed.ledger is None:
+        return ()
+    evidence = observed.ledger.evidence
+    told = [*_terms(observed, evidence, now), *_findings(decision), *_switch(observed, decision)]
+    if decision.verifying and evidence.remembered(decision.serving).verifications == 0:
+        told.append(
+            Told(f"verify/{decision.serving}/1", "Verifying", decision.serving, _ms(now), other=decision.last_good)
+        )
+    return tuple(each for each in told if each.id not in evidence.decisions)
+
+
+def _terms(observed: Observed, evidence: Evidence, now: float) -> list[Told]:
+    terms = judging_outcomes.terms_of(observed)
+    if terms is None or (evidence.terms is not None and evidence.terms.key == terms.key):
+        return []
+    number = sum(each.kind == "Terms" for each in evidence.decisions.values())
+    return [Told(f"terms/{number}/{terms.key}", "Terms", "", _ms(now), data=terms_data(terms))]
+
+
+def _findings(decision: Decision) -> list[Told]:
+    found = []
+    for name, record in decision.records.items():
+        for rejection in (*record.pardoned, *record.rejections):
+            data = {"gate": rejection.gate, "reason": rejection.reason, "message": rejection.message[:_TEXT_MAX]}
+            if rejection.served:
+                data["served"] = "true"
+            if rejection.provisional:
+                data["provisional"] = "true"
+            if rejection.command:
+                data["command"] = rejection.command
+            told = Told(f"rejected/{name}/{_ms(rejection.at)}", "Rejected", name, _ms(rejection.at), data=data)
+            found.append((rejection.at, 0, told))
+        if record.retries:
+            told = Told(f"retried/{name}/{record.retries}", "Retried", name, _ms(record.wanted_at))
+            found.append((record.wanted_at, 1, told))
+        if record.withdrawn:
+            found.append((record.wanted_at, 2, Told(f"withdrawn/{name}", "Withdrawn", name, _ms(record.wanted_at))))
+    return [told for _, _, told in sorted(found, key=lambda each: each[:2])]
+
+
+def _switch(observed: Observed, decision: Decision) -> list[Told]:
+    """Tell who serves since when: promoted by the spec, or because the one before was found bad."""
+    name = decision.serving
+    record = decision.records.get(name)
+    if record is None or record.serving_since is None:
+        return []
+    since = record.serving_since
+    before = next((other for other, each in decision.records.items() if each.served_until == since), "")
+    rejections = decision.records[before].rejections if before else []
+    went_back = any(each.served and each.at <= since for each in rejections)
+    if went_back:
+        return [Told(f"serves/{name}/{_ms(since)}", "RolledBack", before, _ms(since), other=name)]
+    data: dict[str, str] = {}
+    revision = observed.by_name.get(name)
+    if revision is not None:
+        data = {
+            "inputs": json.dumps(revision.stored.inputs, sort_keys=True),
+            "template": json.dumps(revision.stored.template, sort_keys=True),
+            "digest": decision.digests.get(name) or revision.digest,
+        }
+    return [Told(f"serves/{name}/{_ms(since)}", "Promoted", name, _ms(since), other=before, data=data)]
+
+
+def remembered(evidence: Evidence, desired: str, gate: str) -> dict[str, Record]:
+    """Return the records of revisions that a ModelDeployment of this name had, as the log knows them.
+
+    Of the desired one what was found against it; where that still holds, also the one that served last, so that the
+    traffic has a place to go.
+    """
+    record = _record(evidence, desired)
+    if record is None:
+        return {}
+    found = {desired: record}
+    serving = evidence.serving
+    if record.rejection(gate) is not None and serving and serving != desired and template_of(evidence, serving):
+        known = _record(evidence, serving)
+        if known is not None:
+            found[serving] = known
+    return found
+
+
+def template_of(evidence: Evidence, revision: str) -> dict[str, Any] | None:
+    """Return inputs, pod template and digest of a revision that served, as they were frozen; None where none is known."""
+    for entry in reversed(tuple(evidence.decisions.values())):
+        if entry.kind == "Promoted" and entry.revision == revision and entry.data.get("template"):
+            return {
+                "inputs": json.loads(entry.data["inputs"]),
+                "template": json.loads(entry.data["template"]),
+                "digest": entry.data.get("digest", ""),
+            }
+    return None
+
+
+def _record(evidence: Evidence, revision: str) -> Record | None:
+    record, is_known = Record(), False
+    for entry in evidence.decisions.values():
+        at = entry.at_ms / 1000
+        if entry.kind == "Rejected" and entry.revision == revision:
+            record, is_known = record.rejected(_rejection(entry)), True
+        elif entry.kind == "Retried" and entry.revision == revision:
+            record = record.with_(pardoned=[*record.pardoned, *record.rejections], rejections=[])
+        elif entry.kind == "Withdrawn" and entry.revision == revision:
+            record = record.with_(
+                rejections=[each for each in record.rejections if not each.provisional], withdrawn=True
+            )
+        elif entry.kind in ("Promoted", "RolledBack"):
+            gains = entry.revision if entry.kind == "Promoted" else entry.other
+            if gains == revision:
+                record, is_known = record.with_(serving_since=at, served_until=None), True
+            elif record.serving_since is not None and record.served_until is None:
+                record = record.with_(served_until=at)
+    return record if is_known else None
+
+
+def _rejection(entry: DecisionEntry) -> Rejection:
+    data = entry.data
+    return Rejection(
+        gate=data.get("gate", ""),
+        reason=data.get("reason", ""),
+        message=data.get("message", ""),
+        at=entry.at_ms / 1000,
+        served=data.get("served") == "true",
+        command=data.get("command", ""),
+        provisional=data.get("provisional") == "true",
+    )
+
+
+def _ms(at: float) -> int:
+    return round(at * 1000)
