@@ -239,8 +239,7 @@ def from_plain(record: Mapping[str, object]) -> Monitor:
     Raises:
         ValueError: The version is unknown, or a field is missing or impossible. Then fold the stream again.
     """
-    if record.get("version") != _VERSION:
-        raise ValueError(f"version: expected {_VERSION}, got {record.get('version')!r}")
+    checks.version(record, _VERSION)
     crossed_at = record.get("crossedAt")
     monitor = Monitor(
         limit=checks.within("limit", checks.hexed(record, "limit"), LEAST_LIMIT, 1.0),

@@ -70,37 +70,59 @@ def shares_of_one(name: str, values: npt.ArrayLike) -> FloatArray:
     return array
 
 
-def field(record: Mapping[str, object], name: str, kind: type) -> object:
+def field(stored: Mapping[str, object], name: str, kind: type) -> object:
     """Return a field of a stored record.
 
     Raises:
         ValueError: It is missing or of another type.
     """
-    value = record.get(name)
+    value = stored.get(name)
     if type(value) is not kind:
         raise ValueError(f"{name}: expected {kind.__name__}, got {value!r}")
     return value
 
 
-def hexes(record: Mapping[str, object], name: str, most: int, least: int = 0) -> tuple[float, ...]:
+def version(stored: Mapping[str, object], known: int) -> None:
+    """Refuse a stored record of another version.
+
+    Raises:
+        ValueError: It is not the known one.
+    """
+    if stored.get("version") != known:
+        raise ValueError(f"version: expected {known}, got {stored.get('version')!r}")
+
+
+def record(parent: Mapping[str, object], name: str) -> Mapping[str, object]:
+    """Return a record stored inside of another.
+
+    Raises:
+        ValueError: It is missing or something else.
+    """
+    value = parent.get(name)
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name}: expected an object, got {value!r}")  # noqa: TRY004 - stored text, not a caller's type
+    return value
+
+
+def hexes(stored: Mapping[str, object], name: str, most: int, least: int = 0) -> tuple[float, ...]:
     """Return a stored list of finite floats, which are written as hexadecimal strings to keep every bit.
 
     Raises:
         ValueError: It is missing, too long or too short, or holds something else.
     """
-    values = record.get(name)
+    values = stored.get(name)
     if not isinstance(values, list) or not least <= len(values) <= most:
         raise ValueError(f"{name}: expected a list of {least} to {most} hexadecimal floats, got {values!r}")
     return tuple(_float(name, value) for value in values)
 
 
-def hexed(record: Mapping[str, object], name: str) -> float:
+def hexed(stored: Mapping[str, object], name: str) -> float:
     """Return a stored finite float, which is written as a hexadecimal string to keep every bit.
 
     Raises:
         ValueError: It is missing or something else.
     """
-    return _float(name, record.get(name))
+    return _float(name, stored.get(name))
 
 
 def _float(name: str, value: object) -> float:

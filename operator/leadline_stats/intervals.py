@@ -145,8 +145,7 @@ def from_plain(record: Mapping[str, object]) -> Summary:
     Raises:
         ValueError: The version is unknown, or a field is missing or impossible. Then fold the values again.
     """
-    if record.get("version") != _VERSION:
-        raise ValueError(f"version: expected {_VERSION}, got {record.get('version')!r}")
+    checks.version(record, _VERSION)
     outcomes = checks.count("outcomes", record.get("outcomes"))
     weights = checks.hexes(record, "weights", _STEPS + 1, _STEPS + 1)
     if min(weights) < 0 or abs(sum(weights) - outcomes) > 1e-6 * (1 + outcomes):
