@@ -33,7 +33,7 @@ BLOCK: Final = 100
 """Outcomes between two restarts. Fixed counts, never where a fetch ended."""
 LEAST_LIMIT: Final = 1e-4
 """Smallest tolerated mean loss. Below it a single loss decides nearly alone; at 0 the factor would divide by zero."""
-_FROM_THE_START: Final = 0.5
+FROM_THE_START: Final = 0.5
 """Share of the money on "bad from the start"."""
 _SIZES: Final = np.array(BETS)
 _VERSION: Final = 1
@@ -102,8 +102,8 @@ def begin(*, limit: float, alpha: float) -> Monitor:
     return Monitor(
         limit=checks.within("limit", limit, LEAST_LIMIT, 1.0),
         alpha=checks.level("alpha", alpha),
-        wealth=(_FROM_THE_START / len(BETS),) * len(BETS),
-        reserve=1 - _FROM_THE_START,
+        wealth=(FROM_THE_START / len(BETS),) * len(BETS),
+        reserve=1 - FROM_THE_START,
         restarts=0,
         block=(),
         outcomes=0,
@@ -162,7 +162,7 @@ def fold(monitor: Monitor, losses: npt.ArrayLike) -> Monitor:
             break
         if block.size < BLOCK:
             break
-        reserve, mass = _restart(reserve, restarts + 1)
+        reserve, mass = restart(reserve, restarts + 1)
         wealth = paths[:, -1] + mass
         restarts += 1
         first += BLOCK
@@ -212,9 +212,23 @@ def crossings(losses: npt.ArrayLike, *, limit: float, alpha: float) -> IntArray:
             lives = lives[~over]
             if not lives.size:
                 break
-            reserve, mass = _restart(reserve, number)
+            reserve, mass = restart(reserve, number)
             wealth = paths[:, ~over, -1] + mass
     return found
+
+
+def reserve_after(restarts: int) -> float:
+    """Return the share of the money that is on no bet after so many restarts.
+
+    It falls so slowly that the restarts never end, and so fast that a decay after 100,000 outcomes still finds enough.
+    """
+    return round(FROM_THE_START / (1 + math.log(1 + restarts)), 15)  # libraries differ in a log's last digit
+
+
+def restart(reserve: float, number: int) -> tuple[float, float]:
+    """Return the reserve after the number-th restart, and what each bet gets of it."""
+    left = reserve_after(number)
+    return left, (reserve - left) / len(BETS)
 
 
 def to_plain(monitor: Monitor) -> dict[str, object]:
@@ -257,15 +271,6 @@ def from_plain(record: Mapping[str, object]) -> Monitor:
     if min(monitor.wealth) < 0 or seen != (monitor.outcomes if crossed_at is None else crossed_at):
         raise ValueError(f"outcomes: {monitor.outcomes} do not fit {monitor.restarts} restarts and the losses since")
     return monitor
-
-
-def _restart(reserve: float, number: int) -> tuple[float, float]:
-    """Return the reserve after the number-th restart, and what each bet gets of it.
-
-    So slowly that the restarts never end, and so fast that a decay after 100,000 outcomes still finds enough.
-    """
-    left = round(_FROM_THE_START / (1 + math.log(1 + number)), 15)  # libraries differ in the last digit of a log
-    return left, (reserve - left) / len(BETS)
 
 
 def _grown(wealth: FloatArray, losses: FloatArray, limit: float) -> FloatArray:
