@@ -1,1 +1,1 @@
-"""Counts and bitmaps in, p-values and intervals out; no Kubernetes words."""
+"""Losses, counts and bitmaps in; evidence, p-values, intervals and verdicts out. No Kubernetes words."""

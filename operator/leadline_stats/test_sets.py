@@ -7,13 +7,13 @@ A deterministic model gives the same answers each time, so a test set of N rows 
 Must not know of revisions, pods or time, and must not remember anything between calls.
 """
 
-import math
-import operator
 from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy import special, stats
+
+from leadline_stats import checks
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -36,17 +36,6 @@ class Flips(NamedTuple):
     """Right in the reference, wrong now."""
     fixes: int
     """Wrong in the reference, right now."""
-
-
-class Shares(NamedTuple):
-    """How the probability of a false rollback is divided; the shares add up to the whole."""
-
-    test_set: float
-    """For the one-look test at admission."""
-    comparison: float
-    """For the comparison on the same inputs while serving."""
-    fixed_limit: float
-    """For a limit of its own, an estimated reference included."""
 
 
 def test_set_pvalue(
@@ -76,11 +65,11 @@ def test_set_pvalue(
     Raises:
         ValueError: A count is negative, breaks and fixes exceed the rows, or margin or churn_risk is out of range.
     """
-    breaks, fixes, rows = _count("breaks", breaks), _count("fixes", fixes), _rows(rows)
+    breaks, fixes, rows = checks.count("breaks", breaks), checks.count("fixes", fixes), _rows(rows)
     if breaks + fixes > rows:
         raise ValueError(f"breaks + fixes: expected at most rows ({rows}), got {breaks} + {fixes}")
-    margin = _within("margin", margin, 0.0, 1.0)
-    churn_risk = _within("churn_risk", churn_risk, 1e-12, 0.5)
+    margin = checks.within("margin", margin, 0.0, 1.0)
+    churn_risk = checks.within("churn_risk", churn_risk, 1e-12, 0.5)
     if margin == 0:
         if breaks + fixes == 0:
             return 1.0
@@ -99,9 +88,7 @@ def churn_risk_for(alpha: float) -> float:
     Raises:
         ValueError: alpha is not in (0, 1).
     """
-    if not 0 < alpha < 1:
-        raise ValueError(f"alpha: expected a number between 0 and 1, got {alpha}")
-    return max(1e-12, min(CHURN_RISK, alpha / 4))
+    return max(1e-12, min(CHURN_RISK, checks.level("alpha", alpha) / 4))
 
 
 def accuracy_interval(right: int, rows: int, alpha: float = 0.02) -> tuple[float, float]:
@@ -119,34 +106,7 @@ def accuracy_interval(right: int, rows: int, alpha: float = 0.02) -> tuple[float
         ValueError: More rows are right than there are, a count is negative, or alpha is not in (0, 1).
     """
     rows, right = _rows(rows), _right("right", right, rows)
-    if not 0 < alpha < 1:
-        raise ValueError(f"alpha: expected a number between 0 and 1, got {alpha}")
-    return _clopper_pearson(right, rows, alpha)
-
-
-def shares(false_rollback_probability: float) -> Shares:
-    """Divide the probability of ever rolling back a good revision between the tests that may do so.
-
-    Raises:
-        ValueError: The probability is not in (0, 0.5].
-    """
-    whole = float(false_rollback_probability)
-    if not 0 < whole <= 0.5:
-        raise ValueError(f"false rollback probability: expected above 0 and at most 0.5, got {whole}")
-    return Shares(test_set=0.2 * whole, comparison=0.4 * whole, fixed_limit=0.4 * whole)
-
-
-def retest_alpha(alpha: float, retry: int) -> float:
-    """Return the level of the retry-th retry of a rejected revision, so that all retries together spend alpha.
-
-    Raises:
-        ValueError: alpha is not in (0, 1), or retry is below 1.
-    """
-    if not 0 < alpha < 1:
-        raise ValueError(f"alpha: expected a number between 0 and 1, got {alpha}")
-    if _count("retry", retry) < 1:
-        raise ValueError(f"retry: expected 1 or more, got {retry}")
-    return alpha * 6 / (math.pi**2 * retry**2)
+    return _clopper_pearson(right, rows, checks.level("alpha", alpha))
 
 
 def replay_is_worse(right_at_admission: int, right_now: int, rows: int, margin: float) -> bool:
@@ -159,7 +119,7 @@ def replay_is_worse(right_at_admission: int, right_now: int, rows: int, margin: 
     """
     rows = _rows(rows)
     lost = _right("right_at_admission", right_at_admission, rows) - _right("right_now", right_now, rows)
-    return lost > rows * (_within("margin", margin, 0.0, 1.0) + _TIE)
+    return lost > rows * (checks.within("margin", margin, 0.0, 1.0) + _TIE)
 
 
 def count_right(bitmap: bytes, rows: int) -> int:
@@ -246,32 +206,15 @@ def _bits(name: str, bitmap: bytes, rows: int) -> int:
     return int.from_bytes(bitmap, "big") >> (8 * expected - rows)
 
 
-def _count(name: str, value: int) -> int:
-    try:
-        count = operator.index(value)
-    except TypeError:
-        raise ValueError(f"{name}: expected a whole number, got {value!r}") from None
-    if count < 0:
-        raise ValueError(f"{name}: expected 0 or more, got {count}")
-    return count
-
-
 def _rows(value: int) -> int:
-    rows = _count("rows", value)
+    rows = checks.count("rows", value)
     if rows == 0:
         raise ValueError("rows: expected 1 or more, got 0")
     return rows
 
 
 def _right(name: str, value: int, rows: int) -> int:
-    right = _count(name, value)
+    right = checks.count(name, value)
     if right > rows:
         raise ValueError(f"{name}: expected at most rows ({rows}), got {right}")
     return right
-
-
-def _within(name: str, value: float, low: float, high: float) -> float:
-    number = float(value)
-    if not low <= number <= high:  # NaN is not
-        raise ValueError(f"{name}: expected {low:g} to {high:g}, got {number:g}")
-    return number

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from leadline_api import quantities
 from leadline_api.spec import ModelDeploymentSpec, TestSet
-from leadline_stats import test_sets
+from leadline_stats import budgets
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Gate:
 
     def alpha_of_try(self, retries: int) -> float:
         """Return the level of a try; those of all retries sum to alpha."""
-        return self.alpha if retries == 0 else test_sets.retest_alpha(self.alpha, retries)
+        return self.alpha if retries == 0 else budgets.retest_alpha(self.alpha, retries)
 
 
 def gate_of(spec: ModelDeploymentSpec) -> Gate:
@@ -43,7 +43,7 @@ def gate_of(spec: ModelDeploymentSpec) -> Gate:
         metric=metric.name if metric else "",
         margin=float(metric.margin) if metric else 0.0,
         floor=float(metric.floor) if metric and metric.floor is not None else None,
-        alpha=test_sets.shares(float(quality.false_rollback_probability)).test_set,
+        alpha=budgets.shares(float(quality.false_rollback_probability)).test_set,
         test_set=test_set,
         set_key=key_of(named) if test_set else "",
         output=output,

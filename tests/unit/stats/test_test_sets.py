@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from leadline_stats import test_sets
+from leadline_stats import budgets, test_sets
 from scipy import stats
 
 
@@ -72,13 +72,13 @@ def test_pvalue_never_falls_below_the_churn_risk_when_a_margin_is_given():
 
 
 def test_pvalue_reaches_a_small_level_when_the_churn_risk_is_chosen_for_it():
-    alpha = test_sets.shares(1e-4).test_set
+    alpha = budgets.shares(1e-4).test_set
     risk = test_sets.churn_risk_for(alpha)
     assert test_sets.test_set_pvalue(400, 0, 1197, 0.02, churn_risk=risk) <= alpha
 
 
 def test_churn_risk_is_the_published_one_at_the_default_level():
-    assert test_sets.churn_risk_for(test_sets.shares(0.01).test_set) == test_sets.CHURN_RISK
+    assert test_sets.churn_risk_for(budgets.shares(0.01).test_set) == test_sets.CHURN_RISK
 
 
 @pytest.mark.parametrize(("breaks", "fixes"), [(20_000, 15_000), (2_000, 600), (65_536, 0), (0, 65_536)])
@@ -137,27 +137,6 @@ def test_accuracy_interval_reaches_the_border_when_none_or_all_are_right(right, 
 def test_accuracy_interval_refuses_more_right_rows_than_rows():
     with pytest.raises(ValueError, match=r"right: expected at most rows \(10\), got 11"):
         test_sets.accuracy_interval(11, 10)
-
-
-def test_shares_split_the_default_probability_as_documented():
-    assert test_sets.shares(0.01) == pytest.approx((0.002, 0.004, 0.004))
-
-
-@pytest.mark.parametrize("probability", [0, -0.1, 0.6, float("nan")])
-def test_shares_refuse_a_probability_that_is_none_to_divide(probability):
-    with pytest.raises(ValueError, match="false rollback probability: expected above 0"):
-        test_sets.shares(probability)
-
-
-def test_retests_spend_alpha_together_when_they_never_end():
-    spent = sum(test_sets.retest_alpha(0.002, retry) for retry in range(1, 2_000))
-    assert spent < 0.002
-    assert spent == pytest.approx(0.002, rel=1e-3)
-
-
-def test_retest_refuses_to_count_from_zero():
-    with pytest.raises(ValueError, match="retry: expected 1 or more, got 0"):
-        test_sets.retest_alpha(0.002, 0)
 
 
 @pytest.mark.parametrize(("right_now", "worse"), [(500, False), (490, False), (480, False), (479, True), (0, True)])
