@@ -39,7 +39,7 @@ KEYS_DIR: Final = "/etc/leadline/keys"
 """Mounted Secret of the ModelDeployment; file `exchange` holds 32 raw bytes."""
 REVISION_DIR: Final = "/etc/leadline/revision"
 """Mounted optional ConfigMap of the revision; file `digest` holds the learned digest."""
-LEDGER_TOKEN_DIR: Final = "/var/run/secrets/leadline/ledger"
+LEDGER_TOKEN_DIR: Final = "/var/run/secrets/leadline/ledger"  # noqa: S105 - a path
 """Mounted projected token by which a pod speaks to the ledger; file `token`."""
 MODEL_DIR: Final = "/var/lib/leadline"
 """emptyDir where the runtime keeps model and test set."""

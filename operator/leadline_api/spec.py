@@ -195,8 +195,8 @@ class Metric(_Model):
         matches(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", "must hold only a-z, 0-9 and -, such as accuracy"),
     ]
     """What the metric is called in status and messages."""
-    metric: Literal["accuracy"]
-    """What is measured: accuracy, the share of right answers."""
+    metric: Literal["accuracy", "score"]
+    """What is measured: accuracy, the share of right answers; or score, the mean of what outcomes say in `score`."""
     margin: Annotated[
         str,
         Field(max_length=11),

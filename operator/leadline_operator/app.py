@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import kopf
+from leadline_api import names
 
 from leadline_operator import serving
 from leadline_operator.kube import errors
@@ -36,6 +37,8 @@ from leadline_operator.loop.working import WORKERS, Worker
 from leadline_operator.reconcile.observed import Settings
 from leadline_operator.soundings import keys
 from leadline_operator.soundings.calling import Caller
+from leadline_operator.soundings.ledger import Ledger
+from leadline_operator.soundings.outcomes import Outcomes
 from leadline_operator.soundings.sounder import Sounder
 
 LEASE_NAME: Final = "leadline-operator"
@@ -54,6 +57,9 @@ class Environment:
     runtime_image: str
     root_key_file: Path
     health_port: int
+    ledger_url: str
+    """Empty: there is no ledger, and outcomes are not taken."""
+    ledger_token_file: Path
 
     @classmethod
     def read(cls) -> "Environment":
@@ -71,6 +77,8 @@ class Environment:
             runtime_image=image,
             root_key_file=Path(os.environ.get("LEADLINE_ROOT_KEY_FILE", "/etc/leadline/root-key/key")),
             health_port=int(os.environ.get("LEADLINE_HEALTH_PORT", "8080")),
+            ledger_url=os.environ.get("LEADLINE_LEDGER_URL", ""),
+            ledger_token_file=Path(os.environ.get("LEADLINE_LEDGER_TOKEN_FILE", f"{names.LEDGER_TOKEN_DIR}/token")),
         )
 
 
@@ -172,7 +180,8 @@ async def _lead(environment: Environment, api: Api, root_key: bytes, health: ser
     caller = Caller()
 
     def settings_of(key: Key) -> Settings:
-        return Settings(environment.runtime_image, keys.exchange_key(root_key, key.namespace, key.name))
+        secret = keys.exchange_key(root_key, key.namespace, key.name)
+        return Settings(environment.runtime_image, secret, ledger_url=environment.ledger_url)
 
     sounder = Sounder(
         caller,
@@ -181,6 +190,8 @@ async def _lead(environment: Environment, api: Api, root_key: bytes, health: ser
         outrun=elector.outrun,
         woken=queue.add,  # type: ignore[arg-type]
     )
+    ledger = Ledger(environment.ledger_url, environment.ledger_token_file) if environment.ledger_url else None
+    outcomes = Outcomes(ledger, woken=lambda *key: queue.add(Key(*key))) if ledger is not None else None
     clock = time.time  # noqa: TID251 - the one place that reads the clock
     executor = Executor(api, cache, Recorder(api, instance=environment.pod), now=clock)
     try:
@@ -190,7 +201,15 @@ async def _lead(environment: Environment, api: Api, root_key: bytes, health: ser
         return 1
     health.watch(queue=queue, sounder=sounder)
     log.info("leading, %d ModelDeployments", len(cache.keys()))
-    worker = Worker(queue=queue, cache=cache, executor=executor, sounder=sounder, settings_of=settings_of, now=clock)
+    worker = Worker(
+        queue=queue,
+        cache=cache,
+        executor=executor,
+        sounder=sounder,
+        settings_of=settings_of,
+        now=clock,
+        outcomes=outcomes,
+    )
     tasks = [
         asyncio.create_task(elector.hold(), name="lease"),
         asyncio.create_task(sounder.run(), name="sounder"),
@@ -199,6 +218,8 @@ async def _lead(environment: Environment, api: Api, root_key: bytes, health: ser
         asyncio.create_task(health.run(), name="health"),
         *(asyncio.create_task(worker.run(), name=f"worker {number}") for number in range(WORKERS)),
     ]
+    if outcomes is not None:
+        tasks.append(asyncio.create_task(outcomes.run(), name="outcomes"))
     hosting = asyncio.create_task(
         kopf.operator(
             registry=watching.registry(cache, queue, seen=health.seen),
@@ -225,6 +246,8 @@ async def _lead(environment: Environment, api: Api, root_key: bytes, health: ser
     await asyncio.gather(*tasks, return_exceptions=True)
     await elector.release()
     await caller.close()
+    if ledger is not None:
+        await ledger.close()
     log.info("stopped")
     return 0
 

@@ -11,7 +11,7 @@ from leadline_wire.exchange import ExchangeReport
 
 from leadline_operator.loop.cache import Cache, Key, is_owned
 from leadline_operator.reconcile import records
-from leadline_operator.reconcile.observed import Existing, Observed, Revision, Settings, pod_of
+from leadline_operator.reconcile.observed import Existing, LedgerView, Observed, Revision, Settings, pod_of
 from leadline_operator.specs import revisions
 from leadline_operator.specs.metadata import Manifest, Owner
 
@@ -36,6 +36,7 @@ def observed(
     settings: Settings,
     report_of: Callable[[str], ExchangeReport | None],
     conflicts: tuple[str, ...],
+    ledger: LedgerView | None = None,
 ) -> Observed | None:
     """Return what is known of a ModelDeployment; None where it is gone or on its way out.
 
@@ -71,6 +72,7 @@ def observed(
             )
         ),
         conflicts=conflicts,
+        ledger=ledger,
     )
     try:
         spec = ModelDeploymentSpec.model_validate(live.get("spec") or {})

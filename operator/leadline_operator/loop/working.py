@@ -14,6 +14,7 @@ from leadline_operator.loop.queueing import Queue
 from leadline_operator.reconcile.observed import Existing, Settings
 from leadline_operator.reconcile.plan import Plan
 from leadline_operator.reconcile.reconciler import reconcile, refuse
+from leadline_operator.soundings.outcomes import Outcomes
 from leadline_operator.soundings.sounder import Sounder
 
 WORKERS: Final = 8
@@ -35,9 +36,11 @@ class Worker:
         sounder: Sounder,
         settings_of: Callable[[Key], Settings],
         now: Callable[[], float],
+        outcomes: Outcomes | None = None,
     ) -> None:
         self._queue, self._cache, self._executor, self._sounder = queue, cache, executor, sounder
         self._settings_of, self._now = settings_of, now
+        self._outcomes = outcomes
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -65,6 +68,7 @@ class Worker:
                 key,
                 settings=self._settings_of(key),
                 report_of=self._sounder.report,
+                ledger=self._outcomes.view(key.namespace, key.name) if self._outcomes is not None else None,
                 conflicts=self._executor.conflicts(key),
             )
         except gathering.InvalidSpec as error:
@@ -75,10 +79,14 @@ class Worker:
             self._sounder.address(key, ())
             if self._cache.get(names.KIND, key) is None:
                 self._executor.forget(key)
+                if self._outcomes is not None:
+                    self._outcomes.forget(key.namespace, key.name)
             return
         plan = reconcile(observed, self._now())
         self._sounder.address(key, plan.soundings)
         await self._carry_out(key, observed, plan)
+        if self._outcomes is not None:
+            self._outcomes.announce(key.namespace, key.name, plan.told)
 
     async def _carry_out(self, key: Key, existing: Existing, plan: Plan) -> None:
         try:

@@ -72,9 +72,11 @@ def _switch(observed: Observed, decision: Decision) -> list[Told]:
     before = next((other for other, each in decision.records.items() if each.served_until == since), "")
     rejections = decision.records[before].rejections if before else []
     went_back = any(each.served and each.at <= since for each in rejections)
-    if went_back:
-        return [Told(f"serves/{name}/{_ms(since)}", "RolledBack", before, _ms(since), other=name)]
     data: dict[str, str] = {}
+    if went_back:
+        if any(each.provisional for each in rejections):
+            data["provisional"] = "true"
+        return [Told(f"serves/{name}/{_ms(since)}", "RolledBack", before, _ms(since), other=name, data=data)]
     revision = observed.by_name.get(name)
     if revision is not None:
         data = {

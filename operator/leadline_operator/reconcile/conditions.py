@@ -1,35 +1,24 @@
 """Say what is: conditions for machines, phase and summary for people.
 
 Ready: the URL answers with the serving revision. UpToDate: serving is desired. Stalled: serving is not desired and a
-person is needed. QualityOK: what the soundings say of the serving revision. RecordsReadable: what is remembered of each
-revision can be read. Not known is Unknown, never bad.
+person is needed. QualityOK and OutcomesFlowing: see `quality`. RecordsReadable: what is remembered of each revision can
+be read. Not known is Unknown, never bad.
 """
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 from leadline_api import names, quantities, reasons
 from leadline_api.reasons import Reason
-from leadline_api.status import ConditionType, Verdict
-from leadline_stats import test_sets
+from leadline_api.status import ConditionType
 
-from leadline_operator.reconcile import testing, troubles
+from leadline_operator.reconcile import quality, troubles
 from leadline_operator.reconcile.decision import Decision
+from leadline_operator.reconcile.findings import Finding
 from leadline_operator.reconcile.observed import Existing, Observed
 from leadline_operator.reconcile.records import Unreadable
 
-Truth = Literal["True", "False", "Unknown"]
 REJECTED_SHOWN = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A condition before it is stamped."""
-
-    status: Truth
-    reason: Reason
-    message: str = ""
 
 
 def is_stuck(observed: Observed, decision: Decision, now: float) -> bool:
@@ -44,10 +33,13 @@ def status(observed: Observed, decision: Decision, now: float) -> dict[str, Any]
         ConditionType.UP_TO_DATE: _up_to_date(decision),
         ConditionType.RECONCILING: _reconciling(observed, decision, now),
         ConditionType.STALLED: _stalled(observed, decision, now),
-        ConditionType.QUALITY_OK: _quality_ok(decision),
+        ConditionType.QUALITY_OK: quality.condition(
+            observed, decision, now, because=_because(decision) if decision.desired == decision.serving else ""
+        ),
+        ConditionType.OUTCOMES_FLOWING: quality.outcomes_flowing(observed, decision, now),
         ConditionType.RECORDS_READABLE: _records_readable(decision),
     }
-    quality = _quality(decision)
+    measured = quality.entries(observed, decision, now)
     serves = decision.selected if decision.selected == decision.serving else ""
     stalled, reconciling = found[ConditionType.STALLED], found[ConditionType.RECONCILING]
     speaking = next(
@@ -68,10 +60,10 @@ def status(observed: Observed, decision: Decision, now: float) -> dict[str, Any]
         "replicas": len(observed.pods_of(decision.serving)) if decision.serving else 0,
         "selector": f"{names.DEPLOYMENT_LABEL}={observed.owner.name},{names.REVISION_LABEL}={decision.serving or 'none'}",
         "traffic": [{"revision": serves, "percent": 100}] if serves and observed.ready_pods(serves) else [],
-        "quality": quality,
+        "quality": measured,
         "rejected": _rejected(observed, decision),
         "handledAction": decision.command or observed.status.get("handledAction") or "",
-        "summary": {"quality": _short(quality), "message": speaking.message[:512]},
+        "summary": {**quality.summary(measured, observed), "message": speaking.message[:512]},
         "conditions": [_stamped(observed, kind, each, now) for kind, each in found.items()],
     }
     return result
@@ -203,30 +195,6 @@ def _stalled(observed: Observed, decision: Decision, now: float) -> Finding:
     return Finding("True", Reason.PROGRESS_DEADLINE_EXCEEDED, f"{late}; it is in phase {decision.phase}")
 
 
-def _quality_ok(decision: Decision) -> Finding:
-    record = decision.records.get(decision.serving)
-    if isinstance(record, Unreadable):
-        return Finding("Unknown", Reason.UNREADABLE_RECORD, f"The record of {decision.serving} cannot be read")
-    if decision.finding is not None and decision.finding.reason is not None:
-        return Finding("False", decision.finding.reason, decision.finding.message)
-    if record is not None:
-        rejection = record.rejection(decision.gate.key)
-        if rejection is not None:
-            return Finding("False", reasons.known(rejection.reason), rejection.message)
-    if record is None or not decision.gate.metric or record.test is None or record.test.key != decision.gate.set_key:
-        because = _because(decision) if decision.desired == decision.serving else ""
-        return Finding(
-            "Unknown",
-            Reason.NOT_MEASURED,
-            f"The test set was not answered yet{because}" if decision.gate.metric else "No metric is asked for",
-        )
-    measured = testing.describe(decision.gate, record.test)
-    if decision.unmeasured is not None:
-        trouble = f"{decision.unmeasured.reason}: {decision.unmeasured.message}"
-        return Finding("Unknown", Reason.NOT_MEASURED, f"{measured}; the newest replay was not answered: {trouble}")
-    return Finding("True", Reason.QUALITY_WATCHED, measured)
-
-
 def _records_readable(decision: Decision) -> Finding:
     if not any(map(decision.is_unreadable, decision.records)):
         return Finding("True", Reason.RECORDS_READ)
@@ -240,40 +208,6 @@ def _cannot_be_read(decision: Decision) -> str:
         "as it is, and the revision is neither tried nor judged nor deleted: go back to the version of the operator "
         "that wrote it, or remove the annotation so that the revision counts as new"
     )
-
-
-def _quality(decision: Decision) -> list[dict[str, Any]]:
-    gate, record = decision.gate, decision.records.get(decision.serving)
-    if not gate.metric or record is None:
-        return []
-    if record.test is None or record.test.key != gate.set_key:
-        return [
-            {
-                "name": gate.metric,
-                "verdict": Verdict.COLLECTING,
-                "rows": 0,
-                "message": "The test set was not answered yet",
-            }
-        ]
-    low, high = test_sets.accuracy_interval(record.test.right_rows, record.test.rows)
-    bad = decision.finding is not None or decision.is_rejected(decision.serving)
-    entry: dict[str, Any] = {
-        "name": gate.metric,
-        "verdict": Verdict.DEGRADED if bad else Verdict.WATCHING,
-        "estimate": f"{record.test.estimate:.4f}",
-        "interval": [f"{low:.4f}", f"{high:.4f}"],
-        "rows": record.test.rows,
-        "message": decision.finding.message if decision.finding else testing.describe(gate, record.test),
-    }
-    if record.reference is not None:
-        entry["reference"] = f"{record.reference:.4f}"
-    if record.p_value is not None:
-        entry["pValue"] = f"{record.p_value:.2g}"
-    return [entry]
-
-
-def _short(quality: list[dict[str, Any]]) -> str:
-    return ", ".join(f"{each['name']} {float(each['estimate']):.3f}" for each in quality if "estimate" in each)
 
 
 def _rejected(observed: Observed, decision: Decision) -> list[dict[str, Any]]:

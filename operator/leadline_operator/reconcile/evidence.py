@@ -107,6 +107,8 @@ class Evidence:
     """Whom the serving revision took over from, by the log."""
     memory: Mapping[str, Memory] = field(default_factory=dict)
     own: Mapping[str, Own] = field(default_factory=dict)
+    fresh: Mapping[str, Own] = field(default_factory=dict)
+    """Outcomes of a revision since the traffic went back to it provisionally, against the limit that decided."""
     pairs: Mapping[tuple[str, str], Compared] = field(default_factory=dict)
     """By the revision that is judged and the one that it is compared with."""
     decisions: Mapping[str, DecisionEntry] = field(default_factory=dict)
@@ -170,10 +172,12 @@ class _Folding:
         if terms is None:
             return
         if self._own:
-            own = dict(self.evidence.own)
+            own, fresh = dict(self.evidence.own), dict(self.evidence.fresh)
             for revision, came in self._own.items():
-                own[revision] = _more_outcomes(own.get(revision) or _fresh(terms, revision), came)
-            self.evidence, self._own = replace(self.evidence, own=own), {}
+                own[revision] = _more_outcomes(own.get(revision) or _planned(terms, revision), came)
+                if revision in fresh:
+                    fresh[revision] = _more_outcomes(fresh[revision], came)
+            self.evidence, self._own = replace(self.evidence, own=own, fresh=fresh), {}
         if self._pairs:
             compared = dict(self.evidence.pairs)
             for subject, came_pairs in self._pairs.items():
@@ -198,7 +202,7 @@ def _counts(terms: Terms, loss: float) -> bool:
     return terms.graded or loss in (0.0, 1.0)
 
 
-def _fresh(terms: Terms, revision: str) -> Own:
+def _planned(terms: Terms, revision: str) -> Own:
     plan = limits.Plan(margin=terms.margin, alpha=terms.limit_alpha, graded=terms.graded)
     return Own(watch=limits.planned(plan), reference_of=revision)
 
@@ -243,13 +247,18 @@ def _decided(evidence: Evidence, entry: DecisionEntry) -> Evidence:
     if entry.kind == "Terms":
         terms = terms_of(entry)
         changed = evidence.terms is None or evidence.terms.key != terms.key
-        return replace(evidence, terms=terms, own={}, pairs={}) if changed else evidence
+        return replace(evidence, terms=terms, own={}, fresh={}, pairs={}) if changed else evidence
     if entry.kind == "Promoted":
         evidence = _remember(evidence, revision, replace(memory, promoted_seq=entry.seq, served=True))
         return replace(_inherited(evidence, revision, entry), serving=revision, before=entry.other)
     if entry.kind == "RolledBack":
         evidence = _remember(evidence, entry.other, replace(evidence.remembered(entry.other), served=True))
-        return replace(evidence, serving=entry.other, before="")
+        evidence = replace(evidence, serving=entry.other, before="")
+        own = evidence.own.get(revision)
+        if entry.data.get("provisional") and own is not None and own.watch.reference is not None:
+            fresh = Own(watch=limits.against(own.watch.reference), reference_of=own.reference_of)
+            return replace(evidence, fresh={**evidence.fresh, entry.other: fresh})
+        return evidence
     if entry.kind == "Retried":
         return _anew(_remember(evidence, revision, replace(memory, retries=memory.retries + 1)), revision)
     if entry.kind == "Verifying":

@@ -32,6 +32,7 @@ def write(evidence: Evidence) -> str:
         "before": evidence.before,
         "memory": {name: asdict(memory) for name, memory in evidence.memory.items()},
         "own": {name: _own(own) for name, own in evidence.own.items()},
+        "fresh": {name: _own(own) for name, own in evidence.fresh.items()},
         "pairs": [[*subject, _compared(each)] for subject, each in evidence.pairs.items()],
     }
     return msgspec.json.encode(plain).decode()
@@ -55,6 +56,7 @@ def read(text: str, decisions: Iterable[DecisionEntry] = ()) -> Evidence:
             before=plain["before"],
             memory={name: Memory(**memory) for name, memory in plain["memory"].items()},
             own={name: _read_own(own) for name, own in plain["own"].items()},
+            fresh={name: _read_own(own) for name, own in plain["fresh"].items()},
             pairs={(subject, other): _read_compared(each) for subject, other, each in plain["pairs"]},
             decisions={entry.id: entry for entry in decisions if entry.seq <= cursor},
         )

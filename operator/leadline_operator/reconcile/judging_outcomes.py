@@ -7,11 +7,12 @@ provisionally, once. What was found goes into the records; where the traffic goe
 ledger is told in `announcing`.
 """
 
+from dataclasses import dataclass
 from typing import Final
 
 from leadline_api import quantities
 from leadline_api.reasons import Reason
-from leadline_stats import budgets
+from leadline_stats import budgets, verdicts
 
 from leadline_operator.reconcile import judging, testing
 from leadline_operator.reconcile.decision import Decision
@@ -21,8 +22,6 @@ from leadline_operator.reconcile.observed import Observed
 from leadline_operator.reconcile.plan import Event
 from leadline_operator.reconcile.records import Rejection
 
-FIRST_OUTCOMES: Final = 1_000
-"""Outcomes within which a limit that is crossed speaks of the revision rather than of the world."""
 SILENCE_SECONDS: Final = 60.0
 """Without an outcome for so long, none flow, and a candidate does not wait for any."""
 WHOLE_SHARE: Final = 1_000_000
@@ -54,17 +53,52 @@ def evidence_of(observed: Observed) -> Evidence | None:
     return evidence if evidence.terms is not None and evidence.terms.key == terms.key else None
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of the serving revision by outcomes."""
+
+    evidence: Evidence
+    own: Own | None
+    compared: Compared | None
+    """With the last good revision."""
+    verdict: verdicts.Verdict
+
+
+def known(observed: Observed, decision: Decision, now: float) -> Known | None:
+    """Return what outcomes say of the serving revision; None where they are not judged, or the ledger was not read."""
+    evidence, name, other = evidence_of(observed), decision.serving, decision.last_good
+    if evidence is None or name not in observed.by_name:
+        return None
+    own, compared = evidence.own.get(name), evidence.pairs.get((name, other))
+    case = verdicts.Case(
+        metric=decision.gate.metric,
+        margin=decision.gate.margin,
+        comparison=compared.comparison if compared is not None else None,
+        watch=own.watch if own is not None else None,
+        other=other or "last good",
+        comparable=bool(other) and (bool(observed.ready_pods(other)) or _warm_pods(observed, decision, now) > 0),
+        has_last_good=bool(other),
+    )
+    return Known(evidence, own, compared, verdicts.decide(case))
+
+
 def judge_serving(observed: Observed, decision: Decision, now: float) -> None:
     """Judge the serving revision by pairs with the last good one, and by its own limit."""
-    evidence, name, other = evidence_of(observed), decision.serving, decision.last_good
-    if evidence is None or name not in observed.by_name or not decision.may_try(name):
+    found = known(observed, decision, now) if decision.may_try(decision.serving) else None
+    if found is None:
         return
-    compared, own = evidence.pairs.get((name, other)), evidence.own.get(name)
-    if compared is not None and compared.is_worse:
-        _condemn(observed, decision, degraded(decision, compared, other), now)
-    elif own is not None and own.has_decayed and not _withdraws(decision, evidence, own):
-        _decayed(observed, decision, evidence, own, now)
-    _compare(observed, decision, evidence, now)
+    _withdraw(observed, decision, found)
+    verdict = found.verdict
+    judgement = testing.Judgement(Reason.DEGRADED, verdict.message, None, verdict.reference)
+    if verdict.provisional:
+        _provisionally(observed, decision, found, now)
+    elif verdict.name is verdicts.Name.DEGRADED and _leads_back(observed, decision):
+        _reject(decision, Rejection(decision.gate.key, Reason.DEGRADED, verdict.message, now, served=True))
+    elif verdict.name is verdicts.Name.DEGRADED:
+        judging.alert(observed, decision, judgement)
+    elif verdict.name is verdicts.Name.DECAYED:
+        _decayed(observed, decision, found)
+    _compare(observed, decision, found, now)
 
 
 def passes(observed: Observed, decision: Decision, name: str, now: float) -> bool:
@@ -93,88 +127,60 @@ def passes(observed: Observed, decision: Decision, name: str, now: float) -> boo
     return False
 
 
-def degraded(decision: Decision, compared: Compared, other: str) -> testing.Judgement:
-    """Say that a revision is worse than another on the same inputs."""
-    comparison = compared.comparison
-    new, old = 1 - (comparison.new.mean or 0.0), 1 - (comparison.old.mean or 0.0)
-    message = (
-        f"{decision.gate.metric} {new:.3f} vs {old:.3f} of {other} over {comparison.pairs} outcomes on the same inputs: "
-        f"degraded (margin {comparison.margin:g}; evidence {comparison.worse.evidence:.3g}:1, "
-        f"needs {comparison.worse.needed:.0f}:1)"
-    )
-    return testing.Judgement(Reason.DEGRADED, message, None, old)
+def _leads_back(observed: Observed, decision: Decision) -> bool:
+    return bool(decision.last_good) and observed.spec.quality.on_degraded == "Rollback"
 
 
-def decayed(decision: Decision, own: Own) -> testing.Judgement:
-    """Say that a revision's outcomes are below its own limit."""
-    watch = own.watch
-    assert watch.reference is not None
-    assert watch.worse is not None
-    message = (
-        f"{decision.gate.metric} {1 - (watch.worse.mean or 0.0):.3f} over {watch.worse.outcomes} outcomes is below the "
-        f"limit {watch.reference.limit:.3f} (reference {watch.reference.value:.3f} of {watch.reference.outcomes} outcomes "
-        f"of {own.reference_of}; evidence {watch.worse.evidence:.3g}:1, needs {watch.worse.needed:.0f}:1)"
-    )
-    return testing.Judgement(Reason.DECAYED, message, None, watch.reference.value)
+def _reject(decision: Decision, finding: Rejection) -> None:
+    name = decision.serving
+    record = decision.records[name].rejected(finding)
+    decision.records[name] = record.with_(admitted_gate="", compared_with=decision.last_good)
 
 
-def _condemn(observed: Observed, decision: Decision, judgement: testing.Judgement, now: float) -> None:
-    """Remember that the serving revision is worse; where there is no way back, only say it."""
-    name, back = decision.serving, decision.last_good
-    if not back or observed.spec.quality.on_degraded != "Rollback":
-        judging.alert(observed, decision, judgement)
+def _provisionally(observed: Observed, decision: Decision, found: Known, now: float) -> None:
+    """Go back by a limit alone, where nothing can be compared; once, or two bad ones would take turns."""
+    name, verdict = decision.serving, found.verdict
+    if decision.records[name].withdrawn or not _leads_back(observed, decision):
+        judging.alert(observed, decision, testing.Judgement(Reason.DECAYED, verdict.message, None, verdict.reference))
         return
-    _reject(decision, Rejection(decision.gate.key, Reason.DEGRADED, judgement.message, now, served=True), name)
+    finding = Rejection(decision.gate.key, Reason.DECAYED, verdict.message, now, served=True, provisional=True)
+    _reject(decision, finding)
 
 
-def _reject(decision: Decision, finding: Rejection, name: str) -> None:
-    record = decision.records[name]
-    decision.records[name] = record.rejected(finding).with_(admitted_gate="", compared_with=decision.last_good)
-
-
-def _decayed(observed: Observed, decision: Decision, evidence: Evidence, own: Own, now: float) -> None:
+def _decayed(observed: Observed, decision: Decision, found: Known) -> None:
     """Say that the serving revision is below its limit, and find out whether the last good one is better."""
-    name, back, judgement = decision.serving, decision.last_good, decayed(decision, own)
-    memory = evidence.remembered(name)
+    name, back, verdict = decision.serving, decision.last_good, found.verdict
+    judgement = testing.Judgement(Reason.DECAYED, verdict.message, None, verdict.reference)
     if not back or observed.spec.quality.on_decay == "Alert":
         judging.alert(observed, decision, judgement)
         return
-    if _speaks_of_the_revision(observed, decision, evidence, own, now):
-        message = (
-            f"{judgement.message}; provisional, for {back} could not be compared: taken back if it falls below, too"
+    fresh = found.compared if found.evidence.remembered(name).verifications else None
+    count = fresh.comparison.pairs if fresh is not None else 0
+    if fresh is not None and verdicts.verification(fresh.comparison) is verdicts.Verification.WOULD_NOT_HELP:
+        said = f"{verdict.message}; {back} is not better on {count} fresh requests"
+        decision.finding = testing.Judgement(Reason.ROLLBACK_WOULD_NOT_HELP, said, None, verdict.reference)
+        return
+    said = f"{verdict.message}; {back} answers copies of fresh requests to see if going back helps, {count} so far"
+    decision.finding = testing.Judgement(Reason.DECAYED, said, None, verdict.reference)
+    decision.verifying, decision.to_measure = True, back
+
+
+def _withdraw(observed: Observed, decision: Decision, found: Known) -> None:
+    """Take a provisional rejection back where the revision that the traffic went back to has fallen below, too."""
+    fresh = found.evidence.fresh.get(decision.serving)
+    if fresh is None or fresh.watch.worse is None or not fresh.watch.worse.crossed:
+        return
+    for name, record in list(decision.records.items()):
+        if not any(each.provisional for each in record.rejections) or name not in observed.by_name:
+            continue
+        kept = [each for each in record.rejections if not each.provisional]
+        decision.records[name] = record.with_(rejections=kept, withdrawn=True)
+        worse = fresh.watch.worse
+        note = (
+            f"The rejection of {name} is withdrawn: {decision.serving} falls below the same limit on {worse.outcomes} fresh "
+            f"outcomes (evidence {verdicts.odds(worse.evidence)}, needs {verdicts.odds(worse.needed)})"
         )
-        finding = Rejection(decision.gate.key, Reason.DECAYED, message, now, served=True, provisional=True)
-        _reject(decision, finding, name)
-        return
-    compared = evidence.pairs.get((name, back)) if memory.verifications else None
-    decision.to_measure = back
-    if compared is not None and compared.is_within:
-        said = f"{judgement.message}; {back} is not better on {compared.comparison.pairs} fresh requests"
-        decision.finding = testing.Judgement(Reason.ROLLBACK_WOULD_NOT_HELP, said, None, judgement.reference)
-        decision.to_measure = ""
-        return
-    count = compared.comparison.pairs if compared is not None else 0
-    said = f"{judgement.message}; {back} answers copies of fresh requests to see if going back helps, {count} so far"
-    decision.finding = testing.Judgement(Reason.DECAYED, said, None, judgement.reference)
-    decision.verifying = True
-
-
-def _speaks_of_the_revision(observed: Observed, decision: Decision, evidence: Evidence, own: Own, now: float) -> bool:
-    """Tell whether a crossed limit may send the traffic back by itself: early, by the predecessor's limit, once."""
-    name, back = decision.serving, decision.last_good
-    worse = own.watch.worse
-    return (
-        observed.spec.quality.on_degraded == "Rollback"
-        and own.reference_of == back
-        and worse is not None
-        and worse.crossed_at is not None
-        and worse.crossed_at <= FIRST_OUTCOMES
-        and (name, back) not in evidence.pairs
-        and not observed.ready_pods(back)
-        and not decision.records[name].withdrawn
-        and evidence.remembered(name).verifications == 0
-        and _warm_pods(observed, decision, now) == 0
-    )
+        decision.events.append(Event("Warning", Reason.WITHDRAWN, note))
 
 
 def _warm_pods(observed: Observed, decision: Decision, now: float) -> int:
@@ -183,30 +189,11 @@ def _warm_pods(observed: Observed, decision: Decision, now: float) -> int:
     return quantities.pods(last_good.replicas, of=observed.spec.runtime.replicas) if until > now else 0
 
 
-def _withdraws(decision: Decision, evidence: Evidence, own: Own) -> bool:
-    """Take a provisional rejection back where the revision that the traffic went back to has fallen below, too."""
-    rolled_back = [
-        entry for entry in evidence.decisions.values() if entry.kind == "RolledBack" and entry.other == decision.serving
-    ]
-    if not rolled_back or own.decided_seq <= rolled_back[-1].seq:
-        return False
-    name = rolled_back[-1].revision
-    record = decision.records.get(name)
-    if record is None or not any(each.provisional for each in record.rejections):
-        return False
-    kept = [each for each in record.rejections if not each.provisional]
-    decision.records[name] = record.with_(rejections=kept, withdrawn=True)
-    note = f"The rejection of {name} is withdrawn: {decision.serving} is below its limit, too: {decayed(decision, own).message}"
-    decision.events.append(Event("Warning", Reason.WITHDRAWN, note))
-    return True
-
-
-def _compare(observed: Observed, decision: Decision, evidence: Evidence, now: float) -> None:
+def _compare(observed: Observed, decision: Decision, found: Known, now: float) -> None:
     """Have requests copied to the last good revision while a comparison is open."""
-    name, other = decision.serving, decision.last_good
+    name, other, compared = decision.serving, decision.last_good, found.compared
     if not other or decision.is_rejected(name) or not observed.ready_pods(other):
         return
-    compared = evidence.pairs.get((name, other))
     if not decision.verifying:
         left = (
             (decision.records[name].serving_since or now) + quantities.seconds(observed.spec.quality.compare_for) - now

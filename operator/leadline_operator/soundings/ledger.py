@@ -4,7 +4,7 @@ Must not decide when to call, and must not remember anything of what was answere
 """
 
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import aiohttp
 import msgspec
@@ -13,7 +13,6 @@ from leadline_wire import ledger
 CALL_SECONDS: Final = 10.0
 WAIT_SECONDS: Final = 25.0
 """How long the ledger holds a question for news before it says that there is none."""
-ANSWER_BYTES_MAX: Final = 64 << 20
 T = TypeVar("T")
 
 
@@ -43,54 +42,51 @@ class Ledger:
 
     async def resume(self) -> ledger.Resume:
         """Return where all evidence stands."""
-        return await self._call("GET", "/v1/resume", answer=ledger.Resume)
+        return _read(await self._call("GET", "/v1/resume"), ledger.Resume)
 
     async def log(self, after: int, *, wait_seconds: float = WAIT_SECONDS, limit: int = 5_000) -> ledger.Log:
         """Return what came after an entry: at once where there is something, else after a while nothing."""
         path = f"/v1/log?after={after}&wait={wait_seconds:g}&limit={limit}"
-        return await self._call("GET", path, answer=ledger.Log, seconds=wait_seconds + CALL_SECONDS)
+        return _read(await self._call("GET", path, seconds=wait_seconds + CALL_SECONDS), ledger.Log)
 
     async def decide(self, namespace: str, name: str, decision: ledger.Decision) -> ledger.Decided:
         """Have a decision kept."""
         path = f"/v1/namespaces/{namespace}/models/{name}/decisions"
-        return await self._call("POST", path, decision, answer=ledger.Decided)
+        return _read(await self._call("POST", path, decision), ledger.Decided)
 
     async def checkpoint(self, namespace: str, name: str, checkpoint: ledger.Checkpoint) -> None:
         """Have the evidence up to an entry kept."""
-        await self._call("PUT", f"/v1/namespaces/{namespace}/models/{name}/checkpoint", checkpoint, answer=None)
+        await self._call("PUT", f"/v1/namespaces/{namespace}/models/{name}/checkpoint", checkpoint)
 
     async def _call(
-        self,
-        method: str,
-        path: str,
-        body: msgspec.Struct | None = None,
-        *,
-        answer: type[T] | None,
-        seconds: float = CALL_SECONDS,
-    ) -> Any:
+        self, method: str, path: str, body: msgspec.Struct | None = None, *, seconds: float = CALL_SECONDS
+    ) -> bytes:
         try:
             token = self._token_file.read_text(encoding="ascii").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise LedgerUnreachableError(f"token for the ledger, {self._token_file}: {error}") from error
         headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
         data = msgspec.json.encode(body) if body is not None else None
+        limit = aiohttp.ClientTimeout(total=seconds)
         try:
             async with self._session.request(
-                method, self._url + path, data=data, headers=headers, timeout=aiohttp.ClientTimeout(total=seconds)
-            ) as answered:
-                raw = await answered.content.read(-1)
+                method, self._url + path, data=data, headers=headers, timeout=limit
+            ) as told:
+                raw = await told.read()
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise LedgerUnreachableError(f"ledger {self._url}: {type(error).__name__}: {error}") from error
-        if answered.status >= 500 or answered.status in (401, 403, 429):
-            raise LedgerUnreachableError(f"ledger {self._url} answers {answered.status}: {_said(raw)}")
-        if answered.status >= 400:
-            raise LedgerRefusedError(f"ledger {self._url}{path} answers {answered.status}: {_said(raw)}")
-        if answer is None:
-            return None
-        try:
-            return msgspec.json.decode(raw, type=answer)
-        except msgspec.DecodeError as error:
-            raise LedgerUnreachableError(f"ledger {self._url}{path}: not an answer of a ledger: {error}") from error
+        if told.status >= 500 or told.status in (401, 403, 429):
+            raise LedgerUnreachableError(f"ledger {self._url} answers {told.status}: {_said(raw)}")
+        if told.status >= 400:
+            raise LedgerRefusedError(f"ledger {self._url}{path} answers {told.status}: {_said(raw)}")
+        return raw
+
+
+def _read(raw: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except msgspec.DecodeError as error:
+        raise LedgerUnreachableError(f"not an answer of a ledger: {error}") from error
 
 
 def _said(raw: bytes) -> str:

@@ -1,0 +1,214 @@
+"""Say how good the serving revision is: entries of status.quality, and the conditions QualityOK and OutcomesFlowing.
+
+Outcomes speak before the test set where there are any, for they are about today's world; the test set's p-value stays
+beside them. Numbers that hardly moved are left as they were written, so that a status is not written for each outcome.
+"""
+
+from typing import Any, Final
+
+from leadline_api import reasons
+from leadline_api.reasons import Reason
+from leadline_api.status import Verdict
+from leadline_stats import detectability, test_sets, verdicts
+
+from leadline_operator.reconcile import judging_outcomes, testing
+from leadline_operator.reconcile.decision import Decision
+from leadline_operator.reconcile.evidence import Own
+from leadline_operator.reconcile.findings import Finding
+from leadline_operator.reconcile.judging_outcomes import Known
+from leadline_operator.reconcile.observed import Observed
+from leadline_operator.reconcile.records import Record, Unreadable
+
+DROP: Final = 0.05
+"""Drop of the metric of which status.quality[].detectable speaks."""
+GROWTH: Final = 1.1
+"""Numbers are written anew when there are so many times the outcomes."""
+SILENCE_SECONDS: Final = 600.0
+"""Without an outcome for so long, and for twenty times the usual pause, they have stopped."""
+_DECAY: Final = (Reason.DECAYED, Reason.ROLLBACK_WOULD_NOT_HELP)
+
+
+def entries(observed: Observed, decision: Decision, now: float) -> list[dict[str, Any]]:
+    """Return status.quality."""
+    gate, record = decision.gate, decision.records.get(decision.serving)
+    if not gate.metric or record is None:
+        return []
+    entry: dict[str, Any] = {"name": gate.metric, "verdict": Verdict.COLLECTING, "rows": 0}
+    test_set_asked = gate.test_set is not None
+    if record.test is not None and record.test.key == gate.set_key and test_set_asked:
+        entry |= _by_test_set(decision, record)
+    elif test_set_asked:
+        entry["message"] = "The test set was not answered yet"
+    found = judging_outcomes.known(observed, decision, now)
+    if found is not None:
+        entry |= _by_outcomes(found, over=entry)
+    elif observed.spec.outcomes is not None and not test_set_asked:
+        entry["message"] = "The ledger was not read yet"
+    bad = _bad(decision)
+    if bad is not None:
+        entry["verdict"] = Verdict.DECAYED if bad.reason in _DECAY else Verdict.DEGRADED
+        entry["message"] = bad.message
+    return [_steady(observed, entry)]
+
+
+def condition(observed: Observed, decision: Decision, now: float, *, because: str) -> Finding:
+    """Return QualityOK.
+
+    Args:
+        observed: What there is.
+        decision: What follows.
+        now: Seconds since the epoch.
+        because: What holds a first measurement up, as the end of a sentence; empty: nothing known.
+    """
+    record = decision.records.get(decision.serving)
+    if isinstance(record, Unreadable):
+        return Finding("Unknown", Reason.UNREADABLE_RECORD, f"The record of {decision.serving} cannot be read")
+    bad = _bad(decision)
+    if bad is not None:
+        return bad
+    if record is None or not decision.gate.metric:
+        asked = decision.gate.metric != ""
+        return Finding("Unknown", Reason.NOT_MEASURED, "Nothing serves yet" if asked else "No metric is asked for")
+    tested = record.test if record.test is not None and record.test.key == decision.gate.set_key else None
+    if decision.gate.test_set is not None:
+        if tested is None:
+            return Finding("Unknown", Reason.NOT_MEASURED, f"The test set was not answered yet{because}")
+        measured = testing.describe(decision.gate, tested)
+        if decision.unmeasured is not None:
+            trouble = f"{decision.unmeasured.reason}: {decision.unmeasured.message}"
+            return Finding("Unknown", Reason.NOT_MEASURED, f"{measured}; the newest replay was not answered: {trouble}")
+        return Finding("True", Reason.QUALITY_WATCHED, measured)
+    found = judging_outcomes.known(observed, decision, now)
+    if found is None or found.verdict.name is verdicts.Name.COLLECTING:
+        why = found.verdict.why if found is not None else "the ledger was not read yet"
+        return Finding("Unknown", Reason.NOT_MEASURED, f"Outcomes cannot judge yet: {why}")
+    healthy = found.verdict.name is verdicts.Name.HEALTHY
+    said = "shown to be within the margin" if healthy else "judged by outcomes, nothing found"
+    return Finding("True", Reason.QUALITY_WATCHED, f"{decision.gate.metric}: {said}")
+
+
+def outcomes_flowing(observed: Observed, decision: Decision, now: float) -> Finding:
+    """Return OutcomesFlowing."""
+    if observed.spec.outcomes is None:
+        return Finding("Unknown", Reason.OUTCOMES_OFF, "spec.outcomes is not set")
+    if not observed.settings.ledger_url:
+        return Finding("False", Reason.LEDGER_UNREACHABLE, "The operator was installed without a ledger")
+    if observed.ledger is None or observed.ledger.trouble:
+        trouble = observed.ledger.trouble if observed.ledger is not None else "it was not read yet"
+        return Finding("Unknown", Reason.LEDGER_UNREACHABLE, f"No verdict changes: {trouble}")
+    for pod in observed.ready_pods(decision.serving):
+        told = pod.report.outcomes if pod.report is not None else None
+        if told is not None and told.trouble is not None:
+            said = f"Pod {pod.name} cannot reach the ledger: {told.trouble.message}"
+            return Finding("Unknown", Reason.LEDGER_UNREACHABLE, said)
+    flows = list(observed.ledger.evidence.own.values())
+    if not flows:
+        return Finding("Unknown", Reason.NO_OUTCOMES, "No outcome came yet")
+    last, pause = max(own.last_ms for own in flows) / 1000, max(_pause_seconds(own) for own in flows)
+    left = last + max(SILENCE_SECONDS, 20 * pause) - now
+    if left <= 0:
+        return Finding("False", Reason.OUTCOMES_STOPPED, f"No outcome for more than {max(SILENCE_SECONDS, 20 * pause):.0f} s")
+    decision.wakes.append(left)
+    return Finding("True", Reason.OUTCOMES_JUDGED)
+
+
+def summary(quality: list[dict[str, Any]], observed: Observed) -> dict[str, str]:
+    """Return the strings of the columns of `kubectl get`."""
+    measured = [f"{each['name']} {float(each['estimate']):.3f}" for each in quality if "estimate" in each]
+    counts = [str(each.get("outcomes", 0)) for each in quality] if observed.spec.outcomes is not None else []
+    return {
+        "quality": ", ".join(measured),
+        "outcomes": ", ".join(counts),
+        "verdict": ", ".join(str(each["verdict"]) for each in quality),
+    }
+
+
+def _bad(decision: Decision) -> Finding | None:
+    """Return what was found against the serving revision."""
+    if decision.finding is not None and decision.finding.reason is not None:
+        return Finding("False", decision.finding.reason, decision.finding.message)
+    record = decision.records.get(decision.serving)
+    rejection = record.rejection(decision.gate.key) if record is not None else None
+    return Finding("False", reasons.known(rejection.reason), rejection.message) if rejection is not None else None
+
+
+def _by_test_set(decision: Decision, record: Record) -> dict[str, Any]:
+    assert record.test is not None
+    low, high = test_sets.accuracy_interval(record.test.right_rows, record.test.rows)
+    entry: dict[str, Any] = {
+        "verdict": Verdict.WATCHING,
+        "estimate": f"{record.test.estimate:.4f}",
+        "interval": [f"{low:.4f}", f"{high:.4f}"],
+        "rows": record.test.rows,
+        "message": testing.describe(decision.gate, record.test),
+    }
+    if record.reference is not None:
+        entry["reference"] = f"{record.reference:.4f}"
+    if record.p_value is not None:
+        entry["pValue"] = f"{record.p_value:.2g}"
+    return entry
+
+
+def _by_outcomes(found: Known, *, over: dict[str, Any]) -> dict[str, Any]:
+    verdict = found.verdict
+    entry: dict[str, Any] = {"outcomes": found.own.outcomes if found.own is not None else 0}
+    if found.compared is not None:
+        entry["pairs"] = found.compared.comparison.pairs
+    if verdict.name is verdicts.Name.COLLECTING:
+        if over["verdict"] is Verdict.COLLECTING:
+            entry["message"] = verdict.message[:1].upper() + verdict.message[1:]
+            if verdict.estimate is not None:
+                entry |= _measured(verdict)
+        return entry
+    entry |= _measured(verdict)
+    entry |= {
+        "verdict": Verdict(verdict.name.value),
+        "evidence": f"{verdict.evidence:.4g}",
+        "needed": f"{verdict.needed:.4g}",
+        "message": verdict.message[:1].upper() + verdict.message[1:],
+    }
+    if verdict.reference is not None:
+        entry["reference"] = f"{verdict.reference:.4f}"
+    if found.own is not None:
+        said = _detectable(found, found.own)
+        if said:
+            entry["detectable"] = said
+    return entry
+
+
+def _measured(verdict: verdicts.Verdict) -> dict[str, Any]:
+    low, high = verdict.interval
+    return {"estimate": f"{verdict.estimate:.4f}", "interval": [f"{low:.4f}", f"{high:.4f}"]}
+
+
+def _detectable(found: Known, own: Own) -> str:
+    """Say how long a drop would take to be found at the rate at which outcomes come."""
+    pause = _pause_seconds(own)
+    if pause <= 0 or found.verdict.reference is None or found.evidence.terms is None:
+        return ""
+    try:
+        return detectability.detectable(
+            DROP,
+            reference=found.verdict.reference,
+            margin=found.evidence.terms.margin,
+            alpha=found.verdict.alpha,
+            per_day=86_400 / pause,
+        ).short
+    except ValueError:
+        return ""
+
+
+def _pause_seconds(own: Own) -> float:
+    return (own.last_ms - own.first_ms) / 1000 / max(1, own.outcomes - 1)
+
+
+def _steady(observed: Observed, entry: dict[str, Any]) -> dict[str, Any]:
+    """Return the entry as it was written before, where only numbers differ and those have hardly moved."""
+    before = next((each for each in observed.status.get("quality") or () if each.get("name") == entry["name"]), None)
+    if before is None or before.get("verdict") != entry["verdict"] or not entry.get("outcomes"):
+        return entry
+    same_measure = all(before.get(key) == entry.get(key) for key in ("rows", "pValue"))
+    grew = any(entry.get(key, 0) >= GROWTH * max(1, before.get(key, 0)) for key in ("outcomes", "pairs"))
+    fell = any(entry.get(key, 0) < before.get(key, 0) for key in ("outcomes", "pairs"))
+    serves_on = observed.status.get("servingRevision") == observed.serving
+    return before if same_measure and serves_on and not grew and not fell else entry
