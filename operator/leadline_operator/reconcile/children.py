@@ -47,7 +47,8 @@ def writes(observed: Observed, decision: Decision) -> tuple[Write, ...]:
 def _revisions(observed: Observed, decision: Decision) -> list[Write]:
     result: list[Write] = []
     number = max((revision.stored.number for revision in observed.revisions), default=0)
-    for name in [each for each in decision.records if each not in observed.by_name]:
+    missing = [each for each in decision.records if each not in observed.by_name and not decision.waits_for_memory]
+    for name in missing:
         made = _made(observed, name, number=number + 1, record=records.write(decision.records[name]))
         if made is not None:
             number += 1

@@ -70,16 +70,19 @@ def known(observed: Observed, decision: Decision, now: float) -> Known | None:
     if evidence is None or name not in observed.by_name:
         return None
     own, compared = evidence.own.get(name), evidence.pairs.get((name, other))
-    case = verdicts.Case(
-        metric=decision.gate.metric,
-        margin=decision.gate.margin,
-        comparison=compared.comparison if compared is not None else None,
-        watch=own.watch if own is not None else None,
-        other=other or "last good",
-        comparable=bool(other) and (bool(observed.ready_pods(other)) or _warm_pods(observed, decision, now) > 0),
-        has_last_good=bool(other),
-    )
-    return Known(evidence, own, compared, verdicts.decide(case))
+    verdict = decision.verdicts.get((name, other))
+    if verdict is None:
+        case = verdicts.Case(
+            metric=decision.gate.metric,
+            margin=decision.gate.margin,
+            comparison=compared.comparison if compared is not None else None,
+            watch=own.watch if own is not None else None,
+            other=other or "last good",
+            comparable=bool(other) and (bool(observed.ready_pods(other)) or _warm_pods(observed, decision, now) > 0),
+            has_last_good=bool(other),
+        )
+        verdict = decision.verdicts[name, other] = verdicts.decide(case)
+    return Known(evidence, own, compared, verdict)
 
 
 def judge_serving(observed: Observed, decision: Decision, now: float) -> None:
@@ -112,7 +115,8 @@ def passes(observed: Observed, decision: Decision, name: str, now: float) -> boo
     since = record.shadow_since or now
     compared = evidence.pairs.get((name, rival)) if evidence is not None else None
     if compared is not None and compared.is_worse:
-        decision.reject(name, Reason.DEGRADED, degraded(decision, compared, rival).message, now, gate=decision.gate.key)
+        case = verdicts.Case(decision.gate.metric, decision.gate.margin, compared.comparison, None, other=rival)
+        decision.reject(name, Reason.DEGRADED, verdicts.decide(case).message, now, gate=decision.gate.key)
         return False
     left = since + quantities.seconds(shadow.for_) - now
     own = evidence.own.get(rival) if evidence is not None else None

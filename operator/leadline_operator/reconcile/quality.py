@@ -48,7 +48,12 @@ def entries(observed: Observed, decision: Decision, now: float) -> list[dict[str
     if bad is not None:
         entry["verdict"] = Verdict.DECAYED if bad.reason in _DECAY else Verdict.DEGRADED
         entry["message"] = bad.message
-    return [_steady(observed, entry)]
+    before = _steady(observed, entry)
+    if before is not None:
+        return [before]
+    if found is not None and found.own is not None and "needed" in entry:
+        entry["detectable"] = _detectable(found, found.own)
+    return [entry]
 
 
 def condition(observed: Observed, decision: Decision, now: float, *, because: str) -> Finding:
@@ -107,7 +112,9 @@ def outcomes_flowing(observed: Observed, decision: Decision, now: float) -> Find
     last, pause = max(own.last_ms for own in flows) / 1000, max(_pause_seconds(own) for own in flows)
     left = last + max(SILENCE_SECONDS, 20 * pause) - now
     if left <= 0:
-        return Finding("False", Reason.OUTCOMES_STOPPED, f"No outcome for more than {max(SILENCE_SECONDS, 20 * pause):.0f} s")
+        return Finding(
+            "False", Reason.OUTCOMES_STOPPED, f"No outcome for more than {max(SILENCE_SECONDS, 20 * pause):.0f} s"
+        )
     decision.wakes.append(left)
     return Finding("True", Reason.OUTCOMES_JUDGED)
 
@@ -169,10 +176,6 @@ def _by_outcomes(found: Known, *, over: dict[str, Any]) -> dict[str, Any]:
     }
     if verdict.reference is not None:
         entry["reference"] = f"{verdict.reference:.4f}"
-    if found.own is not None:
-        said = _detectable(found, found.own)
-        if said:
-            entry["detectable"] = said
     return entry
 
 
@@ -202,13 +205,13 @@ def _pause_seconds(own: Own) -> float:
     return (own.last_ms - own.first_ms) / 1000 / max(1, own.outcomes - 1)
 
 
-def _steady(observed: Observed, entry: dict[str, Any]) -> dict[str, Any]:
-    """Return the entry as it was written before, where only numbers differ and those have hardly moved."""
+def _steady(observed: Observed, entry: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the entry as it was written before, where only numbers differ and those have hardly moved; else None."""
     before = next((each for each in observed.status.get("quality") or () if each.get("name") == entry["name"]), None)
     if before is None or before.get("verdict") != entry["verdict"] or not entry.get("outcomes"):
-        return entry
+        return None
     same_measure = all(before.get(key) == entry.get(key) for key in ("rows", "pValue"))
     grew = any(entry.get(key, 0) >= GROWTH * max(1, before.get(key, 0)) for key in ("outcomes", "pairs"))
     fell = any(entry.get(key, 0) < before.get(key, 0) for key in ("outcomes", "pairs"))
     serves_on = observed.status.get("servingRevision") == observed.serving
-    return before if same_measure and serves_on and not grew and not fell else entry
+    return before if same_measure and serves_on and not grew and not fell else None

@@ -109,6 +109,11 @@ class Record(_Remembered, frozen=True, omit_defaults=True):
         """How often it was tried again by command."""
         return len({(each.gate, each.at) for each in self.pardoned})
 
+    @property
+    def was_tried(self) -> bool:
+        """Tell whether anything is known of it: what it did, or what was found."""
+        return bool(self.rejections or self.pardoned or self.serving_since is not None)
+
     def rejection(self, gate: str) -> Rejection | None:
         """Return the newest finding that holds under a gate."""
         return next((each for each in reversed(self.rejections) if each.gate in ("", gate)), None)

@@ -21,6 +21,8 @@ from leadline_operator.reconcile.records import Record, Unreadable
 ROLE_WAIT_SECONDS: Final = 5.0
 """How long a switch waits for the target's pods to take up the role serving; a pod that cannot be reached must not
 hold a rollback up, and its own standby expires."""
+MEMORY_SECONDS: Final = 30.0
+"""How long a ModelDeployment that seems to be new waits for a ledger that does not answer."""
 DEMOTED_KEEP_SECONDS: Final = 10.0
 """How long a switch waits for the pods that lost the traffic to acknowledge that they forward; those of a rejected
 revision are kept for as long."""
@@ -30,7 +32,10 @@ def decide(observed: Observed, now: float) -> Decision:
     """Take one step."""
     decision = Decision(gate=gate_of(observed.spec), desired=observed.desired, serving="", selected=observed.serving)
     decision.records = _records(observed, decision)
+    decision.waits_for_memory = _waits_for_memory(observed, now)
     decision.serving = _serving(observed, decision)
+    if decision.waits_for_memory:
+        decision.wakes.append(MEMORY_SECONDS)
     _want(decision, now)
     decision.last_good = _last_good(decision)
     commands.obey(observed, decision, now)
@@ -46,10 +51,20 @@ def decide(observed: Observed, now: float) -> Decision:
 def _records(observed: Observed, decision: Decision) -> dict[str, Record]:
     """Return the records of all revisions; of one that was deleted with its ModelDeployment, what the ledger knows."""
     found = {revision.name: revision.record for revision in observed.revisions}
-    if observed.ledger is not None and decision.desired not in found:
-        known = announcing.remembered(observed.ledger.evidence, decision.desired, decision.gate.key)
-        found = {**known, **found}
-    return found
+    if observed.ledger is None:
+        return found
+    known = announcing.remembered(observed.ledger.evidence, decision.desired, decision.gate.key)
+    desired = found.get(decision.desired)
+    if desired is not None and not isinstance(desired, Unreadable) and not desired.was_tried:
+        # It was made before the ledger could be read.
+        found[decision.desired] = desired.with_(rejections=known.get(decision.desired, desired).rejections)
+    return {**known, **found}
+
+
+def _waits_for_memory(observed: Observed, now: float) -> bool:
+    """Tell whether a ModelDeployment that seems to be new must wait for the ledger, which may remember one of its name."""
+    is_new = observed.settings.ledger_url and observed.ledger is None and not observed.revisions
+    return bool(is_new) and now - observed.created_at < MEMORY_SECONDS
 
 
 def _serving(observed: Observed, decision: Decision) -> str:
