@@ -13,7 +13,7 @@ FAST := tests/unit tests/golden tests/property
 
 .PHONY: help
 help: ## List what there is
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: ## The main job on a real cluster; KEEP=1 leaves the cluster
@@ -73,6 +73,10 @@ requirements: venv ## Pin in requirements/ what .venv has now
 .PHONY: bench-serving
 bench-serving: venv ## Throughput of the runtime beside a bare echo and a raw onnxruntime loop
 	@$(PY) benchmarks/serving.py
+
+.PHONY: bench-decisions
+bench-decisions: venv ## False rollbacks and delays of the engine, beside the rules of others; a few minutes
+	@$(PY) benchmarks/decisions.py
 
 .PHONY: format
 format: venv ## Format all Python

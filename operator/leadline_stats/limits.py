@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from leadline_stats import betting, budgets, checks, intervals, references
+from leadline_stats import betting, blocks, budgets, checks, intervals, references
 
 _VERSION: Final = 1
 
@@ -59,6 +59,8 @@ class Watch:
     """Of the opposite; None without a reference."""
     all: intervals.Summary
     """Losses of all outcomes, those that made the reference included."""
+    recent: blocks.Blocks
+    """The same, the last 6,000 of them in blocks."""
 
     @property
     def missing(self) -> int:
@@ -80,6 +82,7 @@ def against(reference: references.Reference, *, promotion: float = budgets.PROMO
         worse=None,
         within=None,
         all=intervals.EMPTY,
+        recent=blocks.EMPTY,
     )
     return _with(fresh, reference)
 
@@ -98,6 +101,7 @@ def planned(plan: Plan, *, promotion: float = budgets.PROMOTION) -> Watch:
         worse=None,
         within=None,
         all=intervals.EMPTY,
+        recent=blocks.EMPTY,
     )
 
 
@@ -112,6 +116,7 @@ def fold(watch: Watch, losses: npt.ArrayLike) -> Watch:
         ValueError: A loss is NaN or outside [0, 1], or is neither 0 nor 1 where answers are right or wrong.
     """
     arrived = checks.shares_of_one("losses", losses)
+    recent = blocks.fold(watch.recent, arrived)
     plan = watch.plan
     if plan is not None and watch.missing:
         first, arrived = arrived[: watch.missing], arrived[watch.missing :]
@@ -124,7 +129,7 @@ def fold(watch: Watch, losses: npt.ArrayLike) -> Watch:
         watch = dataclasses.replace(
             watch, worse=betting.fold(watch.worse, arrived), within=betting.fold(watch.within, 1 - arrived)
         )
-    return dataclasses.replace(watch, all=intervals.fold(watch.all, arrived))
+    return dataclasses.replace(watch, all=intervals.fold(watch.all, arrived), recent=recent)
 
 
 def to_plain(watch: Watch) -> dict[str, object]:
@@ -154,6 +159,7 @@ def to_plain(watch: Watch) -> dict[str, object]:
         "worse": None if watch.worse is None else betting.to_plain(watch.worse),
         "within": None if watch.within is None else betting.to_plain(watch.within),
         "all": intervals.to_plain(watch.all),
+        "recent": blocks.to_plain(watch.recent),
     }
 
 
@@ -196,6 +202,7 @@ def from_plain(record: Mapping[str, object]) -> Watch:
         worse=worse,
         within=within,
         all=intervals.from_plain(checks.record(record, "all")),
+        recent=blocks.from_plain(checks.record(record, "recent")),
     )
 
 

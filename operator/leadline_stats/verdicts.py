@@ -13,7 +13,7 @@ import enum
 from dataclasses import dataclass
 from typing import Final
 
-from leadline_stats import betting, intervals, limits, pairs
+from leadline_stats import betting, blocks, intervals, limits, pairs
 
 FIRST_OUTCOMES: Final = 1_000
 """Outcomes of a new revision within which a fixed limit may speak against it, where nothing can be compared. Later it is
@@ -89,6 +89,8 @@ class Verdict:
     """Probability, at most, that such a decision is ever wrong."""
     decided_at: int | None
     """Number of the deciding outcome or pair, where the first is 1; None: nothing is decided."""
+    since: int | None
+    """Outcomes before those that are most clearly below the limit, to the hundred; None unless Decayed. Not a finding."""
     provisional: bool
     """Whether it is to be taken back if the last good revision falls below the limit, too."""
     why: str
@@ -184,6 +186,7 @@ def _by_limit(
         reference=reference.value,
         limit=reference.limit,
         monitor=monitor,
+        since=blocks.since(watch.recent, reference.tolerated_loss) if name is Name.DECAYED else None,
         provisional=provisional,
     )
 
@@ -198,6 +201,7 @@ def _verdict(
     reference: float | None,
     limit: float | None,
     monitor: betting.Monitor,
+    since: int | None = None,
     provisional: bool = False,
 ) -> Verdict:
     low, high = intervals.interval(scores)
@@ -207,6 +211,8 @@ def _verdict(
         Name.HEALTHY: "shown to be within the margin" if limit is None else "shown to be above it",
         Name.WATCHING: "nothing found",
     }[name]
+    if since:
+        said += f" since about outcome {since}"
     if provisional:
         said += " provisionally, for nothing can be compared"
     return Verdict(
@@ -220,6 +226,7 @@ def _verdict(
         needed=monitor.needed,
         alpha=monitor.alpha,
         decided_at=monitor.crossed_at,
+        since=since,
         provisional=provisional,
         why="",
         message=f"{case.metric} {scores.mean:.3f} [{low:.3f}, {high:.3f}] over {scores.outcomes} outcomes {against}: {said}"
@@ -267,6 +274,7 @@ def _collecting(case: Case) -> Verdict:
         needed=1 / alpha,
         alpha=alpha,
         decided_at=None,
+        since=None,
         provisional=False,
         why=why,
         message=f"{measured}: {why}",

@@ -90,3 +90,10 @@ def test_values_out_of_range_are_refused():
 def test_interval_refuses_a_level_that_is_none(alpha):
     with pytest.raises(ValueError, match="alpha: expected"):
         intervals.interval(of_bits(2, 3), alpha)
+
+
+def test_interval_gives_half_of_the_level_to_each_bound():
+    summary = of_bits(707, 812)
+    low, high = intervals.interval(summary, 0.02)
+    assert low == intervals.lower_bound(summary, 0.01)
+    assert high == 1 - intervals.lower_bound(intervals.flipped(summary), 0.01)

@@ -56,8 +56,10 @@ def test_revision_is_decayed_when_only_its_own_limit_is_crossed():
     assert (verdict.name, verdict.provisional, verdict.needed) == (Name.DECAYED, False, 500)
     assert verdict.decided_at > 1_000
     assert verdict.limit == own(0.05).reference.limit
+    assert verdict.since == 1_500
     assert (
-        f"vs limit {verdict.limit:.3f}: decayed (estimate {verdict.reference:.3f} over 500 outcomes" in verdict.message
+        f"vs limit {verdict.limit:.3f}: decayed since about outcome 1500 (estimate {verdict.reference:.3f} over 500 outcomes"
+        in verdict.message
     )
 
 
