@@ -36,6 +36,7 @@ def observed(
     settings: Settings,
     report_of: Callable[[str], ExchangeReport | None],
     conflicts: tuple[str, ...],
+    refusal: str = "",
 ) -> Observed | None:
     """Return what is known of a ModelDeployment; None where it is gone or on its way out.
 
@@ -71,6 +72,7 @@ def observed(
             )
         ),
         conflicts=conflicts,
+        refusal=refusal,
     )
     try:
         spec = ModelDeploymentSpec.model_validate(live.get("spec") or {})

@@ -66,6 +66,7 @@ class Worker:
                 settings=self._settings_of(key),
                 report_of=self._sounder.report,
                 conflicts=self._executor.conflicts(key),
+                refusal=self._executor.refusal(key),
             )
         except gathering.InvalidSpec as error:
             # The pods are addressed as before: what serves goes on.

@@ -40,6 +40,8 @@ class Server:
         self.requests = []
         self.version = 100
         self.changed = asyncio.Condition()
+        self.refuses = set()
+        """Method and kind of writes that a policy denies."""
 
     def store(self, kind, name, body):
         self.version += 1
@@ -59,6 +61,9 @@ class Server:
         return answer
 
     def act(self, method, kind, name, body):
+        if (method, kind) in self.refuses:
+            denied = {"kind": "Status", "reason": "Forbidden", "code": 403, "message": "denied by policy 'frozen'"}
+            return web.json_response(denied, status=403)
         if method == "POST":
             return self.store(kind, body["metadata"]["name"], body)
         live = self.objects.get((kind, name))
@@ -185,3 +190,19 @@ async def test_spec_that_cannot_be_read_is_said_in_the_status_once_and_touches_n
     assert (stalled["status"], stalled["reason"]) == ("True", "InvalidSpec")
     assert "spec.rollout.strategy: input should be 'BlueGreen' or 'RollingUpdate'; got Canary" in stalled["message"]
     assert status["observedGeneration"] == 2
+
+
+async def test_write_that_the_api_server_refuses_is_said_in_the_status_until_it_is_let_through(server, operator):
+    server.refuses.add(("POST", "Service"))
+    operator.see()
+
+    def reconciling():
+        status = server.objects[names.KIND, "digits"].get("status") or {}
+        return next((each for each in status.get("conditions") or () if each["type"] == "Reconciling"), {})
+
+    await server.until(lambda: reconciling().get("reason") == "WriteRefused")
+    assert reconciling()["status"] == "True"
+    assert "denied by policy 'frozen'" in reconciling()["message"]
+    server.refuses.clear()
+    await server.until(lambda: ("Service", "digits") in server.objects)
+    await server.until(lambda: reconciling()["reason"] != "WriteRefused")
