@@ -1,7 +1,8 @@
 """Takes soundings: calls each pod when its time has come or its role has changed, and keeps its newest report.
 
 A report that says something new wakes the ModelDeployment's key; the decision is not taken here. A pod that is not
-reached keeps its last report for a few tries: no answer is not a bad answer.
+reached keeps its last report for a few tries: no answer is not a bad answer. Where somebody else answers at its address, the
+report is dropped at once.
 """
 
 import asyncio
@@ -126,8 +127,7 @@ class Sounder:
             pause = min(LONGEST_PAUSE_SECONDS, 0.5 * 2.0 ** min(pod.missed, 5))
             if pod.missed == TRIES:
                 log.info("not reached %d times: %s", pod.missed, error)
-                pod.report = None
-                self._woken(pod.key)
+                self._unlearn(pod)
         except Exception:
             log.exception("sounding of pod %s: a bug of ours", pod.to.pod)
         finally:
@@ -145,11 +145,18 @@ class Sounder:
             if told.reason == "OldEpoch":
                 self._outrun(told.epoch)
                 return REFUSED_PAUSE_SECONDS
+            self._unlearn(pod)  # the address is somebody else's now: what ours said there is over
             return LONGEST_PAUSE_SECONDS
         before, pod.report = pod.report, told
         if before is None or _news(before) != _news(told):
             self._woken(pod.key)
         return pod.to.every_seconds
+
+    def _unlearn(self, pod: _Pod) -> None:
+        """Drop a pod's report, and wake who decides by it."""
+        if pod.report is not None:
+            pod.report = None
+            self._woken(pod.key)
 
 
 def _says(to: Sounding) -> tuple[object, ...]:
