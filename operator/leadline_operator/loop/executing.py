@@ -217,7 +217,11 @@ class Executor:
         taken = known is not None and self._accepted.get((key, kind, name)) == (wanted, _digest(known.get("spec")))
         if taken and kind != "ControllerRevision" and "metadata" not in write.why:
             return False
-        live = await self._api.replace(BY_KIND[kind], key.namespace, manifest)
+        try:
+            live = await self._api.replace(BY_KIND[kind], key.namespace, manifest)
+        except errors.NotFound:
+            self._cache.observe(kind, manifest, deleted=True)  # the next pass creates it anew
+            raise
         self._accepted[key, kind, name] = (wanted, _digest(live.get("spec")))
         log.info("replaced %s %s/%s: %s", kind, key.namespace, name, write.why)
         self._cache.observe(kind, live)
@@ -226,7 +230,12 @@ class Executor:
     async def _delete(self, key: Key, write: Delete) -> bool:
         try:
             await self._api.delete(BY_KIND[write.kind], key.namespace, write.name, uid=write.uid)
-        except (errors.NotFound, errors.Conflict):
+        except errors.NotFound:
+            known = self._cache.get(write.kind, Key(key.namespace, write.name))
+            if known is not None and known["metadata"]["uid"] == write.uid:
+                self._cache.observe(write.kind, known, deleted=True)
+            return False
+        except errors.Conflict:
             return False
         log.info("deleted %s %s/%s", write.kind, key.namespace, write.name)
         return True

@@ -46,7 +46,7 @@ class Worker:
             try:
                 await self._pass(key)
                 self._queue.forgive(key)
-            except errors.Conflict as error:
+            except (errors.Conflict, errors.NotFound) as error:
                 log.info("%s/%s: somebody was faster, looking again: %s", key.namespace, key.name, error)
                 self._queue.add_failed(key)
             except errors.ApiError as error:

@@ -97,6 +97,8 @@ class Record(_Remembered, frozen=True, omit_defaults=True):
     """Gate under which an alert was raised already."""
     handled_action: str = ""
     """Newest command that was carried out on this revision."""
+    refused_action: str = ""
+    """Newest command that was refused because it could not be read or its time was yet to come."""
 
     @property
     def retries(self) -> int:

@@ -73,6 +73,8 @@ class Server:
             return web.json_response(live)
         if method == "PATCH":
             return self.store(kind, name, {**copy.deepcopy(live), "status": body["status"]})
+        if method == "DELETE":
+            return web.json_response(self.objects.pop((kind, name)))
         return self.store(kind, name, body)
 
     async def until(self, holds, seconds=20.0):
@@ -150,12 +152,13 @@ class Operator:
 
     async def idle(self):
         """Return when a whole pass has written nothing."""
-        while True:
+        for _ in range(20):
             await self.next_pass()
             before = len(self.server.writes())
             await self.next_pass()
             if len(self.server.writes()) == before:
                 return
+        raise AssertionError(f"every pass writes: {self.server.writes()[-10:]}")
 
 
 @pytest.fixture
@@ -206,3 +209,28 @@ async def test_write_that_the_api_server_refuses_is_said_in_the_status_until_it_
     server.refuses.clear()
     await server.until(lambda: ("Service", "digits") in server.objects)
     await server.until(lambda: reconciling()["reason"] != "WriteRefused")
+
+
+async def test_object_that_is_gone_when_it_is_replaced_is_created_anew_by_the_next_pass(server, operator):
+    operator.see()
+    await server.until(lambda: any(kind == "Deployment" for kind, _ in server.objects))
+    await operator.idle()
+    (gone,) = [at for at in server.objects if at[0] == "Deployment"]
+    del server.objects[gone]
+    server.requests.clear()
+    operator.see(runtime={"resources": {"limits": {"cpu": "1"}}})
+    await server.until(lambda: gone in server.objects)
+    assert [each[:2] for each in server.writes()][:2] == [("PUT", "Deployment"), ("POST", "Deployment")]
+
+
+async def test_object_that_is_gone_when_it_is_deleted_is_asked_for_no_more(server, operator):
+    operator.see()
+    await server.until(lambda: any(kind == "Deployment" for kind, _ in server.objects))
+    await operator.idle()
+    (gone,) = [at for at in server.objects if at[0] == "Deployment"]
+    del server.objects[gone]
+    operator.see(model={"uri": "s3://models/other.onnx"})
+    await server.until(lambda: ("DELETE", *gone) in server.requests)
+    server.requests.clear()
+    await operator.idle()
+    assert ("DELETE", *gone) not in server.requests
