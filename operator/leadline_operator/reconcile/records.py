@@ -135,7 +135,7 @@ def read(text: str) -> Record:
         record = _with_rest(msgspec.convert(raw, Record), raw)
         if record.test is not None and len(record.test.bitmap) != (record.test.rows + 7) // 8:
             return Unreadable(text=text, problem=f"test.right: expected a bit for each of {record.test.rows} rows")
-    except (msgspec.ValidationError, msgspec.DecodeError, zlib.error) as error:
+    except (msgspec.ValidationError, msgspec.DecodeError, zlib.error, RecursionError) as error:
         return Unreadable(text=text, problem=str(error))
     return record
 

@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 from kubernetes.aio.client import ApiClient, Configuration
 from leadline_api import names
+from leadline_operator.kube import access
 from leadline_operator.kube.api import Api
 from leadline_operator.kube.events import Recorder
 from leadline_operator.loop.cache import Cache, Key
@@ -30,6 +31,8 @@ PLURALS = {
     "secrets": "Secret",
     "events": "Event",
 }
+
+VERBS = {"POST": "create", "GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
 
 class Server:
@@ -175,6 +178,8 @@ async def operator(server):
         with contextlib.suppress(asyncio.CancelledError):
             await task
     await api.close()
+    needed = {(each.resource.kind, verb) for each in access.NEEDED for verb in each.verbs}
+    assert {(kind, VERBS[method]) for method, kind, _ in server.requests} <= needed
 
 
 async def test_spec_that_cannot_be_read_is_said_in_the_status_once_and_touches_no_child(server, operator):
