@@ -187,6 +187,11 @@ class Reason(StrEnum):
         "An object of the same name exists and is not ours; it is left alone",
         "Rename the ModelDeployment, or remove the other object",
     )
+    WRITE_REFUSED = (
+        "WriteRefused",
+        "The API server refuses a write of the operator: an admission policy, a quota, or missing permissions",
+        "Change the policy or quota that the message names; it is tried again for as long as the spec asks",
+    )
     INVALID_SPEC = (
         "InvalidSpec",
         "The spec cannot be read by this version of the operator",

@@ -27,7 +27,7 @@ from leadline_operator.kube import errors
 from leadline_operator.kube.access import missing_permissions
 from leadline_operator.kube.api import Api
 from leadline_operator.kube.events import Recorder
-from leadline_operator.kube.lease import Elector, Lost
+from leadline_operator.kube.lease import LEASE_NAME, Elector, Lost
 from leadline_operator.kube.resources import MODEL_DEPLOYMENTS, SECRETS
 from leadline_operator.loop import watching
 from leadline_operator.loop.cache import Cache, Key
@@ -41,7 +41,6 @@ from leadline_operator.soundings.ledger import Ledger
 from leadline_operator.soundings.outcomes import Outcomes
 from leadline_operator.soundings.sounder import Sounder
 
-LEASE_NAME: Final = "leadline-operator"
 API_PAUSE_SECONDS: Final = 2.0
 """Between tries to reach the API server at start."""
 
@@ -129,7 +128,7 @@ async def run(environment: Environment) -> int:
     health = serving.Health(clock=time.monotonic)
     runner = await serving.start(health, port=environment.health_port)
     try:
-        if not await _can_start(api):
+        if not await _can_start(api, namespace=environment.namespace):
             return 1
         return await _lead(environment, api, root_key, health)
     finally:
@@ -137,12 +136,12 @@ async def run(environment: Environment) -> int:
         await api.close()
 
 
-async def _can_start(api: Api) -> bool:
+async def _can_start(api: Api, *, namespace: str) -> bool:
     """Look for the CRD and for permissions, for kopf would wait for both without a word."""
     while True:
         try:
             await api.list_all(MODEL_DEPLOYMENTS)
-            missing = await missing_permissions(api)
+            missing = await missing_permissions(api, namespace=namespace)
             break
         except errors.NotFound:
             log.error("the CRD modeldeployments.leadline.dev is not installed: kubectl apply -f crds/, or helm install")  # noqa: TRY400

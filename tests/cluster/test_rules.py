@@ -207,3 +207,54 @@ def test_operator_that_is_killed_in_a_phase_ends_in_the_same_state(place, store,
     place.until_condition("Stalled", "True", reason, within=limits.ROLLOUT * 2)
     assert place.status()["servingRevision"] == good
     assert versions_seen(place, a_row) == {good}
+
+
+def test_operator_that_is_killed_while_the_service_moves_ends_in_the_same_state(place, a_row):
+    """An admission policy holds the switch between its two writes: the records say who serves, the Service does not yet."""
+    wanted = {"quality": QUALITY, "runtime": {"replicas": 2}}
+    place.apply(place.model_deployment(**wanted))
+    good = place.until(
+        lambda each: is_up_to_date(each) and condition(each, "QualityOK")[0] == "True", within=limits.ROLLOUT
+    )["servingRevision"]
+    policy = f"hold-{place.namespace}"
+    place.cluster.apply(json.dumps(_holding_policy(policy, place.namespace)), place.namespace)
+    try:
+        place.apply(place.model_deployment(model="successor", **wanted))
+        said = place.until_condition("Reconciling", "True", "WriteRefused", within=limits.ROLLOUT)
+        assert "the switch is held" in said
+        successor = place.status()["desiredRevision"]
+        assert place.status()["servingRevision"] == successor != good, "the record is written first"
+        assert versions_seen(place, a_row) == {good}, "and the Service is where it was"
+        kill_operator(place)
+        place.until_condition("Reconciling", "True", "WriteRefused", within=limits.ROLLOUT)
+    finally:
+        place.cluster.kubectl("delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", policy)
+    status = place.until(
+        lambda each: is_up_to_date(each) and condition(each, "Reconciling")[0] == "False", within=limits.ROLLOUT
+    )
+    assert (status["servingRevision"], status["lastGoodRevision"]) == (successor, good)
+    assert versions_seen(place, a_row) == {successor}
+
+
+def _holding_policy(name: str, namespace: str) -> dict:
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["services"]}
+    chosen = {
+        "resourceRules": [{**rule, "resourceNames": ["digits"]}],
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+    }
+    policy = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": name},
+        "spec": {
+            "matchConstraints": chosen,
+            "validations": [{"expression": "false", "message": "the switch is held"}],
+        },
+    }
+    binding = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": name},
+        "spec": {"policyName": name, "validationActions": ["Deny"]},
+    }
+    return {"apiVersion": "v1", "kind": "List", "items": [policy, binding]}

@@ -75,3 +75,35 @@ def specs() -> st.SearchStrategy[Json]:
 
 def _part(required: dict[str, st.SearchStrategy[Any]], optional: dict[str, st.SearchStrategy[Any]]) -> Any:
     return st.fixed_dictionaries(required, optional=optional)
+
+
+def newer_records() -> st.SearchStrategy[Json]:
+    """Records as a newer version might write them: with fields at every level that this one does not know."""
+    values: st.SearchStrategy[Any] = st.recursive(
+        st.one_of(st.none(), st.booleans(), st.integers(-(2**53), 2**53), st.text(max_size=8)),
+        lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=8), inner, max_size=3)),
+        max_leaves=5,
+    )
+    unknown = st.dictionaries(st.sampled_from(["rest", "<rest>", "text", "problem", "slices", ""]), values, max_size=3)
+
+    def known(required: dict[str, Any], optional: dict[str, Any] | None = None) -> st.SearchStrategy[Json]:
+        return st.tuples(unknown, _part(required, optional or {})).map(lambda parts: parts[0] | parts[1])
+
+    times = st.floats(0.5, 2e9)
+    findings = st.lists(
+        known({"gate": words, "reason": words, "message": words, "at": times}, {"served": st.just(True)}),
+        min_size=1,
+        max_size=3,
+    )
+    test = known(
+        {"key": words, "digest": digests, "rows": st.just(3), "right": st.just("eNpbAAAAoQCh"), "answers": words}
+    )
+    way_back = known({"gate": words, "revision": words, "since": times})
+    optional = {
+        "rejections": findings,
+        "pardoned": findings,
+        "test": test,
+        "way_back": way_back,
+        "serving_since": times,
+    }
+    return known({"wanted_at": times}, optional)

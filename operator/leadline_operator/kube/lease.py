@@ -18,6 +18,7 @@ from leadline_operator.kube.api import Api
 from leadline_operator.kube.resources import LEASES
 from leadline_operator.specs.metadata import Manifest
 
+LEASE_NAME: Final = "leadline-operator"
 DURATION_SECONDS: Final = 15
 RENEW_DEADLINE_SECONDS: Final = 10.0
 RETRY_SECONDS: Final = 2.0

@@ -42,6 +42,7 @@ class Executor:
     def __init__(self, api: Api, cache: Cache, recorder: Recorder, *, now: Callable[[], float]) -> None:
         self._api, self._cache, self._recorder, self._now = api, cache, recorder, now
         self._conflicts: dict[Key, dict[str, str]] = {}
+        self._refusals: dict[Key, str] = {}
         self._posted: dict[tuple[Key, str, str], float] = {}
         self._accepted: dict[tuple[Key, str, str], tuple[str, str]] = {}
         self._told: dict[Key, float] = {}
@@ -51,9 +52,13 @@ class Executor:
         """Return sentences on objects that have our names and are not ours."""
         return tuple(self._conflicts.get(key, {}).values())
 
+    def refusal(self, key: Key) -> str:
+        """Return a sentence on the write that the API server refuses; empty: it refused none at the last pass."""
+        return self._refusals.get(key, "")
+
     def forget(self, key: Key) -> None:
         """Drop what is remembered of a ModelDeployment that is gone."""
-        for single in (self._conflicts, self._told, self._owed):
+        for single in (self._conflicts, self._refusals, self._told, self._owed):
             single.pop(key, None)
         for memory in (self._posted, self._accepted):
             for entry in [each for each in memory if each[0] == key]:
@@ -64,10 +69,31 @@ class Executor:
 
         Raises:
             Gone: The ModelDeployment is on its way out.
-            errors.ApiError: A write was refused or got no answer; what stands before it is done.
+            errors.ApiError: A write was refused or got no answer; what stands before it is done. Of one that was refused
+                before, and that the Plan knows of, the status is written.
         """
         about = Regarding(key.namespace, key.name, observed.owner.uid)
-        said, wrote, checked = False, self._drop_conflicts(key, plan), False
+        wrote, refused = self._drop_conflicts(key, plan), None
+        try:
+            wrote |= await self._write_all(key, observed, plan, about)
+            self._refusals.pop(key, None)
+        except (errors.Forbidden, errors.Invalid) as error:
+            self._refusals[key] = f"The API server refuses: {error}"
+            if observed.refusal != self._refusals[key]:
+                raise
+            refused = error
+        if plan.status is not None and self._is_time_for(key, observed.status, plan.status):
+            await self._write_status(observed, plan.status)
+            self._told[key] = asyncio.get_running_loop().time()
+            wrote = True
+            await self._say(about, plan.status_events)
+        if refused is not None:
+            raise refused
+        return wrote
+
+    async def _write_all(self, key: Key, observed: Existing, plan: Plan, about: Regarding) -> bool:
+        """Write objects in the Plan's order, and say the Events of decisions once their records are written."""
+        said, wrote, checked = False, False, False
         for write in plan.writes:
             if not said and not _is_record(write):
                 await self._say(about, plan.events)
@@ -82,11 +108,6 @@ class Executor:
             wrote |= await self._write(key, observed, write)
         if not said:
             await self._say(about, plan.events)
-        if plan.status is not None and self._is_time_for(key, observed.status, plan.status):
-            await self._write_status(observed, plan.status)
-            self._told[key] = asyncio.get_running_loop().time()
-            wrote = True
-            await self._say(about, plan.status_events)
         return wrote
 
     def _drop_conflicts(self, key: Key, plan: Plan) -> bool:
@@ -196,7 +217,11 @@ class Executor:
         taken = known is not None and self._accepted.get((key, kind, name)) == (wanted, _digest(known.get("spec")))
         if taken and kind != "ControllerRevision" and "metadata" not in write.why:
             return False
-        live = await self._api.replace(BY_KIND[kind], key.namespace, manifest)
+        try:
+            live = await self._api.replace(BY_KIND[kind], key.namespace, manifest)
+        except errors.NotFound:
+            self._cache.observe(kind, manifest, deleted=True)  # the next pass creates it anew
+            raise
         self._accepted[key, kind, name] = (wanted, _digest(live.get("spec")))
         log.info("replaced %s %s/%s: %s", kind, key.namespace, name, write.why)
         self._cache.observe(kind, live)
@@ -205,7 +230,12 @@ class Executor:
     async def _delete(self, key: Key, write: Delete) -> bool:
         try:
             await self._api.delete(BY_KIND[write.kind], key.namespace, write.name, uid=write.uid)
-        except (errors.NotFound, errors.Conflict):
+        except errors.NotFound:
+            known = self._cache.get(write.kind, Key(key.namespace, write.name))
+            if known is not None and known["metadata"]["uid"] == write.uid:
+                self._cache.observe(write.kind, known, deleted=True)
+            return False
+        except errors.Conflict:
             return False
         log.info("deleted %s %s/%s", write.kind, key.namespace, write.name)
         return True

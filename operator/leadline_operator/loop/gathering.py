@@ -37,6 +37,7 @@ def observed(
     report_of: Callable[[str], ExchangeReport | None],
     conflicts: tuple[str, ...],
     ledger: LedgerView | None = None,
+    refusal: str = "",
 ) -> Observed | None:
     """Return what is known of a ModelDeployment; None where it is gone or on its way out.
 
@@ -73,6 +74,7 @@ def observed(
         ),
         conflicts=conflicts,
         ledger=ledger,
+        refusal=refusal,
     )
     try:
         spec = ModelDeploymentSpec.model_validate(live.get("spec") or {})

@@ -5,11 +5,10 @@ change is lost and a hundred changes are one run.
 """
 
 import asyncio
-import heapq
-import itertools
 import random
 from typing import Final
 
+from leadline_operator.due_times import DueTimes
 from leadline_operator.loop.cache import Key
 
 FIRST_BACKOFF_SECONDS: Final = 0.2
@@ -26,10 +25,7 @@ class Queue:
         self._dirty: set[Key] = set()
         self._busy: set[Key] = set()
         self._failures: dict[Key, int] = {}
-        self._due: dict[Key, float] = {}
-        self._heap: list[tuple[float, int, Key]] = []
-        self._order = itertools.count()
-        self._earlier = asyncio.Event()
+        self._due: DueTimes[Key] = DueTimes()
 
     def __len__(self) -> int:
         """Return the number of keys that wait for a worker."""
@@ -46,11 +42,9 @@ class Queue:
     def add_after(self, key: Key, seconds: float) -> None:
         """Have a worker look at a key in a while; of several times the earliest counts."""
         at = asyncio.get_running_loop().time() + max(0.0, seconds) + SLACK_SECONDS
-        if self._due.get(key, float("inf")) <= at:
-            return
-        self._due[key] = at
-        heapq.heappush(self._heap, (at, next(self._order), key))
-        self._earlier.set()
+        known = self._due.at(key)
+        if known is None or at < known:
+            self._due.put(key, at)
 
     def add_failed(self, key: Key) -> float:
         """Have a worker look at a key again after a growing, jittered pause; return the pause in seconds."""
@@ -69,7 +63,7 @@ class Queue:
         key = await self._ready.get()
         self._dirty.discard(key)
         self._busy.add(key)
-        self._due.pop(key, None)  # the worker says anew when it wants to be woken
+        self._due.drop(key)  # the worker says anew when it wants to be woken
         return key
 
     def done(self, key: Key) -> None:
@@ -80,17 +74,5 @@ class Queue:
 
     async def run_due_times(self) -> None:
         """Add keys as they become due, until cancelled."""
-        loop = asyncio.get_running_loop()
         while True:
-            while self._heap and self._heap[0][0] <= loop.time():
-                at, _, key = heapq.heappop(self._heap)
-                if self._due.get(key) == at:
-                    del self._due[key]
-                    self.add(key)
-            self._earlier.clear()
-            pause = self._heap[0][0] - loop.time() if self._heap else None
-            try:
-                async with asyncio.timeout(pause):
-                    await self._earlier.wait()
-            except TimeoutError:
-                pass
+            self.add(await self._due.take())

@@ -49,7 +49,7 @@ class Worker:
             try:
                 await self._pass(key)
                 self._queue.forgive(key)
-            except errors.Conflict as error:
+            except (errors.Conflict, errors.NotFound) as error:
                 log.info("%s/%s: somebody was faster, looking again: %s", key.namespace, key.name, error)
                 self._queue.add_failed(key)
             except errors.ApiError as error:
@@ -70,6 +70,7 @@ class Worker:
                 report_of=self._sounder.report,
                 ledger=self._outcomes.view(key.namespace, key.name) if self._outcomes is not None else None,
                 conflicts=self._executor.conflicts(key),
+                refusal=self._executor.refusal(key),
             )
         except gathering.InvalidSpec as error:
             # The pods are addressed as before: what serves goes on.

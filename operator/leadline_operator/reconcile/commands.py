@@ -1,7 +1,8 @@
 """Commands of the user: the annotation `leadline.dev/action: <verb>@<RFC 3339 time>`.
 
 Ordered by their time, because Git re-applies old ones: done once; one that is not newer than the last handled, or is
-older than the object, is ignored.
+older than the object, is ignored. One that cannot be read, or whose time is yet to come, is refused and is no measure for
+those after it.
 """
 
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ VERBS: Final = ("retry", "rollback")
 Verb = Literal["retry", "rollback"]
 LONGEST: Final = 64
 """Characters that count of the annotation; as many as the status keeps."""
+AHEAD_SECONDS: Final = 300.0
+"""How far a command's time may be ahead of ours: clocks differ a little; one in the far future would outrank all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,21 +30,26 @@ class Command:
 
     text: str
     verb: Verb | None
+    """None: it is refused."""
     problem: str = ""
 
 
-def due(observed: Observed) -> Command | None:
-    """Return the command to carry out now; None where there is nothing new."""
+def due(observed: Observed, now: float) -> Command | None:
+    """Return the command to carry out or to refuse now; None where there is nothing new."""
     text = observed.action[:LONGEST]
-    if not text or text in _handled_texts(observed):
+    handled = _handled_texts(observed)
+    if not text or text in handled or any(text == each.record.refused_action for each in observed.revisions):
         return None
     verb, at, stamp = text.partition("@")
     when = _time(stamp)
     if verb not in VERBS or not at or when is None:
         expected = "expected retry@<time> or rollback@<time>, e.g. retry@2026-01-31T12:00:00Z"
         return Command(text, None, f"leadline.dev/action: {expected}, got {text!r}")
-    handled = [_time(each.partition("@")[2]) for each in _handled_texts(observed)]
-    newest = max((each for each in handled if each is not None), default=None)
+    if when > now + AHEAD_SECONDS:
+        ahead = f"{text} is {_spoken(when - now)} ahead of the operator's clock (limit {_spoken(AHEAD_SECONDS)})"
+        return Command(text, None, f"leadline.dev/action: {ahead}; annotate it again with the time of now")
+    stamps = [_time(each.partition("@")[2]) for each in handled if each.partition("@")[0] in VERBS]
+    newest = max((each for each in stamps if each is not None and each <= now + AHEAD_SECONDS), default=None)
     if when < observed.created_at or (newest is not None and when <= newest):
         return None
     return Command(text, cast("Verb", verb))
@@ -60,18 +68,27 @@ def _time(text: str) -> float | None:
     return parsed.timestamp() if parsed.tzinfo else None
 
 
+def _spoken(seconds: float) -> str:
+    """Return a length of time as people say it."""
+    for length, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= length:
+            count = round(seconds / length)
+            return f"{count} {unit}{'' if count == 1 else 's'}"
+    return f"{seconds:.0f} seconds"
+
+
 def obey(observed: Observed, decision: Decision, now: float) -> None:
     """Carry out the user's command, if one is due."""
-    command = due(observed)
+    command = due(observed, now)
     if command is None:
         return
-    decision.command = command.text
-    desired = decision.records[decision.desired]
-    if command.verb is not None:  # done or ignored: once, even where the status is lost
-        desired = decision.records[decision.desired] = desired.with_(handled_action=command.text)
     if command.verb is None:
-        _ignore(decision, command.problem)
-    elif command.verb == "retry" and decision.is_unreadable(decision.desired):
+        _refuse(decision, command)
+        return
+    decision.command = command.text
+    # Done or ignored: once, even where the status is lost.
+    desired = decision.records[decision.desired] = decision.records[decision.desired].with_(handled_action=command.text)
+    if command.verb == "retry" and decision.is_unreadable(decision.desired):
         _ignore(decision, f"retry: the record of {decision.desired} cannot be read")
     elif command.verb == "retry":
         if desired.rejection(decision.gate.key) is None:
@@ -111,6 +128,16 @@ def _roll_back_by_command(decision: Decision, text: str, now: float) -> None:
     )
     decision.records[name] = decision.records[name].rejected(finding).with_(handled_action=text)
     decision.events.append(Event("Normal", Reason.COMMAND_DONE, f"Rolling back {name}: {text}"))
+
+
+def _refuse(decision: Decision, command: Command) -> None:
+    """Say once why a command is not carried out, without taking it for the newest one handled."""
+    _ignore(decision, command.problem)
+    for name in (decision.desired, decision.serving):
+        if name and not decision.is_unreadable(name):
+            decision.records[name] = decision.records[name].with_(refused_action=command.text)
+            return
+    decision.command = command.text
 
 
 def _ignore(decision: Decision, problem: str) -> None:

@@ -19,6 +19,7 @@ from leadline_operator.reconcile.observed import Existing, Observed
 from leadline_operator.reconcile.records import Unreadable
 
 REJECTED_SHOWN = 5
+_AGAIN = "tried again for as long as the spec asks"
 
 
 def is_stuck(observed: Observed, decision: Decision, now: float) -> bool:
@@ -137,6 +138,8 @@ def _up_to_date(decision: Decision) -> Finding:
 
 
 def _reconciling(observed: Observed, decision: Decision, now: float) -> Finding:
+    if observed.refusal and _stalled(observed, decision, now).status != "True":
+        return Finding("True", Reason.WRITE_REFUSED, f"{observed.refusal}; {_AGAIN}")
     if decision.serving and decision.selected != decision.serving:
         return Finding("True", Reason.SWITCHING, f"The Service moves to {decision.serving}")
     if decision.is_rejected(decision.serving) and decision.last_good:
@@ -189,9 +192,11 @@ def _stalled(observed: Observed, decision: Decision, now: float) -> Finding:
     if now - record.wanted_at < deadline:
         return Finding("False", Reason.NOT_STALLED)
     late = f"{decision.desired} is not there after {observed.spec.rollout.progress_deadline}"
+    if observed.refusal:
+        return Finding("True", Reason.WRITE_REFUSED, f"{late}: {observed.refusal}; {_AGAIN}")
     if decision.trouble is not None:
         reason = reasons.known(decision.trouble.reason)
-        return Finding("True", reason, f"{late}: {decision.trouble.message}; tried again for as long as the spec asks")
+        return Finding("True", reason, f"{late}: {decision.trouble.message}; {_AGAIN}")
     return Finding("True", Reason.PROGRESS_DEADLINE_EXCEEDED, f"{late}; it is in phase {decision.phase}")
 
 

@@ -93,6 +93,8 @@ class Existing:
     """None: the ledger was not read yet, or there is none."""
     conflicts: tuple[str, ...] = ()
     """Sentences on objects that have our names and are not ours."""
+    refusal: str = ""
+    """A sentence on a write that the API server refused at the last pass; empty: none."""
 
     @cached_property
     def by_name(self) -> dict[str, Revision]:

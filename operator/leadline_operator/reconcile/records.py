@@ -103,6 +103,8 @@ class Record(_Remembered, frozen=True, omit_defaults=True):
     """Gate under which an alert was raised already."""
     handled_action: str = ""
     """Newest command that was carried out on this revision."""
+    refused_action: str = ""
+    """Newest command that was refused because it could not be read or its time was yet to come."""
 
     @property
     def retries(self) -> int:
@@ -144,7 +146,7 @@ def read(text: str) -> Record:
         record = _with_rest(msgspec.convert(raw, Record), raw)
         if record.test is not None and len(record.test.bitmap) != (record.test.rows + 7) // 8:
             return Unreadable(text=text, problem=f"test.right: expected a bit for each of {record.test.rows} rows")
-    except (msgspec.ValidationError, msgspec.DecodeError, zlib.error) as error:
+    except (msgspec.ValidationError, msgspec.DecodeError, zlib.error, RecursionError) as error:
         return Unreadable(text=text, problem=str(error))
     return record
 

@@ -1,12 +1,11 @@
 """Takes soundings: calls each pod when its time has come or its role has changed, and keeps its newest report.
 
 A report that says something new wakes the ModelDeployment's key; the decision is not taken here. A pod that is not
-reached keeps its last report for a few tries: no answer is not a bad answer.
+reached keeps its last report for a few tries: no answer is not a bad answer. Where somebody else answers at its address, the
+report is dropped at once.
 """
 
 import asyncio
-import heapq
-import itertools
 import logging
 import random
 from collections.abc import Callable, Hashable
@@ -16,6 +15,7 @@ from typing import Final, Protocol
 import msgspec
 from leadline_wire.exchange import ExchangeReport, Refusal
 
+from leadline_operator.due_times import DueTimes
 from leadline_operator.reconcile.plan import Sounding
 from leadline_operator.soundings.calling import NotReachedError
 
@@ -42,7 +42,6 @@ class Calls(Protocol):
 class _Pod:
     key: Hashable
     to: Sounding
-    due: float
     calling: bool = False
     again: bool = False
     missed: int = 0
@@ -72,9 +71,7 @@ class Sounder:
         self._caller, self._secret_of, self._epoch, self._outrun, self._woken = caller, secret_of, epoch, outrun, woken
         self._pods: dict[str, _Pod] = {}
         self._of_key: dict[Hashable, set[str]] = {}
-        self._heap: list[tuple[float, int, str]] = []
-        self._order = itertools.count()
-        self._changed = asyncio.Event()
+        self._due: DueTimes[str] = DueTimes()
         self._slots = asyncio.Semaphore(AT_ONCE)
 
     def __len__(self) -> int:
@@ -91,46 +88,32 @@ class Sounder:
         now = asyncio.get_running_loop().time()
         for uid in self._of_key.pop(key, set()) - {each.uid for each in soundings}:
             self._pods.pop(uid, None)
+            self._due.drop(uid)
         if soundings:
             self._of_key[key] = {each.uid for each in soundings}
         for to in soundings:
             pod = self._pods.get(to.uid)
             if pod is None:
-                self._pods[to.uid] = pod = _Pod(key, to, now)
-                self._schedule(pod, now)
+                self._pods[to.uid] = _Pod(key, to)
+                self._due.put(to.uid, now)
                 continue
             before, pod.to = pod.to, to
             if _says(before) != _says(to):
                 if pod.calling:
                     pod.again = True
                 else:
-                    self._schedule(pod, now)
+                    self._due.put(to.uid, now)
             elif to.every_seconds < before.every_seconds and not pod.calling:
-                self._schedule(pod, min(pod.due, now + to.every_seconds))
+                self._due.put(to.uid, min(self._due.at(to.uid) or now, now + to.every_seconds))
 
     async def run(self) -> None:
         """Call pods as they become due, until cancelled."""
-        loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as calls:
             while True:
-                while self._heap and self._heap[0][0] <= loop.time():
-                    due, _, uid = heapq.heappop(self._heap)
-                    pod = self._pods.get(uid)
-                    if pod is not None and pod.due == due and not pod.calling:
-                        pod.calling = True
-                        calls.create_task(self._call(uid, pod))
-                self._changed.clear()
-                pause = self._heap[0][0] - loop.time() if self._heap else None
-                try:
-                    async with asyncio.timeout(pause):
-                        await self._changed.wait()
-                except TimeoutError:
-                    pass
-
-    def _schedule(self, pod: _Pod, at: float) -> None:
-        pod.due = at
-        heapq.heappush(self._heap, (at, next(self._order), pod.to.uid))
-        self._changed.set()
+                uid = await self._due.take()
+                pod = self._pods[uid]
+                pod.calling = True
+                calls.create_task(self._call(uid, pod))
 
     async def _call(self, uid: str, pod: _Pod) -> None:
         loop = asyncio.get_running_loop()
@@ -144,15 +127,14 @@ class Sounder:
             pause = min(LONGEST_PAUSE_SECONDS, 0.5 * 2.0 ** min(pod.missed, 5))
             if pod.missed == TRIES:
                 log.info("not reached %d times: %s", pod.missed, error)
-                pod.report = None
-                self._woken(pod.key)
+                self._unlearn(pod)
         except Exception:
             log.exception("sounding of pod %s: a bug of ours", pod.to.pod)
         finally:
             pod.calling = False
             if self._pods.get(uid) is pod:
                 now = loop.time()
-                self._schedule(pod, now if pod.again else now + pause * random.uniform(0.9, 1.1))  # noqa: S311 - jitter
+                self._due.put(uid, now if pod.again else now + pause * random.uniform(0.9, 1.1))  # noqa: S311 - jitter
                 pod.again = False
 
     def _note(self, pod: _Pod, told: ExchangeReport | Refusal) -> float:
@@ -163,11 +145,18 @@ class Sounder:
             if told.reason == "OldEpoch":
                 self._outrun(told.epoch)
                 return REFUSED_PAUSE_SECONDS
+            self._unlearn(pod)  # the address is somebody else's now: what ours said there is over
             return LONGEST_PAUSE_SECONDS
         before, pod.report = pod.report, told
         if before is None or _news(before) != _news(told):
             self._woken(pod.key)
         return pod.to.every_seconds
+
+    def _unlearn(self, pod: _Pod) -> None:
+        """Drop a pod's report, and wake who decides by it."""
+        if pod.report is not None:
+            pod.report = None
+            self._woken(pod.key)
 
 
 def _says(to: Sounding) -> tuple[object, ...]:

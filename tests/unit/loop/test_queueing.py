@@ -1,28 +1,13 @@
 """The work queue, in virtual time: no key is lost, doubled, or worked on twice at once."""
 
 import asyncio
-import functools
 
-import looptime
 from leadline_operator.loop.cache import Key
 from leadline_operator.loop.queueing import LAST_BACKOFF_SECONDS, Queue
 
+from tests.unit.loop.virtual_time import in_virtual_time
+
 A, B = Key("ml", "a"), Key("ml", "b")
-
-
-def in_virtual_time(test):
-    """Run a test on a loop whose clock jumps to what comes next."""
-
-    @functools.wraps(test)
-    def run():
-        loop = looptime.new_event_loop()
-        loop.setup_looptime()
-        try:
-            loop.run_until_complete(asyncio.wait_for(test(), 10_000))
-        finally:
-            loop.close()
-
-    return run
 
 
 async def taken(queue, seconds=0.0):

@@ -75,7 +75,7 @@ def test_quality_is_not_known_while_the_test_set_cannot_be_answered_again():
 def test_command_that_was_ignored_stays_so_when_the_status_is_lost():
     world = a_world()
     world.settle()
-    world.action = "rollback@2027-01-16T00:00:00Z"
+    world.action = "rollback@2027-01-15T08:00:00Z"
     world.settle()
     world.ask_for(model=uri("honest")).settle()
     world.status = {"observedGeneration": -1}

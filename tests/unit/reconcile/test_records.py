@@ -33,6 +33,7 @@ NEWER = {
 UNREADABLE = {
     "no JSON": "{",
     "no object": "[]",
+    "no end of brackets": '{"outcomes":' + "[" * 100_000,
     "another type": '{"wanted_at": "yesterday"}',
     "no bitmap": json.dumps({"test": NEWER["test"] | {"right": "AAAA"}}),
     "too short a bitmap": json.dumps({"test": NEWER["test"] | {"rows": 1000}}),

@@ -27,6 +27,7 @@ class PodServer:
         self.phase = "Ready"
         self.forge = False
         self.silent = False
+        self.refusal = ""
         self.asked = asyncio.Event()
 
     async def answer(self, request):
@@ -41,6 +42,9 @@ class PodServer:
         if asked.epoch < self.epoch:
             status = exchange.REFUSED_STATUS
             told = exchange.Refusal(nonce=asked.nonce, reason="OldEpoch", epoch=self.epoch, pod_uid="p", revision="r")
+        elif self.refusal:
+            status = exchange.REFUSED_STATUS
+            told = exchange.Refusal(nonce=asked.nonce, reason=self.refusal, epoch=0, pod_uid="q", revision="s")
         else:
             told = exchange.ExchangeReport(
                 nonce=asked.nonce, pod_uid="p", revision="r", epoch=asked.epoch, role=asked.role, phase=self.phase
@@ -148,6 +152,28 @@ async def test_pod_that_has_seen_a_newer_epoch_makes_ours_newer(pod, caller):
         sounder.address("key", (a_sounding(),))
         await within(woken.get())
         assert sounder.report("p").epoch == epochs[0] == 42
+
+
+@pytest.mark.parametrize("refusal", ["OtherPod", "OtherRevision"])
+async def test_report_is_dropped_at_once_when_somebody_else_answers_at_the_address(pod, caller, refusal):
+    async with sounding(caller) as (sounder, woken):
+        sounder.address("key", (a_sounding(),))
+        await within(woken.get())
+        assert sounder.report("p") is not None
+        pod.refusal = refusal
+        await within(woken.get())
+        assert sounder.report("p") is None
+        assert woken.empty()
+
+
+async def test_report_is_kept_when_the_pod_has_seen_a_newer_epoch(pod, caller):
+    async with sounding(caller, epoch=[7]) as (sounder, woken):
+        sounder.address("key", (a_sounding(),))
+        await within(woken.get())
+        pod.epoch = 41
+        pod.asked.clear()
+        await within(pod.asked.wait())
+        assert sounder.report("p") is not None
 
 
 async def test_silent_pod_keeps_its_report_for_a_while_and_then_counts_as_unknown(pod, caller):

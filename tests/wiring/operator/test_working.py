@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 from kubernetes.aio.client import ApiClient, Configuration
 from leadline_api import names
+from leadline_operator.kube import access
 from leadline_operator.kube.api import Api
 from leadline_operator.kube.events import Recorder
 from leadline_operator.loop.cache import Cache, Key
@@ -31,6 +32,8 @@ PLURALS = {
     "events": "Event",
 }
 
+VERBS = {"POST": "create", "GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+
 
 class Server:
     """Keeps objects by kind and name, with versions as the API server does."""
@@ -40,6 +43,8 @@ class Server:
         self.requests = []
         self.version = 100
         self.changed = asyncio.Condition()
+        self.refuses = set()
+        """Method and kind of writes that a policy denies."""
 
     def store(self, kind, name, body):
         self.version += 1
@@ -59,6 +64,9 @@ class Server:
         return answer
 
     def act(self, method, kind, name, body):
+        if (method, kind) in self.refuses:
+            denied = {"kind": "Status", "reason": "Forbidden", "code": 403, "message": "denied by policy 'frozen'"}
+            return web.json_response(denied, status=403)
         if method == "POST":
             return self.store(kind, body["metadata"]["name"], body)
         live = self.objects.get((kind, name))
@@ -68,6 +76,8 @@ class Server:
             return web.json_response(live)
         if method == "PATCH":
             return self.store(kind, name, {**copy.deepcopy(live), "status": body["status"]})
+        if method == "DELETE":
+            return web.json_response(self.objects.pop((kind, name)))
         return self.store(kind, name, body)
 
     async def until(self, holds, seconds=20.0):
@@ -145,12 +155,13 @@ class Operator:
 
     async def idle(self):
         """Return when a whole pass has written nothing."""
-        while True:
+        for _ in range(20):
             await self.next_pass()
             before = len(self.server.writes())
             await self.next_pass()
             if len(self.server.writes()) == before:
                 return
+        raise AssertionError(f"every pass writes: {self.server.writes()[-10:]}")
 
 
 @pytest.fixture
@@ -167,6 +178,8 @@ async def operator(server):
         with contextlib.suppress(asyncio.CancelledError):
             await task
     await api.close()
+    needed = {(each.resource.kind, verb) for each in access.NEEDED for verb in each.verbs}
+    assert {(kind, VERBS[method]) for method, kind, _ in server.requests} <= needed
 
 
 async def test_spec_that_cannot_be_read_is_said_in_the_status_once_and_touches_no_child(server, operator):
@@ -185,3 +198,44 @@ async def test_spec_that_cannot_be_read_is_said_in_the_status_once_and_touches_n
     assert (stalled["status"], stalled["reason"]) == ("True", "InvalidSpec")
     assert "spec.rollout.strategy: input should be 'BlueGreen' or 'RollingUpdate'; got Canary" in stalled["message"]
     assert status["observedGeneration"] == 2
+
+
+async def test_write_that_the_api_server_refuses_is_said_in_the_status_until_it_is_let_through(server, operator):
+    server.refuses.add(("POST", "Service"))
+    operator.see()
+
+    def reconciling():
+        status = server.objects[names.KIND, "digits"].get("status") or {}
+        return next((each for each in status.get("conditions") or () if each["type"] == "Reconciling"), {})
+
+    await server.until(lambda: reconciling().get("reason") == "WriteRefused")
+    assert reconciling()["status"] == "True"
+    assert "denied by policy 'frozen'" in reconciling()["message"]
+    server.refuses.clear()
+    await server.until(lambda: ("Service", "digits") in server.objects)
+    await server.until(lambda: reconciling()["reason"] != "WriteRefused")
+
+
+async def test_object_that_is_gone_when_it_is_replaced_is_created_anew_by_the_next_pass(server, operator):
+    operator.see()
+    await server.until(lambda: any(kind == "Deployment" for kind, _ in server.objects))
+    await operator.idle()
+    (gone,) = [at for at in server.objects if at[0] == "Deployment"]
+    del server.objects[gone]
+    server.requests.clear()
+    operator.see(runtime={"resources": {"limits": {"cpu": "1"}}})
+    await server.until(lambda: gone in server.objects)
+    assert [each[:2] for each in server.writes()][:2] == [("PUT", "Deployment"), ("POST", "Deployment")]
+
+
+async def test_object_that_is_gone_when_it_is_deleted_is_asked_for_no_more(server, operator):
+    operator.see()
+    await server.until(lambda: any(kind == "Deployment" for kind, _ in server.objects))
+    await operator.idle()
+    (gone,) = [at for at in server.objects if at[0] == "Deployment"]
+    del server.objects[gone]
+    operator.see(model={"uri": "s3://models/other.onnx"})
+    await server.until(lambda: ("DELETE", *gone) in server.requests)
+    server.requests.clear()
+    await operator.idle()
+    assert ("DELETE", *gone) not in server.requests
