@@ -4,6 +4,7 @@ Not covered: how outcomes get into the log (tests/wiring/ledger, tests/wiring/ru
 """
 
 import dataclasses
+from datetime import UTC, datetime
 
 import pytest
 from leadline_operator.reconcile import evidence_state
@@ -238,7 +239,7 @@ def test_retry_begins_the_comparison_anew_at_a_smaller_level():
     world.ask_for(model=uri("worse")).settle()
     world.ask(400, serving="good")
     first = world.evidence.pairs[world.revision(uri("worse")), world.revision(uri("good"))].comparison.worse
-    world.action = "retry@2027-01-15T09:00:00Z"
+    world.action = f"retry@{datetime.fromtimestamp(world.now, UTC).isoformat()}"
     world.settle()
     world.ask(500, serving="good")
     assert served(world) == ["good", "worse", "good", "worse", "good"]
