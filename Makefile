@@ -74,6 +74,10 @@ requirements: venv ## Pin in requirements/ what .venv has now
 bench-serving: venv ## Throughput of the runtime beside a bare echo and a raw onnxruntime loop
 	@$(PY) benchmarks/serving.py
 
+.PHONY: bench-ledger
+bench-ledger: venv ## Durable outcomes per second of the ledger beside bare SQLite
+	@$(PY) benchmarks/ledger.py
+
 .PHONY: format
 format: venv ## Format all Python
 	@$(PY) -m ruff format -q $(CHECKED) hack/cluster/kind hack/cluster/provide

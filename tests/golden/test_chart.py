@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from leadline_ledger import settings
 from leadline_operator.kube import access
 
 ROOT = Path(__file__).parents[2]
@@ -22,6 +23,7 @@ CASES = {
         "--set=imagePullSecrets={registry}",
         "--set=operator.nodeSelector.disk=ssd",
         '--set-json=operator.tolerations=[{"key": "system", "operator": "Exists"}]',
+        "--set=ledger.persistence.enabled=false",
     ),
 }
 
@@ -60,8 +62,8 @@ def test_chart_renders_what_is_checked_in(rendered, case):
     assert documents == list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
 
 
-def granted(documents):
-    (role,) = [found for found in documents if found["kind"] == "ClusterRole"]
+def granted(documents, name="leadline"):
+    (role,) = [found for found in documents if (found["kind"], found["metadata"]["name"]) == ("ClusterRole", name)]
     return {
         (group, resource, verb)
         for rule in role["rules"]
@@ -84,6 +86,30 @@ def test_operator_may_only_create_and_delete_secrets(rendered):
     assert {verb for _, resource, verb in granted(rendered()) if resource == "secrets"} == {"create", "delete"}
 
 
+def test_ledger_may_only_ask_whose_a_token_is(rendered):
+    assert granted(rendered(), "leadline-ledger") == {("authentication.k8s.io", "tokenreviews", "create")}
+
+
+def test_ledger_takes_the_operator_for_who_it_is(rendered):
+    documents = rendered()
+    (ledger,) = [found for found in documents if found["kind"] == "StatefulSet"]
+    (operator,) = [found for found in documents if found["kind"] == "Deployment"]
+    account = operator["spec"]["template"]["spec"]["serviceAccountName"]
+    namespace = operator["metadata"]["namespace"]
+    (container,) = ledger["spec"]["template"]["spec"]["containers"]
+    environment = {found["name"]: found["value"] for found in container["env"]}
+    assert environment["LEADLINE_LEDGER_OPERATOR"] == f"system:serviceaccount:{namespace}:{account}"
+    assert settings.read({**environment, "KUBERNETES_SERVICE_HOST": "10.0.0.1"}).port == 8080
+
+
+def test_ledger_has_a_volume_of_the_size_and_class_that_is_asked_for(rendered):
+    options = ("--set=ledger.persistence.size=50Gi", "--set=ledger.persistence.storageClass=fast")
+    (ledger,) = [found for found in rendered(*options) if found["kind"] == "StatefulSet"]
+    (claim,) = ledger["spec"]["volumeClaimTemplates"]
+    assert claim["spec"]["resources"]["requests"]["storage"] == "50Gi"
+    assert claim["spec"]["storageClassName"] == "fast"
+
+
 def test_nothing_is_granted_by_wildcard(rendered):
     roles = [found for found in rendered() if found["kind"] in {"ClusterRole", "Role"}]
     assert [rule for role in roles for rule in role["rules"] if "*" in str(rule)] == []
@@ -103,6 +129,7 @@ def test_two_renderings_are_equal(rendered):
         ("--set=operator.image=", "operator/image"),
         ("--set=operator.imag=x", "imag"),
         ("--set=runtim.image=x", "runtim"),
+        ("--set=ledger.persistence.size=much", "ledger/persistence/size"),
     ],
 )
 def test_wrong_value_is_refused_with_its_name(helm, option, message):

@@ -16,6 +16,7 @@ _BODY_SECONDS: Final = 30.0
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _CHECKPOINT_BYTES_MAX: Final = 2 * ledger.STATE_BYTES_MAX + 1_024
 """Of its JSON: what is in a string is longer there."""
+_JSON: Final = {"content-type": "application/json"}
 _decode_intake: Final = msgspec.json.Decoder(ledger.Intake)
 _decode_decision: Final = msgspec.json.Decoder(ledger.Decision)
 _decode_checkpoint: Final = msgspec.json.Decoder(ledger.Checkpoint)
@@ -112,7 +113,8 @@ class Records:
 
 async def _body(request: web.Request, decoder: msgspec.json.Decoder[T], most: int) -> T:
     try:
-        async with asyncio.timeout(_BODY_SECONDS):
+        # A small body has come with its head, mostly, and needs no timer.
+        async with asyncio.timeout(None if request.content.is_eof() else _BODY_SECONDS):
             body = await request.read()
     except web.HTTPRequestEntityTooLarge as error:
         raise errors.TooLargeError(f"body is larger than {most} bytes") from error
@@ -127,13 +129,13 @@ async def _body(request: web.Request, decoder: msgspec.json.Decoder[T], most: in
 
 
 def _json(message: Any) -> web.Response:
-    return web.Response(body=msgspec.json.encode(message), content_type="application/json")
+    return web.Response(body=msgspec.json.encode(message), headers=_JSON)
 
 
 def _stretch(found: store.Stretch) -> web.Response:
     """Put a `Log` together from entries that are JSON already."""
     begin = b'{"head":%d,"timeline":%b,"entries":[' % (found.head, msgspec.json.encode(found.timeline))
-    return web.Response(body=b"".join([begin, b",".join(found.entries), b"]}"]), content_type="application/json")
+    return web.Response(body=b"".join([begin, b",".join(found.entries), b"]}"]), headers=_JSON)
 
 
 def _number(request: web.Request, name: str, default: int, most: int, *, least: int = 0) -> int:

@@ -51,8 +51,11 @@ class Transaction:
         """Return the row of a ModelDeployment, made where there is none."""
         found = self._models.get(name)
         if found is None:
-            self.connection.execute("INSERT INTO models (name) VALUES (?) ON CONFLICT DO NOTHING", (name,))
-            row = self.connection.execute(f"SELECT {_COLUMNS} FROM models WHERE name = ?", (name,)).fetchone()  # noqa: S608 - our own columns
+            select = f"SELECT {_COLUMNS} FROM models WHERE name = ?"  # noqa: S608 - our own columns
+            row = self.connection.execute(select, (name,)).fetchone()
+            if row is None:
+                self.connection.execute("INSERT INTO models (name) VALUES (?)", (name,))
+                row = self.connection.execute(select, (name,)).fetchone()
             found = self._models[name] = Model(name, *row)
         return found
 

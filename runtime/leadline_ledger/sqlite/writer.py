@@ -9,10 +9,10 @@ Runs on its own thread; `database` is its door from asyncio. What the calls do i
 
 import asyncio
 import fcntl
+import queue
 import sqlite3
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,8 +79,7 @@ class Writer:
         self._limits = limits
         self._name = name
         self._done = done
-        self._calls: deque[Call] = deque()
-        self._changed = threading.Condition()
+        self._calls: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
         self._connection: sqlite3.Connection | None = None
@@ -96,7 +95,7 @@ class Writer:
     @property
     def waiting(self) -> int:
         """Calls that wait."""
-        return len(self._calls)
+        return self._calls.qsize()
 
     def submit(self, call: Call) -> None:
         """Let a call wait for the next transaction.
@@ -105,19 +104,16 @@ class Writer:
             BusyError: Too many wait already.
             UnavailableError: The writer has closed.
         """
-        with self._changed:
-            if self._closing:
-                raise errors.UnavailableError("the ledger is stopping")
-            if len(self._calls) >= WAITING_MAX:
-                raise errors.BusyError(f"{len(self._calls)} calls wait to become durable, limit {WAITING_MAX}")
-            self._calls.append(call)
-            self._changed.notify()
+        if self._closing:
+            raise errors.UnavailableError("the ledger is stopping")
+        if self.waiting >= WAITING_MAX:
+            raise errors.BusyError(f"{self.waiting} calls wait to become durable, limit {WAITING_MAX}")
+        self._calls.put(call)
 
     def close(self) -> None:
         """Finish what waits, then end the thread; blocks."""
-        with self._changed:
-            self._closing = True
-            self._changed.notify()
+        self._closing = True
+        self._calls.put(None)
         self._thread.join()
 
     def _run(self) -> None:
@@ -128,15 +124,23 @@ class Writer:
             self._held.close()
 
     def _next(self) -> list[Call]:
-        with self._changed:
-            while not self._calls and not self._closing:
-                self._changed.wait()
-            group: list[Call] = []
-            items = 0
-            while self._calls and len(group) < GROUP_CALLS_MAX and items < GROUP_ITEMS_MAX:
-                items += self._calls[0].items
-                group.append(self._calls.popleft())
-            return group
+        """Wait for a call and return it with those that wait already; none: closed."""
+        group: list[Call] = []
+        items = 0
+        call = self._calls.get()
+        while call is not None:
+            group.append(call)
+            items += call.items
+            if len(group) >= GROUP_CALLS_MAX or items >= GROUP_ITEMS_MAX:
+                return group
+            try:
+                call = self._calls.get_nowait()
+            except queue.Empty:
+                return group
+        if group:
+            # The end comes after what waited before it.
+            self._calls.put(None)
+        return group
 
     def _carry_out(self, group: list[Call]) -> Group:
         begun = time.monotonic()
