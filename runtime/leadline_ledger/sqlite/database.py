@@ -185,9 +185,11 @@ class SqliteStore:
                 call.answered.set_exception(answer)
             else:
                 call.answered.set_result(answer)
-        if group.head > self._head:
-            self._head = group.head
-            self._wake()
+        if group.head >= 0:
+            # Lower than before where the files were put back to a backup's under this process.
+            grown, self._head = group.head > self._head, group.head
+            if grown:
+                self._wake()
 
     def _wake(self) -> None:
         for watcher in self._watchers:

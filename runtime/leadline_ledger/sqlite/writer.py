@@ -86,6 +86,7 @@ class Writer:
         self._tried_at = float("-inf")
         self._trouble = ""
         self._now_ms = 0
+        self._openings = 0
         self._held: IO[str] | None = None
 
     def start(self) -> None:
@@ -187,11 +188,12 @@ class Writer:
         return work, answers, due_ms
 
     def _one_by_one(self, group: list[Call]) -> Group:
-        whole = Group([], 0, None, store.Counts(), "")
+        whole = Group([], -1, None, store.Counts(), "")
         for call in group:
             one = self._carry_out([call])
             whole.counts.add(one.counts)
-            whole = Group([*whole.answers, *one.answers], one.head, one.due_ms, whole.counts, one.trouble)
+            last = one if one.head >= 0 else whole
+            whole = Group([*whole.answers, *one.answers], last.head, last.due_ms, whole.counts, one.trouble)
         return whole
 
     def _failed(self, group: list[Call], error: Exception) -> Group:
@@ -212,7 +214,8 @@ class Writer:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute(
                 "INSERT INTO starts (name, seq) VALUES (?, ?) ON CONFLICT DO NOTHING",
-                (self._name, schema.head(connection)),
+                # A name of its own for each opening: the files may have been put back to a backup's meanwhile.
+                (f"{self._name}.{self._openings}" if self._openings else self._name, schema.head(connection)),
             )
             connection.execute(
                 "DELETE FROM starts WHERE ordinal <= (SELECT MAX(ordinal) FROM starts) - ?", (schema.STARTS_MAX,)
@@ -224,6 +227,7 @@ class Writer:
             raise
         self._now_ms = max(self._now_ms, horizon[0] if horizon else 0)
         self._connection = connection
+        self._openings += 1
         return connection
 
     def _lock(self) -> None:

@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import http.client
+import re
 import resource
 import shutil
 import sqlite3
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -219,3 +221,31 @@ def test_second_ledger_on_the_same_volume_waits_for_the_first_to_end(process):
     assert "held by another ledger" in why
     first.kill()
     eventually("ready", lambda: second.readiness() == (200, "ok"))
+
+
+def backup_command():
+    """The Python that docs/ledger.md has people run in the pod."""
+    text = (Path(__file__).parents[3] / "docs" / "ledger.md").read_text()
+    return re.search(r"python3 -c \\\n +'(.+)'", text)[1]
+
+
+def test_backup_as_documented_is_taken_while_it_runs_and_a_cursor_of_after_it_is_refused(process, tmp_path):
+    running = process().start()
+    begun_ms = now_ms()
+    told(running, 0, begun_ms)
+    command = backup_command().replace("/var/lib/leadline-ledger", str(running.folder))
+    subprocess.run([sys.executable, "-c", command], check=True, timeout=60)
+    told(running, 1, begun_ms)
+    head = msgspec.json.decode(running.call("GET", "/v1/log", token=OPERATOR)[1], type=ledger.Log)
+    running.end()
+    for left in running.folder.glob("ledger.db*"):
+        left.unlink()
+    (running.folder / "backup.db").rename(running.folder / "ledger.db")
+    running.start()
+    assert len(running.log()) == 1
+    for number in (2, 3, 4):
+        told(running, number, begun_ms)
+    cursor = f"/v1/log?after={head.head}&timeline={head.timeline}"
+    status, body = running.call("GET", cursor, token=OPERATOR)
+    assert status == 410
+    assert b"went on otherwise after a backup was restored" in body
