@@ -78,6 +78,10 @@ bench-serving: venv ## Throughput of the runtime beside a bare echo and a raw on
 bench-decisions: venv ## False rollbacks and delays of the engine, beside the rules of others; a few minutes
 	@$(PY) benchmarks/decisions.py
 
+.PHONY: bench-ledger
+bench-ledger: venv ## Durable outcomes per second of the ledger beside bare SQLite
+	@$(PY) benchmarks/ledger.py
+
 .PHONY: format
 format: venv ## Format all Python
 	@$(PY) -m ruff format -q $(CHECKED) hack/cluster/kind hack/cluster/provide

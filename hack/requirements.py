@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 
 _ROOT: Final = Path(__file__).resolve().parent.parent
 _WHAT: Final = {
-    "operator": "What the operator's image holds: leadline[operator]",
+    "operator": "What the operator's image holds: leadline[operator,ledger]",
     "runtime": "What the runtime's image holds: leadline[runtime]",
     "build": "What builds our wheel inside the images",
     "dev": "What development and tests use: leadline[dev]",
@@ -64,7 +64,7 @@ def texts() -> dict[str, str]:
     own = project["optional-dependencies"]
     base = project["dependencies"]
     wanted = {
-        "operator": [*base, *own["operator"]],
+        "operator": [*base, *own["operator"], *own["ledger"]],
         "runtime": [*base, *own["runtime"]],
         "build": ["hatchling"],
         "dev": [*base, *own["dev"], *_BUILD],

@@ -6,10 +6,21 @@
     GET  /v1/resume                                      operator: Resume
     GET  /v1/log?after=SEQ&wait=SECONDS&limit=N          operator: Log, at once where there is news, else after the wait
     GET  /v1/namespaces/NAMESPACE/models/NAME/log?after= operator, people: the log of one ModelDeployment, no waiting
-    PUT, GET, HEAD /v1/namespaces/NAMESPACE/blobs/DIGEST runtime: model bytes by `sha256:<hex>`
+    PUT, GET, HEAD /v1/namespaces/NAMESPACE/blobs/DIGEST runtime: model bytes by `sha256:<hex>`; PUT needs content-length
 
 Each call carries `authorization: Bearer TOKEN`, a projected service account token for the audience `AUDIENCE`. A
 runtime's token is good for its own namespace, the operator's for all. Errors are `{"error": "..."}`.
+
+    400, 413, 422  the call cannot be meant, is too large, or its bytes have another digest: not to be tried again as it is
+    401, 403       no token that the API server knows, or one that is not good for this
+    404            no such path; blobs: the namespace put none of that digest
+    409            a checkpoint older than the one kept, or beyond the log
+    410            a cursor beyond the log or of another history, as after a backup was restored: begin with /v1/resume
+    503            not now, with `retry-after`; 507: the volume or a limit is full. Nothing of the call was kept, or all of it:
+                   told again it is the same
+
+Both logs take `timeline=`, as the last `Log` or `Resume` had it: with it a restored backup is noticed even when the new
+head is beyond the old cursor already.
 
 One log for all, in the order in which things became durable: `seq` grows and is never used again. An answer that comes
 in and is to be judged becomes an `OutcomeEntry`; where another revision's prediction for the same input is known, by
@@ -64,6 +75,8 @@ class Stored(msgspec.Struct, frozen=True, omit_defaults=True):
     share: int = 1_000_000
     entity: str = ""
     tags: dict[str, str] = {}
+    max_age_ms: int = 30 * 86_400_000
+    """It is kept so long after the prediction."""
 
 
 class Copied(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -83,6 +96,8 @@ class Copied(msgspec.Struct, frozen=True, omit_defaults=True):
     """Of the revision that answered the client; all rows."""
     other_predictions: str
     """A single word that stands for no usable answer counts for all rows."""
+    max_age_ms: int = 30 * 86_400_000
+    """It waits so long after the prediction for the answer."""
 
 
 class Intake(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -205,6 +220,7 @@ class Resume(msgspec.Struct, frozen=True):
     head: int
     """Newest `seq` of all."""
     models: list[ModelState]
+    timeline: str = ""
 
 
 class Log(msgspec.Struct, frozen=True):
@@ -213,6 +229,8 @@ class Log(msgspec.Struct, frozen=True):
     head: int
     """Newest `seq` of all when this was read; where nothing came, the cursor to go on from."""
     entries: list[Entry]
+    timeline: str = ""
+    """Names the ledger's history up to here; goes back with the cursor."""
 
 
 class LedgerError(msgspec.Struct, frozen=True):

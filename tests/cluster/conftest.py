@@ -51,6 +51,8 @@ def helm_install(cluster: Cluster) -> None:
         *("upgrade", "--install", "leadline", str(ROOT / "charts" / "leadline"), "--create-namespace"),
         *("--set", f"operator.image={os.environ['LEADLINE_OPERATOR_IMAGE']}"),
         *("--set", f"runtime.image={os.environ['LEADLINE_RUNTIME_IMAGE']}"),
+        # The local cluster has no storage class.
+        *("--set", "ledger.persistence.enabled=false"),
         *("--wait", "--timeout", "180s"),
     )
 
@@ -142,7 +144,7 @@ def operator_pod(cluster: Cluster) -> dict[str, Any]:
     """Return the operator's pod, ready."""
 
     def look() -> list[dict[str, Any]]:
-        items: list[dict[str, Any]] = cluster.get("pods", SYSTEM, "-l", "app.kubernetes.io/name=leadline")["items"]
+        items: list[dict[str, Any]] = cluster.get("pods", SYSTEM, "-l", "app.kubernetes.io/component=operator")["items"]
         return [each for each in items if not each["metadata"].get("deletionTimestamp")]
 
     def is_ready(pods: list[dict[str, Any]]) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from leadline_ledger import settings
 from leadline_operator.kube import access
 
 ROOT = Path(__file__).parents[2]
@@ -23,6 +24,7 @@ CASES = {
         "--set=imagePullSecrets={registry}",
         "--set=operator.nodeSelector.disk=ssd",
         '--set-json=operator.tolerations=[{"key": "system", "operator": "Exists"}]',
+        "--set=ledger.persistence.enabled=false",
     ),
 }
 
@@ -96,6 +98,32 @@ def test_operator_may_only_create_secrets(granted):
     assert {verb for _, resource, _, verb in granted if resource == "secrets."} == {"create"}
 
 
+def test_ledger_may_only_ask_whose_a_token_is(rendered):
+    roles = [each for each in rendered() if each["metadata"]["name"] == "leadline-ledger" and each.get("rules")]
+    asks = {"apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"]}
+    assert [rule for role in roles for rule in role["rules"]] == [asks]
+
+
+def test_ledger_takes_the_operator_for_who_it_is(rendered):
+    documents = rendered()
+    (ledger,) = [found for found in documents if found["kind"] == "StatefulSet"]
+    (operator,) = [found for found in documents if found["kind"] == "Deployment"]
+    account = operator["spec"]["template"]["spec"]["serviceAccountName"]
+    namespace = operator["metadata"]["namespace"]
+    (container,) = ledger["spec"]["template"]["spec"]["containers"]
+    environment = {found["name"]: found["value"] for found in container["env"]}
+    assert environment["LEADLINE_LEDGER_OPERATOR"] == f"system:serviceaccount:{namespace}:{account}"
+    assert settings.read({**environment, "KUBERNETES_SERVICE_HOST": "10.0.0.1"}).port == 8080
+
+
+def test_ledger_has_a_volume_of_the_size_and_class_that_is_asked_for(rendered):
+    options = ("--set=ledger.persistence.size=50Gi", "--set=ledger.persistence.storageClass=fast")
+    (ledger,) = [found for found in rendered(*options) if found["kind"] == "StatefulSet"]
+    (claim,) = ledger["spec"]["volumeClaimTemplates"]
+    assert claim["spec"]["resources"]["requests"]["storage"] == "50Gi"
+    assert claim["spec"]["storageClassName"] == "fast"
+
+
 def test_nothing_is_granted_by_wildcard(rendered):
     roles = [found for found in rendered() if found["kind"] in {"ClusterRole", "Role"}]
     assert [rule for role in roles for rule in role["rules"] if "*" in str(rule)] == []
@@ -115,6 +143,7 @@ def test_two_renderings_are_equal(rendered):
         ("--set=operator.image=", "operator/image"),
         ("--set=operator.imag=x", "imag"),
         ("--set=runtim.image=x", "runtim"),
+        ("--set=ledger.persistence.size=much", "ledger/persistence/size"),
     ],
 )
 def test_wrong_value_is_refused_with_its_name(helm, option, message):

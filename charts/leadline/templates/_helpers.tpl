@@ -20,6 +20,23 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 
+{{- define "leadline.ledgerName" -}}
+{{- printf "%s-ledger" (include "leadline.name" .) -}}
+{{- end -}}
+
+{{- define "leadline.ledgerSelector" -}}
+app.kubernetes.io/name: leadline
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: ledger
+{{- end -}}
+
+{{- define "leadline.ledgerLabels" -}}
+{{ include "leadline.ledgerSelector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end -}}
+
 {{- define "leadline.rootKeySecret" -}}
 {{- .Values.rootKey.existingSecret | default (printf "%s-root-key" (include "leadline.name" .)) -}}
 {{- end -}}

@@ -31,6 +31,7 @@ from localkind import (
     scratch_images,
     settings,
     talk,
+    volumes,
 )
 
 _START_SECONDS: Final = 120.0
@@ -159,6 +160,7 @@ def _start(places: layout.Layout, name: str, parts: _Parts) -> None:
     talk.say("API server is ready")
     _run(places, *components.controllers(places, hyperkube), *components.node(places, hyperkube, node_name(name)))
     addons.apply_dns(administrator, parts.dns.name)
+    volumes.apply_volumes(administrator, places.volumes)
     apiserver.wait_until(
         lambda: _node_is_ready(administrator, node_name(name)), "the node is Ready", _START_SECONDS, places.logs
     )

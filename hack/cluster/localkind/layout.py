@@ -71,6 +71,11 @@ class Layout:
         return self.run / "pki"
 
     @property
+    def volumes(self) -> Path:
+        """A folder per persistent volume."""
+        return self.run / "volumes"
+
+    @property
     def containerd_socket(self) -> Path:
         """Address of containerd; also how its shims are told from anybody else's."""
         return self.run / "containerd.sock"

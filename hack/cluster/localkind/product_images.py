@@ -44,6 +44,7 @@ PRODUCTS: Final = {
                 "images/operator/Containerfile",
                 "requirements/operator.txt",
                 *(f"operator/{package}" for package in _OPERATOR),
+                "runtime/leadline_ledger",
                 "runtime/leadline_wire",
             ),
         ),

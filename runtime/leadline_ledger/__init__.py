@@ -1,0 +1,1 @@
+"""The ledger: outcomes, decisions and model bytes, durably and once each."""

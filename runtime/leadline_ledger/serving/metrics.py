@@ -1,0 +1,74 @@
+"""What the ledger counts, for Prometheus: read from its parts when somebody asks, so that counting costs nothing more."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
+from prometheus_client.registry import Collector
+
+from leadline_ledger import blobs, store, tokens
+from leadline_ledger.serving import edge
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics(Collector):
+    """Looks at store, blobs, tokens and edge."""
+
+    kept: store.Store
+    model_bytes: blobs.Blobs
+    known: tokens.Tokens
+    rim: edge.Edge
+
+    def text(self) -> bytes:
+        """Return all in the text format of Prometheus."""
+        registry = CollectorRegistry()
+        registry.register(self)
+        return generate_latest(registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """Return each metric with its values now."""
+        counts = self.kept.counts
+        up = GaugeMetricFamily("leadline_ledger_writable", "1 while what comes in becomes durable, else 0")
+        up.add_metric([], float(not self.kept.trouble))
+        yield up
+        outcomes = CounterMetricFamily("leadline_ledger_outcomes", "Outcomes that came in, by fate", labels=["fate"])
+        for fate, count in sorted(counts.fates.items()):
+            outcomes.add_metric([fate], count)
+        yield outcomes
+        entries = CounterMetricFamily("leadline_ledger_entries", "Entries appended to the log", labels=["kind"])
+        for kind, count in sorted(counts.entries.items()):
+            entries.add_metric([kind], count)
+        yield entries
+        dropped = CounterMetricFamily(
+            "leadline_ledger_dropped",
+            "Copies and predictions that went for age or number; of copies those that met no outcome",
+            labels=["kind", "why"],
+        )
+        for (kind, why), count in sorted(counts.dropped.items()):
+            dropped.add_metric([kind, why], count)
+        yield dropped
+        yield SummaryMetricFamily(
+            "leadline_ledger_commit_seconds",
+            "Transactions, from their begin to the disk",
+            count_value=counts.commits,
+            sum_value=counts.commit_seconds,
+        )
+        yield _gauge("leadline_ledger_head", "Newest entry of the log", self.kept.head)
+        yield _gauge("leadline_ledger_waiting_calls", "Calls that wait to become durable", self.kept.waiting)
+        yield _gauge("leadline_ledger_requests_under_way", "Calls under way, long polls included", self.rim.under_way)
+        yield _gauge("leadline_ledger_blob_bytes", "Model bytes kept", self.model_bytes.held_bytes)
+        reviews = CounterMetricFamily("leadline_ledger_token_reviews", "Answers of the API server", labels=["result"])
+        for result, count in sorted(self.known.reviews.items()):
+            reviews.add_metric([result], count)
+        yield reviews
+        answered = CounterMetricFamily("leadline_ledger_requests", "Calls answered", labels=["path", "status"])
+        for (path, status), count in sorted(self.rim.answered.items()):
+            answered.add_metric([path, str(status)], count)
+        yield answered
+
+
+def _gauge(name: str, what: str, value: float) -> GaugeMetricFamily:
+    metric = GaugeMetricFamily(name, what)
+    metric.add_metric([], value)
+    return metric

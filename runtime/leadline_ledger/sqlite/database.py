@@ -1,0 +1,238 @@
+"""The store on SQLite as asyncio sees it: calls go to the writer thread, reads to a few threads of their own."""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from leadline_wire import ledger
+
+from leadline_ledger import errors, logs, store
+from leadline_ledger.sqlite import maturing, reading, schema, taking, tidying, transaction, writer
+
+T = TypeVar("T")
+_CALL_SECONDS: Final = 30.0
+"""From a call to its commit; a disk that takes longer is as good as none."""
+_READERS: Final = 2
+WATCHERS_MAX: Final = 64
+"""Long polls at the same time: an operator has one or two."""
+_OPENING: Final = "the database is being opened"
+
+
+class SqliteStore:
+    """See `store.Store`, which this is one of."""
+
+    def __init__(self, path: Path, *, clock_ms: Callable[[], int], limits: store.Limits, name: str) -> None:
+        """Set up, without opening anything.
+
+        Args:
+            path: Of the database; beside it are its `-wal` and `-shm`.
+            clock_ms: The time, in milliseconds since the epoch.
+            limits: What is kept at most.
+            name: Of this start, never used before.
+        """
+        self._path = path
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._writer = writer.Writer(path, clock_ms=clock_ms, limits=limits, name=name, done=self._hand_over)
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="ledger-reader")
+        self._local = threading.local()
+        self._opened: list[sqlite3.Connection] = []
+        self._watchers: set[asyncio.Future[None]] = set()
+        self._closing = False
+        self._trouble = _OPENING
+        self._head = 0
+        self._due_ms: int | None = None
+        self._counts = store.Counts()
+
+    async def open(self) -> None:
+        """Start the threads and try to open the database; where that is not possible, `trouble` says why."""
+        self._loop = asyncio.get_running_loop()
+        self._writer.start()
+        try:
+            await self.probe()
+        except (errors.UnavailableError, errors.FullError):
+            logs.warning("starting without a database", reason=self._trouble)
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing can be kept now; empty: it can."""
+        return self._trouble
+
+    @property
+    def head(self) -> int:
+        """Newest durable `seq`."""
+        return self._head
+
+    @property
+    def due_ms(self) -> int | None:
+        """When the next answer matures."""
+        return self._due_ms
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait to become durable."""
+        return self._writer.waiting
+
+    @property
+    def counts(self) -> store.Counts:
+        """What was done so far."""
+        return self._counts
+
+    async def take(self, model: str, intake: ledger.Intake) -> list[ledger.Fate]:
+        """Keep what a runtime brings."""
+        taking.check(intake)
+        items = len(intake.outcomes) + len(intake.predictions) + len(intake.copies)
+        fates: list[ledger.Fate] = await self._call(lambda work: taking.take(work, model, intake), items)
+        return fates
+
+    async def decide(self, model: str, decision: ledger.Decision) -> ledger.Decided:
+        """Append a decision, once per id."""
+        decided: ledger.Decided = await self._call(lambda work: maturing.decide(work, model, decision))
+        return decided
+
+    async def keep(self, model: str, checkpoint: ledger.Checkpoint) -> None:
+        """Keep a checkpoint in place of the one before."""
+        await self._call(lambda work: maturing.keep(work, model, checkpoint))
+
+    async def judge(self) -> int:
+        """Append a batch of answers whose maturity has passed."""
+        count: int = await self._call(maturing.judge, maturing.BATCH)
+        return count
+
+    async def tidy(self) -> int:
+        """Delete a little of what is past its age."""
+        count: int = await self._call(tidying.tidy, tidying.STEP_ROWS)
+        return count
+
+    async def probe(self) -> None:
+        """Write something small."""
+        await self._call(
+            lambda work: (
+                work.connection.execute(
+                    "INSERT INTO meta (key, value) VALUES ('probed_ms', ?1) ON CONFLICT DO UPDATE SET value = ?1",
+                    (work.now_ms,),
+                )
+                and None
+            )
+        )
+
+    async def resume(self) -> ledger.Resume:
+        """Return what an operator begins with."""
+        return await self._read(reading.resume)
+
+    async def read(self, after: int, *, limit: int, model: str = "", timeline: str = "") -> store.Stretch:
+        """Return the entries after a cursor."""
+        return await self._read(
+            lambda connection: reading.stretch(connection, after, limit=limit, model=model, timeline=timeline)
+        )
+
+    async def news(self, after: int, seconds: float) -> None:
+        """Return when there is an entry after a cursor, or the time is over, or the store closes."""
+        if self._head > after or self._closing or seconds <= 0:
+            return
+        if len(self._watchers) >= WATCHERS_MAX:
+            raise errors.BusyError(f"{len(self._watchers)} calls wait for news, limit {WATCHERS_MAX}")
+        watcher = asyncio.get_running_loop().create_future()
+        self._watchers.add(watcher)
+        try:
+            await asyncio.wait_for(watcher, seconds)
+        except TimeoutError:
+            pass
+        finally:
+            self._watchers.discard(watcher)
+
+    def dismiss(self) -> None:
+        """Let all who wait for news go; nobody waits from now on."""
+        self._closing = True
+        self._wake()
+
+    async def close(self) -> None:
+        """Finish what waits, then close."""
+        self.dismiss()
+        await asyncio.to_thread(self._writer.close)
+        await asyncio.to_thread(self._readers.shutdown)
+        for connection in self._opened:
+            connection.close()
+
+    async def _call(self, work: writer.Work, items: int = 1) -> Any:
+        loop = asyncio.get_running_loop()
+        answered: asyncio.Future[Any] = loop.create_future()
+        self._writer.submit(writer.Call(work, items, answered))
+        # Not wait_for, which costs a tenth of a call.
+        timer = loop.call_later(_CALL_SECONDS, _give_up, answered)
+        try:
+            return await answered
+        finally:
+            timer.cancel()
+
+    def _hand_over(self, group: writer.Group) -> None:
+        assert self._loop is not None, "opened"
+        self._loop.call_soon_threadsafe(self._settle, group)
+
+    def _settle(self, group: writer.Group) -> None:
+        """Answer the callers of a transaction, on the event loop."""
+        self._trouble = group.trouble
+        if group.head >= 0:
+            self._due_ms = group.due_ms
+            self._counts.add(group.counts)
+        for call, answer in group.answers:
+            if call.answered.done():
+                continue
+            if isinstance(answer, Exception):
+                call.answered.set_exception(answer)
+            else:
+                call.answered.set_result(answer)
+        if group.head >= 0:
+            # Lower than before where the files were put back to a backup's under this process.
+            grown, self._head = group.head > self._head, group.head
+            if grown:
+                self._wake()
+
+    def _wake(self) -> None:
+        for watcher in self._watchers:
+            if not watcher.done():
+                watcher.set_result(None)
+
+    async def _read(self, what: Callable[[sqlite3.Connection], T]) -> T:
+        if self._trouble and self._counts.commits == 0:
+            # Never opened: reading would make an empty file, or meet what the writer has met.
+            raise errors.UnavailableError(self._trouble)
+        loop = asyncio.get_running_loop()
+        try:
+            return await asyncio.wait_for(loop.run_in_executor(self._readers, self._in_snapshot, what), _CALL_SECONDS)
+        except TimeoutError:
+            raise errors.UnavailableError(f"not read within {_CALL_SECONDS:.0f} s") from None
+
+    def _in_snapshot(self, what: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            connection = getattr(self._local, "connection", None)
+            if connection is None:
+                connection = self._local.connection = schema.reader(self._path)
+                self._opened.append(connection)
+            connection.execute("BEGIN")
+            try:
+                return what(connection)
+            finally:
+                connection.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            broken = getattr(self._local, "connection", None)
+            if broken is not None:
+                self._local.connection = None
+                self._opened.remove(broken)
+                broken.close()
+            raise errors.UnavailableError(f"{self._path}: cannot be read ({error})") from error
+
+
+def _give_up(answered: asyncio.Future[Any]) -> None:
+    if not answered.done():
+        why = f"not durable within {_CALL_SECONDS:.0f} s, it may become so yet; tell it again"
+        answered.set_exception(errors.UnavailableError(why))
+
+
+def _probe(work: transaction.Transaction) -> None:
+    work.connection.execute(
+        "INSERT INTO meta (key, value) VALUES ('probed_ms', ?1) ON CONFLICT DO UPDATE SET value = ?1", (work.now_ms,)
+    )

@@ -1,0 +1,257 @@
+"""What a runtime brings: answers, predictions under the client's id, copies; each is taken in once.
+
+An answer that is judged as it comes is appended at once; one with a maturity waits for `maturing`. The first answer to
+an id and row stays, whatever comes later. Everything here happens inside one transaction of `writer`.
+"""
+
+import re
+from typing import Final
+
+import msgspec
+from leadline_wire import ledger, predictions
+
+from leadline_ledger import errors
+from leadline_ledger.sqlite import pairing, transaction
+
+_ID: Final = re.compile(r"[0-9a-f]{32}")
+_ROW_MAX: Final = (1 << 31) - 1
+_AGE_MAX_MS: Final = 100 * 365 * 86_400_000
+CORRECTIONS_MAX: Final = 16
+"""Different other answers kept per id and row: one client could send as many as there are numbers."""
+TOO_LATE: Final = 0
+"""`answers.seq` of an answer that is never judged."""
+MET: Final = (
+    "(copies.complete OR EXISTS (SELECT 1 FROM answers WHERE answers.model = copies.model AND answers.id = copies.id))"
+)
+"""Whether a copy's prediction was ever answered; those that were not are counted when they go."""
+_stored: Final = msgspec.json.Decoder(ledger.Stored).decode
+
+
+def check(intake: ledger.Intake) -> None:
+    """Look at all that needs no database, so that nothing is half taken in.
+
+    Raises:
+        BadInputError: Something cannot be meant; the message names which.
+        TooLargeError: There is too much.
+    """
+    count = len(intake.outcomes) + len(intake.predictions) + len(intake.copies)
+    if count > ledger.INTAKE_ITEMS_MAX:
+        raise errors.TooLargeError(f"intake of {count} items, expected at most {ledger.INTAKE_ITEMS_MAX}")
+    for place, outcome in enumerate(intake.outcomes):
+        where = f"outcomes[{place}]"
+        if outcome.id or not outcome.client_id:
+            _check_id(where, outcome.id)
+        if (outcome.truth != "") + (outcome.correct is not None) + (outcome.score is not None) != 1:
+            raise errors.BadInputError(f"{where}: expected exactly one of truth, correct and score")
+        if not 0 <= outcome.row <= _ROW_MAX:
+            raise errors.BadInputError(f"{where}.row: expected 0 to {_ROW_MAX}, got {outcome.row}")
+        _check_age(f"{where}.maturity_ms", outcome.maturity_ms)
+        _check_age(f"{where}.max_age_ms", outcome.max_age_ms)
+    for place, stored in enumerate(intake.predictions):
+        where = f"predictions[{place}]"
+        _check_id(where, stored.id)
+        _check_age(f"{where}.max_age_ms", stored.max_age_ms)
+        if not stored.client_id:
+            raise errors.BadInputError(f"{where}.client_id: expected the client's request id, got none")
+        try:
+            predictions.split(stored.predictions)
+        except predictions.BadWordError as error:
+            raise errors.BadInputError(f"{where}.predictions: {error}") from error
+    for place, copied in enumerate(intake.copies):
+        where = f"copies[{place}]"
+        _check_id(where, copied.id)
+        _check_age(f"{where}.max_age_ms", copied.max_age_ms)
+        try:
+            pairing.check(copied)
+        except predictions.BadWordError as error:
+            raise errors.BadInputError(f"{where}: {error}") from error
+
+
+def take(work: transaction.Transaction, name: str, intake: ledger.Intake) -> list[ledger.Fate]:
+    """Take in what was checked; return what became of the outcomes."""
+    model = work.model(name)
+    for stored in intake.predictions:
+        _keep_prediction(work, model, stored)
+    for copied in intake.copies:
+        _keep_copy(work, model, copied)
+    fates = [_answer(work, model, outcome) for outcome in intake.outcomes]
+    work.counts.fates.update(fates)
+    if model.copies > work.limits.copies_max:
+        _evict_copies(work, model)
+    if model.predictions > work.limits.predictions_max:
+        _evict_predictions(work, model)
+    return fates
+
+
+def predicted_at_ms(key: bytes) -> int:
+    """Return when a prediction was made, from its UUIDv7."""
+    return int.from_bytes(key[:6], "big")
+
+
+def _check_id(where: str, text: str) -> None:
+    if not _ID.fullmatch(text):
+        raise errors.BadInputError(f"{where}.id: expected 32 lowercase hexadecimal digits, got {text[:80]!r}")
+
+
+def _check_age(where: str, milliseconds: int) -> None:
+    if not 0 <= milliseconds <= _AGE_MAX_MS:
+        raise errors.BadInputError(f"{where}: expected 0 to {_AGE_MAX_MS}, got {milliseconds}")
+
+
+def _answer(work: transaction.Transaction, model: transaction.Model, outcome: ledger.Outcome) -> ledger.Fate:
+    identified = outcome if outcome.id else _identified(work, model, outcome)
+    if identified is None:
+        return "UnknownId"
+    key = bytes.fromhex(identified.id)
+    predicted_ms = predicted_at_ms(key)
+    answer = _text(identified)
+    found = work.connection.execute(
+        "SELECT answer, seq FROM answers WHERE model = ? AND id = ? AND row = ?", (model.key, key, identified.row)
+    ).fetchone()
+    if found is not None:
+        if found[0] == answer:
+            return "TooLate" if found[1] == TOO_LATE else "Duplicate"
+        _keep_correction(work, model, key, identified.row, answer)
+        return "Conflict"
+    expires_ms = predicted_ms + identified.max_age_ms
+    if expires_ms < work.now_ms or key <= model.answers_floor:
+        return "Expired"
+    seq: int | None = None
+    matures_ms = predicted_ms + identified.maturity_ms if identified.maturity_ms else None
+    entry = ledger.OutcomeEntry(
+        seq=work.head + 1 if matures_ms is None else 0,
+        model=model.name,
+        id=identified.id,
+        row=identified.row,
+        revision=identified.revision,
+        prediction=identified.prediction,
+        came_at_ms=work.now_ms,
+        truth=identified.truth,
+        correct=identified.correct,
+        score=identified.score,
+        share=identified.share,
+        entity=identified.entity,
+        tags=identified.tags,
+    )
+    if matures_ms is None:
+        work.append(model, entry, expires_ms=expires_ms)
+        seq = work.head
+    elif matures_ms <= work.now_ms:
+        seq = TOO_LATE
+    body = None if matures_ms is None else transaction.encode(entry)
+    work.connection.execute(
+        "INSERT INTO answers (model, id, row, answer, seq, matures_ms, expires_ms, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (model.key, key, identified.row, answer, seq, matures_ms, expires_ms, body),
+    )
+    if matures_ms is None:
+        pairing.after_outcome(work, model, entry, key, expires_ms)
+    return "TooLate" if seq == TOO_LATE else "Accepted"
+
+
+def _identified(
+    work: transaction.Transaction, model: transaction.Model, outcome: ledger.Outcome
+) -> ledger.Outcome | None:
+    """Return an outcome with what is kept under the client's id; None: nothing is."""
+    found = work.connection.execute(
+        "SELECT body FROM predictions WHERE model = ? AND client_id = ?", (model.key, outcome.client_id)
+    ).fetchone()
+    if found is None:
+        return None
+    stored = _stored(found[0])
+    word = pairing.word_of(stored.predictions, outcome.row)
+    if not word:
+        return None
+    return msgspec.structs.replace(
+        outcome,
+        id=stored.id,
+        revision=stored.revision,
+        prediction=word,
+        share=stored.share,
+        entity=stored.entity,
+        tags=stored.tags,
+    )
+
+
+def _text(outcome: ledger.Outcome) -> str:
+    """Return an answer as it is compared with another one."""
+    if outcome.truth:
+        return f"t{outcome.truth}"
+    return f"c{int(outcome.correct)}" if outcome.correct is not None else f"s{outcome.score!r}"
+
+
+def _keep_correction(
+    work: transaction.Transaction, model: transaction.Model, key: bytes, row: int, answer: str
+) -> None:
+    work.connection.execute(
+        "INSERT INTO corrections (model, id, row, answer, came_ms) SELECT ?1, ?2, ?3, ?4, ?5 WHERE"
+        " (SELECT COUNT(*) FROM corrections WHERE model = ?1 AND id = ?2 AND row = ?3) < ?6 ON CONFLICT DO NOTHING",
+        (model.key, key, row, answer, work.now_ms, CORRECTIONS_MAX),
+    )
+
+
+def _keep_prediction(work: transaction.Transaction, model: transaction.Model, stored: ledger.Stored) -> None:
+    key = bytes.fromhex(stored.id)
+    expires_ms = predicted_at_ms(key) + stored.max_age_ms
+    if key <= model.predictions_floor or expires_ms < work.now_ms:
+        return
+    # A retried request has the same client id and another id: the first one stays, so its answer counts once.
+    made = work.connection.execute(
+        "INSERT INTO predictions (model, client_id, id, expires_ms, body) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        (model.key, stored.client_id, key, expires_ms, transaction.encode(stored)),
+    )
+    model.predictions += made.rowcount
+
+
+def _keep_copy(work: transaction.Transaction, model: transaction.Model, copied: ledger.Copied) -> None:
+    key = bytes.fromhex(copied.id)
+    expires_ms = predicted_at_ms(key) + copied.max_age_ms
+    if key <= model.copies_floor or expires_ms < work.now_ms:
+        return
+    complete = predictions.is_failure(copied.predictions) and "~" not in copied.predictions
+    made = work.connection.execute(
+        "INSERT INTO copies (model, id, other, revision, predictions, other_predictions, complete, expires_ms)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        (
+            model.key,
+            key,
+            copied.other,
+            copied.revision,
+            copied.predictions,
+            copied.other_predictions,
+            complete,
+            expires_ms,
+        ),
+    )
+    if not made.rowcount:
+        return
+    model.copies += 1
+    if complete:
+        pairing.without_outcome(work, model, copied, expires_ms)
+    else:
+        pairing.after_copy(work, model, copied, key, expires_ms)
+
+
+def _evict_copies(work: transaction.Transaction, model: transaction.Model) -> None:
+    rows = work.connection.execute(
+        f"SELECT id, other, {MET} FROM copies WHERE model = ? ORDER BY id, other LIMIT ?",  # noqa: S608 - our own expression
+        (model.key, model.copies - work.limits.copies_max),
+    ).fetchall()
+    work.connection.executemany(
+        "DELETE FROM copies WHERE model = ? AND id = ? AND other = ?", [(model.key, *row[:2]) for row in rows]
+    )
+    model.copies -= len(rows)
+    model.copies_floor = max(model.copies_floor, rows[-1][0])
+    work.counts.dropped["copy", "number"] += sum(not row[2] for row in rows)
+
+
+def _evict_predictions(work: transaction.Transaction, model: transaction.Model) -> None:
+    rows = work.connection.execute(
+        "SELECT id, client_id FROM predictions WHERE model = ? ORDER BY id LIMIT ?",
+        (model.key, model.predictions - work.limits.predictions_max),
+    ).fetchall()
+    work.connection.executemany(
+        "DELETE FROM predictions WHERE model = ? AND client_id = ?", [(model.key, row[1]) for row in rows]
+    )
+    model.predictions -= len(rows)
+    model.predictions_floor = max(model.predictions_floor, rows[-1][0])
+    work.counts.dropped["prediction", "number"] += len(rows)

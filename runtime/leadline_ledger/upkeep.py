@@ -1,0 +1,47 @@
+"""What the ledger does unasked: judges answers whose maturity has passed, deletes what is past its age, tries again.
+
+One task; each step waits for the one before. Trouble of the store is the store's to say; here it only means: try again.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from leadline_ledger import blobs, errors, logs, store
+
+TICK_SECONDS: Final = 1.0
+"""An answer is judged at most so long after its time; a database in trouble is tried again so often."""
+_TIDY_SECONDS: Final = 60.0
+_STEPS: Final = 20
+"""Of deleting, with each tick: more than comes in at full load. Each is a transaction, so calls get between."""
+
+
+async def run(
+    kept: store.Store, model_bytes: blobs.Blobs, *, clock_ms: Callable[[], int], monotonic: Callable[[], float]
+) -> None:
+    """Keep the ledger in order until cancelled."""
+    tidied_at = monotonic()
+    while True:
+        await asyncio.sleep(TICK_SECONDS)
+        try:
+            if model_bytes.trouble:
+                await model_bytes.open()
+            if kept.trouble:
+                await kept.probe()
+            while kept.due_ms is not None and kept.due_ms <= clock_ms():
+                if not await kept.judge():
+                    break
+            if monotonic() >= tidied_at + _TIDY_SECONDS and await _tidied(kept):
+                tidied_at = monotonic()
+        except (errors.UnavailableError, errors.FullError):
+            continue
+        except Exception as error:  # noqa: BLE001 - a defect in upkeep must not end the intake
+            logs.error("upkeep met a defect", exc_info=error)
+
+
+async def _tidied(kept: store.Store) -> bool:
+    """Take some steps; tell whether nothing is left to delete."""
+    for _ in range(_STEPS):
+        if not await kept.tidy():
+            return True
+    return False
