@@ -72,6 +72,8 @@ class OutcomeSettings(msgspec.Struct, frozen=True):
     """Request parameter that names the entity; empty: none."""
     rotation: int = 0
     """Which receipt key signs now (`receipts.key_of`); those before it are still believed."""
+    output: str = ""
+    """Model output that holds the prediction; empty: from the model's metadata, else the only label-like output."""
 
 
 class Copy(msgspec.Struct, frozen=True):

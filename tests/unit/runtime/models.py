@@ -93,7 +93,7 @@ class Served:
             pack_rows=row_layout,
         )
         self.routes = routes.Routes("m", "m-1")
-        self.routes.attach(self.model.signature, self.inference)
+        self.routes.attach(self.model.signature, self.inference.infer)
         self.server = server.Server(self.routes.handle, server.Limits())
 
     def send(self, sent: bytes) -> Transport:
