@@ -4,6 +4,7 @@ A receipt brings all that is known of the prediction; by the client's own id the
 `truth`, `correct` and `score` says how it was. Must not read the clock and must not talk to the ledger.
 """
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -228,4 +229,4 @@ def _hours(milliseconds: int) -> str:
 
 
 def _shown(value: object) -> str:
-    return errors.shorten(orjson.dumps(value).decode(), 80)
+    return errors.shorten(json.dumps(value, ensure_ascii=False), 80)

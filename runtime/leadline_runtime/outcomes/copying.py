@@ -76,6 +76,7 @@ class _Lane:
         self._window: float = _WINDOW_FIRST
         self._opening: asyncio.Task[None] | None = None
         self._closed = False
+        self._open()
 
     def flush(self) -> None:
         """Send what waits, in one write; what does not fit is dropped."""
