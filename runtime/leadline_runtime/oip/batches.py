@@ -117,12 +117,11 @@ class RowBatch:
         if self.origin is Origin.COPY:
             return self._finish_copies(outputs)
         given = recorder.rows(outputs, self.rows) if self.origin is Origin.CLIENT else None
-        receipts = given.receipts if given is not None else None
-        answers = None if self.identifiers else self._encoder.row_answers(outputs, self.rows, receipts)
+        answers = None if self.identifiers else self._encoder.row_answers(outputs, self.rows, given)
         bodies = recorder.bodies(connections) if given is not None else None
         bad: set[int] = set()
         if answers is None:
-            bad = self._finish_each(outputs, receipts)
+            bad = self._finish_each(outputs, given.receipts if given is not None else None)
         else:
             for connection, answer in zip(connections, answers, strict=True):
                 connection.answer(answer)

@@ -10,6 +10,7 @@ import numpy as np
 import orjson
 
 from leadline_runtime.oip import datatypes, signature
+from leadline_runtime.outcomes.minting import Rows
 from leadline_runtime.web import responses
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -51,15 +52,13 @@ class Encoder:
         self._templates: dict[tuple[Any, ...], Template] = {}
         self._row_template = self._receipt_template = Template(b"", 0)
 
-    def row_answers(
-        self, arrays: list[Array], rows: int, receipts: list[bytes | None] | None = None
-    ) -> list[bytes] | None:
+    def row_answers(self, arrays: list[Array], rows: int, given: Rows | None = None) -> list[bytes] | None:
         """Return each row's whole answer, the usual way; None where `row_texts` must look closer.
 
         Args:
             arrays: The outputs; the first dimension of each is `rows`.
             rows: Rows of the batch.
-            receipts: By row; None: no row has one.
+            given: The rows' receipts; None: no row has one.
         """
         if self._has_text:
             return None
@@ -81,16 +80,17 @@ class Encoder:
             shapes = [(1, *shape) for shape in inner]
             self._row_template = self.template(shapes)
             self._receipt_template = self.template(shapes, with_receipt=True)
-        if receipts is not None:
-            return self._signed_answers(columns, receipts)
+        if given is not None:
+            return self._signed_answers(columns, given)
         whole, empty = self._row_template.whole, self._row_template.empty_bytes
         if len(columns) == 2:
             return [whole % (empty + len(one) + len(two), one, two) for one, two in zip(*columns, strict=True)]
         return [whole % (empty + sum(map(len, parts)), *parts) for parts in zip(*columns, strict=True)]
 
-    def _signed_answers(self, columns: list[Any], receipts: list[bytes | None]) -> list[bytes]:
+    def _signed_answers(self, columns: list[Any], given: Rows) -> list[bytes]:
         signed, empty = self._receipt_template.signed, self._receipt_template.empty_bytes
-        if None in receipts:
+        receipts: list[Any] = given.receipts
+        if not given.is_whole:
             plain = self._row_template
             return [
                 plain.whole % (plain.empty_bytes + sum(map(len, parts)), *parts)
@@ -98,15 +98,14 @@ class Encoder:
                 else signed % (receipt, empty + len(receipt) + sum(map(len, parts)), receipt, *parts)
                 for receipt, *parts in zip(receipts, *columns, strict=True)
             ]
-        given: list[Any] = receipts
         if len(columns) == 2:
             return [
                 signed % (receipt, empty + len(receipt) + len(one) + len(two), receipt, one, two)
-                for receipt, one, two in zip(given, *columns, strict=True)
+                for receipt, one, two in zip(receipts, *columns, strict=True)
             ]
         return [
             signed % (receipt, empty + len(receipt) + sum(map(len, parts)), receipt, *parts)
-            for receipt, *parts in zip(given, *columns, strict=True)
+            for receipt, *parts in zip(receipts, *columns, strict=True)
         ]
 
     def row_texts(self, arrays: list[Array], rows: int) -> tuple[Texts, set[int]]:

@@ -1,8 +1,8 @@
 """Receipts on the hot path: put together from pieces that a batch shares.
 
-The id of a prediction is a UUIDv7 whose counter is the place in the batch; time and random bits are taken once per batch,
-and what stands before the place is hashed once. So an answer costs one copy of a hash and two small formats; what comes
-out is what `leadline_wire.receipts.mint` makes of the same receipt, and the tests hold both against each other. Must
+The id of a prediction is a UUIDv7 that ends in a counter; the random bits before it are drawn once per millisecond, and
+what stands before the counter is hashed once: with usual names that is more than one block of the hash, so that an answer
+costs one block, one copy and two small joins. What comes out is what `leadline_wire.receipts.mint` makes of the same receipt, and the tests hold both against each other. Must
 not know connections.
 """
 
@@ -14,25 +14,42 @@ from typing import Final, NamedTuple
 
 from leadline_wire import predictions, receipts
 
-_PLACES: Final = [b"%03x" % place for place in range(4_096)]
-"""The 12 bits of a UUIDv7 after its version; a batch never has more rows."""
-_VARIANT: Final = 0b10 << 62
+PLACES: Final = 4_096
+"""Predictions that may share time and random bits; a batch never has more requests than this."""
+_PLACES: Final = [b"%04x" % place for place in range(PLACES)]
+_DOTTED: Final = [place + b"." for place in _PLACES]
+_VARIANT: Final = 0b10 << 46
+_LOW: Final = (1 << 46) - 1
 _random = random.random
 _bits = random.getrandbits
 
 
 class Stamp:
-    """What the ids of one batch share."""
+    """Where the ids of one batch begin."""
 
-    __slots__ = ("head", "tail")
+    __slots__ = ("first", "head")
 
-    def __init__(self, now_ms: int) -> None:
-        self.head = b"%012x7" % now_ms
-        self.tail = b"%016x" % (_VARIANT | _bits(62))
+    def __init__(self, head: bytes, first: int) -> None:
+        self.head = head
+        self.first = first
 
     def id(self, place: int) -> str:
-        """Return the id of the prediction at this place, 32 hexadecimal digits."""
-        return (self.head + _PLACES[place] + self.tail).decode()
+        """Return the id of the prediction at this place of the batch, 32 hexadecimal digits."""
+        return (self.head + _PLACES[self.first + place]).decode()
+
+
+class Rows:
+    """What a batch of answers of one row each got."""
+
+    __slots__ = ("is_whole", "receipts", "stamp", "words")
+
+    def __init__(self, stamp: Stamp, words: list[bytes], receipts: list[bytes | None], *, is_whole: bool) -> None:
+        self.stamp = stamp
+        self.words = words
+        self.receipts = receipts
+        """None for those that get none."""
+        self.is_whole = is_whole
+        """Every answer has one."""
 
 
 class Minted(NamedTuple):
@@ -65,11 +82,24 @@ class Minter:
         self._fraction = share / receipts.WHOLE_SHARE
         self._now_ms = now_ms
         self._prefix = receipts.prefix(key, revision, share=share).encode()
-        self._signer = receipts.signer(key, self._prefix)
+        self._head_ms = -1
+        self._head = self._begin = b""
+        self._started = receipts.signer(key)
+        self._next = 0
 
-    def stamp(self) -> Stamp:
-        """Return what the ids of a new batch share."""
-        return Stamp(self._now_ms())
+    def stamp(self, requests: int) -> Stamp:
+        """Return where the ids of a new batch of so many requests begin."""
+        now_ms = self._now_ms()
+        first = self._next
+        if now_ms != self._head_ms or first + requests > PLACES:
+            bits = _bits(58)
+            self._head_ms = now_ms
+            self._head = b"%012x7%03x%012x" % (now_ms, bits >> 46, _VARIANT | bits & _LOW)
+            self._begin = self._prefix + self._head
+            self._started = receipts.signer(self._key, self._begin)
+            first = 0
+        self._next = first + requests
+        return Stamp(self._head, first)
 
     def entity_hash(self, entity: str) -> str:
         """Return the keyed hash of an entity; empty if there is none."""
@@ -79,26 +109,31 @@ class Minter:
         """Tell whether the next prediction gets a receipt."""
         return self.share >= receipts.WHOLE_SHARE or _random() < self._fraction
 
-    def rows(self, stamp: Stamp, words: list[bytes]) -> list[bytes | None]:
-        """Return a receipt for each of a batch's answers of one row; None for those that get none."""
-        head = stamp.head
-        between = stamp.tail + b"."
-        begin = self._prefix + head
-        signer = self._signer.copy()
-        signer.update(head)
-        start = signer.copy
+    def rows(self, words: list[bytes]) -> Rows:
+        """Return what a batch of answers of one row each gets."""
+        stamp = self.stamp(len(words))
+        begin = self._begin
+        start, join = self._started.copy, b"".join
+        places = _DOTTED[stamp.first : stamp.first + len(words)]
         minted: list[bytes | None] = []
         take = minted.append
-        fraction = 2.0 if self.share >= receipts.WHOLE_SHARE else self._fraction
-        for place, word in zip(_PLACES, words, strict=False):
-            if not word or (fraction < 1.0 and _random() >= fraction):
+        is_whole = self.share >= receipts.WHOLE_SHARE
+        if is_whole and b"" not in words:
+            for place, word in zip(places, words, strict=True):
+                rest = place + word
+                signed = start()
+                signed.update(rest)
+                take(join((begin, rest, b".", signed.hexdigest().encode())))
+            return Rows(stamp, words, minted, is_whole=True)
+        for place, word in zip(places, words, strict=True):
+            if not word or not (is_whole or _random() < self._fraction):
                 take(None)
                 continue
-            rest = place + between + word
+            rest = place + word
             signed = start()
             signed.update(rest)
-            take(b"%b%b.%b" % (begin, rest, signed.hexdigest().encode()))
-        return minted
+            take(join((begin, rest, b".", signed.hexdigest().encode())))
+        return Rows(stamp, words, minted, is_whole=False)
 
     def answer(
         self, stamp: Stamp, place: int, words: list[bytes], *, entity: str = "", tags: str = ""

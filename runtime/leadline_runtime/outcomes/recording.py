@@ -8,7 +8,7 @@ connections.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import orjson
@@ -16,7 +16,7 @@ from leadline_wire import ledger, predictions, receipts
 
 from leadline_runtime import logs
 from leadline_runtime.engine.counters import Counters
-from leadline_runtime.outcomes.minting import Minter, Stamp
+from leadline_runtime.outcomes.minting import PLACES, Minter, Rows
 from leadline_runtime.outcomes.words import Words
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -32,14 +32,6 @@ class Copier(Protocol):
 
     def offer(self, body: bytes, identifier: str, words: str) -> None:
         """Take a request that was answered with these words."""
-
-
-class Rows(NamedTuple):
-    """What a batch of answers of one row each got."""
-
-    stamp: Stamp
-    words: list[bytes]
-    receipts: list[bytes | None]
 
 
 class Recorder:
@@ -68,9 +60,7 @@ class Recorder:
         """Return receipts for a batch of answers of one row each; None where there are none to be had."""
         if self.minter is None or self.words is None:
             return None
-        stamp = self.minter.stamp()
-        words = self._read(self.words, outputs, rows)
-        return Rows(stamp, words, self.minter.rows(stamp, words))
+        return self.minter.rows(self._read(self.words, outputs, rows))
 
     def bodies(self, connections: Sequence[Any]) -> list[bytes] | None:
         """Return the requests' bodies for `took`, where they will be needed: an answered connection has dropped its own."""
@@ -95,12 +85,13 @@ class Recorder:
         for row in bad:
             if bodies is not None:
                 self.failed(bodies[row])
-        given = [receipt is not None for receipt in rows.receipts]
-        self._counters.receipts += sum(given) - sum(given[row] for row in bad)
+        given = rows.receipts
+        self._counters.receipts += len(given) - (0 if rows.is_whole else given.count(None))
+        self._counters.receipts -= sum(given[row] is not None for row in bad)
         if copier is None and (self.keep is None or not identifiers):
             return
-        for row, is_given in enumerate(given):
-            if not is_given or row in bad:
+        for row, receipt in enumerate(given):
+            if receipt is None or row in bad:
                 continue
             identifier = rows.stamp.id(row)
             word = rows.words[row].decode()
@@ -112,7 +103,7 @@ class Recorder:
     def failed(self, body: bytes) -> None:
         """Note a request that the model failed on: nobody gets a receipt, a copy shows whether others do better."""
         if body and self.copier is not None and self.minter is not None and self.minter.is_drawn():
-            self.copier.offer(body, self.minter.stamp().id(0), _FAILED)
+            self.copier.offer(body, self.minter.stamp(1).id(0), _FAILED)
 
     def recording(self, outputs: Sequence[Array], rows: int) -> Recording | None:
         """Return what answers the general way's questions for one batch; None where there are no receipts to be had."""
@@ -169,7 +160,7 @@ class Recording:
         self._recorder = recorder
         self._minter = minter
         self._words = words
-        self._stamp = minter.stamp()
+        self._stamp = minter.stamp(min(len(words), PLACES))
 
     def receipt(
         self,

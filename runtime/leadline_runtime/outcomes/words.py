@@ -46,6 +46,8 @@ class Words:
         self.is_text = False
         self._has_rows = model.signature.has_rows
         self._place = -1
+        self._is_plain = False
+        """Rows of whole numbers: the usual label."""
         self._scores: list[bytes] = []
         self._table = _Table()
         if self.is_value:
@@ -59,6 +61,7 @@ class Words:
         self.classes = frozenset(model.classes)
         if prediction.output.datatype.kind is datatypes.Kind.FLOAT:
             self._scores = [self._table[name] for name in model.classes]
+        self._is_plain = self._has_rows and not self.is_text and not self._scores
 
     @property
     def is_known(self) -> bool:
@@ -73,6 +76,9 @@ class Words:
             rows: Rows of the answer.
         """
         chosen = outputs[self._place]
+        if self._is_plain and chosen.ndim == 1:
+            table = self._table
+            return [table[number] for number in chosen.tolist()]
         if not self._has_rows:
             chosen = np.asarray(chosen).reshape(1, -1)
             if chosen.shape[1] != max(1, len(self._scores)):

@@ -266,21 +266,34 @@ def test_scores_of_another_width_than_the_classes_are_answered_without_a_receipt
 )
 def test_the_hot_path_signs_what_the_contract_signs(labels, now_ms, share):
     minter = minting.Minter(KEY, "digits-6c1f02ab9e", share, lambda: now_ms)
-    stamp = minter.stamp()
-    found = minter.rows(stamp, [predictions.of_class(label).encode() for label in labels])
-    for place, (label, token) in enumerate(zip(labels, found, strict=True)):
+    given_ = minter.rows([predictions.of_class(label).encode() for label in labels])
+    for place, (label, token) in enumerate(zip(labels, given_.receipts, strict=True)):
         if token is None:
+            assert not given_.is_whole
             assert share < receipts.WHOLE_SHARE
             continue
-        whole = receipts.Receipt("digits-6c1f02ab9e", stamp.id(place), {0: f"i{label}"}, share)
+        whole = receipts.Receipt("digits-6c1f02ab9e", given_.stamp.id(place), {0: f"i{label}"}, share)
         assert token.decode() == receipts.mint(KEY, whole)
         assert receipts.verify(token.decode(), KEYS).predicted_at_ms == now_ms
+
+
+def test_ids_are_never_given_twice_however_many_share_a_millisecond():
+    now_ms = [NOW_MS]
+    minter = minting.Minter(KEY, "m-1", receipts.WHOLE_SHARE, lambda: now_ms[0])
+    seen = set()
+    for number in range(40):
+        now_ms[0] += (number % 10 == 0) - (number == 25)
+        rows_ = minter.rows([b"i1"] * 500)
+        found = {receipts.verify(token.decode(), KEYS).id for token in rows_.receipts}
+        assert found == {rows_.stamp.id(place) for place in range(500)}
+        assert not found & seen
+        seen |= found
 
 
 def test_long_class_names_are_sampled_until_the_receipt_fits():
     minter = minting.Minter(KEY, "m-1", receipts.WHOLE_SHARE, lambda: NOW_MS)
     name = predictions.of_class("n" * 256).encode()
-    minted = minter.answer(minter.stamp(), 0, [name] * 64)
+    minted = minter.answer(minter.stamp(1), 0, [name] * 64)
     found = receipts.verify(minted.receipt.decode(), KEYS)
     assert len(found.predictions) == 32
     assert found.share == minted.share == 500_000
