@@ -41,7 +41,7 @@ SWITCH_SECONDS = 10.0
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
+    parser.add_argument("--seconds", type=int, default=2, help="of each measurement, whole as wrk wants them")
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
     if not shutil.which("wrk"):
@@ -103,7 +103,7 @@ class Bench:
         for process in (self.runtime, self.other):
             process.wait(30)
 
-    def one_round(self, number: int, seconds: float) -> dict[str, float]:
+    def one_round(self, number: int, seconds: int) -> dict[str, float]:
         """Measure every case once, in another order than the round before."""
         print(f"round {number + 1}", file=sys.stderr, flush=True)
         figures: dict[str, float] = {}
@@ -114,9 +114,9 @@ class Bench:
                 self.measure(case, connections, seconds, figures)
         return figures
 
-    def measure(self, case: str, connections: int, seconds: float, figures: dict[str, float]) -> None:
+    def measure(self, case: str, connections: int, seconds: int, figures: dict[str, float]) -> None:
         before, copied = serving.cpu_seconds(self.runtime.pid), self.copies()
-        command = ["taskset", "-c", str(self.cores[1]), "wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s"]
+        command = ["taskset", "-c", str(self.cores[1]), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s"]
         url = f"http://127.0.0.1:{self.public}{serving.PATH}"
         done = subprocess.run(
             [*command, "-s", str(self.folder / "post.lua"), url], capture_output=True, text=True, check=True

@@ -9,15 +9,18 @@ Next step of a pair: `intake`. Must not know connections of clients.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from leadline_wire import exchange, ledger, predictions, receipts
+import httptools
+from leadline_wire import exchange, predictions, receipts
 
 from leadline_runtime import logs
 from leadline_runtime.engine.counters import Counters
-from leadline_runtime.worker.links import Answer, Job, Link, Target, connect
+from leadline_runtime.worker.links import Answer, Link, Target, connect
 
 LINKS: Final = 2
 WAITING_MAX: Final = 256
@@ -37,82 +40,158 @@ _WINDOW_FIRST, _WINDOW_MIN, _WINDOW_MAX = 64, 2, 256
 _SLOW_SECONDS: Final = 0.25
 """An answer that took longer halves the window: a target must not be late because of our queue."""
 _NOT_READY: Final = frozenset({429, 503})
+_TIMEOUT: Final = predictions.failure("timeout").encode()
+_SERVER_ERROR: Final = predictions.failure("5xx").encode()
+_REFUSED: Final = predictions.failure("4xx").encode()
 
 
-class _Copy(Job):
-    """One copy on its way."""
+_WORDS: Final = re.compile(rb"[A-Za-z0-9_=~-]+")
+_ANSWER_BYTES_MAX: Final = 1 << 20
+_KNOWN_MAX: Final = 4_096
+"""Answers that were found to be words, kept so that the usual ones are not looked at again."""
 
-    __slots__ = ("identifier", "is_late", "sent", "words")
+_Copy = tuple[bytes, bytes, float]
+"""One copy on its way: id and words of the prediction that the client got, and when it was sent, in loop time."""
 
-    def __init__(self, request: bytes, identifier: str, words: str, now: float) -> None:
-        self.request = request
-        self.is_head = False
-        self.retried = True
-        self.identifier = identifier
-        self.words = words
-        self.sent = now
+
+class _CopyLink(Link[_Copy]):
+    """A link that hands answers to its lane without an object for each."""
+
+    def __init__(self, lane: _Lane, target: Target) -> None:
+        super().__init__(lane, target)
+        self._lane = lane
+        self.answered = 0.0
+        """When the newest answer came."""
         self.is_late = False
+        """The oldest copy has timed out already."""
+        self._fed_bytes = 0
+        # A builtin, so without a frame of Python.
+        self.on_body = self._body.append  # type: ignore[assignment, method-assign]
+        self._parser = httptools.HttpResponseParser(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser, then let the lane count what came."""
+        self._fed_bytes += len(data)
+        if self._fed_bytes > _ANSWER_BYTES_MAX:
+            self.close()
+            return
+        if self.jobs:
+            self._lane.arrived(self.jobs[0])
+        super().data_received(data)
+        self._lane.counted()
+
+    def on_message_complete(self) -> None:
+        """Judge an answer."""
+        status = self._parser.get_status_code()
+        body = self._body
+        words = body[0] if len(body) == 1 else b"".join(body)
+        body.clear()
+        if status < 200:
+            return
+        if not self.jobs:
+            self.close()  # more answers than copies
+            return
+        self._fed_bytes = 0
+        copy = self.jobs.popleft()
+        self.answered = self._lane.now
+        if self.is_late:
+            self.is_late = False
+        else:
+            self._lane.judge(copy, status, words)
+        if not self._parser.should_keep_alive():
+            self.close()
 
 
 class _Lane:
     """The way to one target."""
 
-    def __init__(self, copier: Copier, copy: exchange.Copy, path: bytes) -> None:
+    def __init__(self, copier: Copier, copy: exchange.Copy, path: bytes, revision: str) -> None:
         self.copy = copy
         self.fraction = copy.share / receipts.WHOLE_SHARE
-        self.waiting: list[tuple[bytes, str, str]] = []
-        self.waiting_bytes = 0
+        self.now = 0.0
+        """When the answers that are being judged came."""
+        self._bodies: list[bytes] = []
+        self._ids: list[bytes] = []
+        self._words: list[bytes] = []
+        self._waiting_bytes = 0
         self._copier = copier
         self._target = Target(copy.revision, copy.host, copy.port)
         host = f"[{copy.host}]" if ":" in copy.host else copy.host
-        self._head = b"POST %b HTTP/1.1\r\nhost: %b:%d\r\n%b: 1\r\ncontent-length: %%d\r\n\r\n%%b" % (
+        self._request = b"POST %b HTTP/1.1\r\nhost: %b:%d\r\n%b: 1\r\ncontent-length: %%d\r\n\r\n%%b" % (
             path.replace(b"%", b"%%"),
             host.encode(),
             copy.port,
             exchange.COPY_HEADER.encode(),
         )
-        self._links: dict[Link, float] = {}
-        """And when each gave its last answer, in loop time."""
+        # A ledger.Copied as JSON: ids, revisions and words need no escapes.
+        self._pair = b'{"id":"%%b","revision":"%b","other":"%b","predictions":"%%b","other_predictions":"%%b"}' % (
+            revision.encode(),
+            copy.revision.encode(),
+        )
+        self._pairs: list[bytes] = []
+        """Judged since `arrived`; of these failed, and others that came to nothing:"""
+        self._failed = 0
+        self._came_to_nothing = 0
+        self._known: set[bytes] = set()
+        self._links: set[_CopyLink] = set()
         self._window: float = _WINDOW_FIRST
         self._opening: asyncio.Task[None] | None = None
         self._closed = False
         self._open()
 
+    def take(self, bodies: Sequence[bytes], ids: Sequence[bytes], words: Sequence[bytes]) -> None:
+        """Take answered requests; more than may wait are dropped."""
+        size = sum(map(len, bodies))
+        if self._waiting_bytes + size > WAITING_BYTES_MAX:
+            self._copier.count("Dropped", len(bodies))
+            return
+        room = WAITING_MAX - len(self._bodies)
+        if room < len(bodies):
+            self._copier.count("Dropped", len(bodies) - room)
+            bodies, ids, words = bodies[:room], ids[:room], words[:room]
+        self._bodies += bodies
+        self._ids += ids
+        self._words += words
+        self._waiting_bytes += size
+
     def flush(self) -> None:
         """Send what waits, in one write; what does not fit is dropped."""
-        waiting, self.waiting, self.waiting_bytes = self.waiting, [], 0
+        bodies, self._bodies = self._bodies, []
+        ids, self._ids = self._ids, []
+        words, self._words = self._words, []
+        self._waiting_bytes = 0
+        if not bodies:
+            return
         if len(self._links) < LINKS:
             self._open()
-        if not self._links:
-            self._copier.count("Dropped", len(waiting))
+        link = min(self._links, key=_under_way, default=None)
+        room = 0
+        if link is not None and link.unsent_bytes <= WAITING_BYTES_MAX:
+            room = max(0, int(self._window) - len(link.jobs))
+        if room < len(bodies):
+            self._copier.count("Dropped", len(bodies) - room)
+            del bodies[room:]
+        if link is None or not bodies:
             return
-        link = min(self._links, key=_under_way)
-        room = int(self._window) - len(link.jobs)
-        if room <= 0 or link.unsent_bytes > WAITING_BYTES_MAX:
-            self._copier.count("Dropped", len(waiting))
-            return
-        if room < len(waiting):
-            self._copier.count("Dropped", len(waiting) - room)
-            del waiting[room:]
-        now = self._copier.now()
-        head = self._head
-        if not link.jobs:
-            self._links[link] = now
-        link.send([_Copy(head % (len(body), body), identifier, words, now) for body, identifier, words in waiting])
+        now = self._copier.loop.time()
+        request = self._request
+        link.jobs.extend(zip(ids, words, itertools.repeat(now)))
+        link.write(b"".join([request % (len(body), body) for body in bodies]))
 
     def check(self) -> None:
         """Note copies that a target is silent on."""
-        now = self._copier.now()
-        for link, answered in list(self._links.items()):
+        now = self._copier.loop.time()
+        for link in list(self._links):
             if not link.jobs:
                 continue
-            oldest = link.jobs[0]
-            assert isinstance(oldest, _Copy)
-            silence = now - max(answered, oldest.sent)
-            if silence > SILENCE_SECONDS and not oldest.is_late:
-                oldest.is_late = True
-                self._window = max(_WINDOW_MIN, self._window / 2)
-                self._copier.pair(oldest.identifier, oldest.words, self.copy.revision, predictions.failure("timeout"))
+            identifier, words, sent = link.jobs[0]
+            silence = now - max(link.answered, sent)
+            if silence > SILENCE_SECONDS and not link.is_late:
+                link.is_late = True
+                self._narrow()
+                self._pairs.append(self._pair % (identifier, words, _TIMEOUT))
+                self._copier.pair(self._pairs, failed=1)
+                self._pairs = []
             if silence > _GIVE_UP_SECONDS:
                 link.close()
 
@@ -126,43 +205,60 @@ class _Lane:
 
     # What links call
 
-    def opened(self, link: Link) -> None:
+    def opened(self, link: _CopyLink) -> None:
         """Note a new link."""
-        self._links[link] = self._copier.now()
+        self._links.add(link)
 
-    def finished(self, link: Link, job: Job, answer: Answer, *, reusable: bool) -> None:
-        """Take what the target answered to a copy."""
-        assert isinstance(job, _Copy)
-        now = self._copier.now()
-        if link in self._links:
-            self._links[link] = now
-        if now - job.sent > _SLOW_SECONDS:
-            self._window = max(_WINDOW_MIN, self._window / 2)
+    def arrived(self, oldest: _Copy) -> None:
+        """Note that answers came, and how long the first of them took."""
+        self.now = self._copier.loop.time()
+        self._failed = self._came_to_nothing = 0
+        if self.now - oldest[2] > _SLOW_SECONDS:
+            self._narrow()
         elif self._window < _WINDOW_MAX:
-            self._window += 0.25
-        if not job.is_late:
-            self._judge(job, answer)
-        if not reusable:
-            link.close()
+            self._window += 1
 
-    def lost(self, link: Link, jobs: list[Job], *, answered: bool) -> None:  # noqa: ARG002  # as links call it
-        """Note that a link ended; what was on it is no evidence."""
-        self._links.pop(link, None)
-        if jobs:
-            self._copier.count("Unanswered", len(jobs))
-
-    def _judge(self, job: _Copy, answer: Answer) -> None:
-        status = answer.status
+    def judge(self, copy: _Copy, status: int, words: bytes) -> None:
+        """Note what the target answered to a copy."""
+        if status == 200 and words in self._known:
+            self._pairs.append(self._pair % (copy[0], copy[1], words))
+            return
         if status == 200:
-            words = answer.body.decode("latin-1")
-            if words:
-                self._copier.pair(job.identifier, job.words, self.copy.revision, words)
+            if _WORDS.fullmatch(words):
+                if len(self._known) >= _KNOWN_MAX:
+                    self._known.clear()
+                self._known.add(words)
+                self._pairs.append(self._pair % (copy[0], copy[1], words))
                 return
         elif status not in _NOT_READY:
-            why = "5xx" if status >= 500 else "4xx"
-            self._copier.pair(job.identifier, job.words, self.copy.revision, predictions.failure(why))
+            self._failed += 1
+            self._pairs.append(self._pair % (copy[0], copy[1], _SERVER_ERROR if status >= 500 else _REFUSED))
             return
-        self._copier.count("Unanswered", 1)
+        self._came_to_nothing += 1
+
+    def counted(self) -> None:
+        """Hand on what was judged since `arrived`."""
+        if self._came_to_nothing:
+            self._copier.count("Unanswered", self._came_to_nothing)
+            self._came_to_nothing = 0
+        if self._pairs:
+            self._copier.pair(self._pairs, failed=self._failed)
+            self._pairs = []
+            self._failed = 0
+
+    def finished(self, link: _CopyLink, job: _Copy, answer: Answer, *, reusable: bool) -> None:
+        """Do nothing: a `_CopyLink` tells of answers in its own way."""
+
+    def lost(self, link: _CopyLink, jobs: Sequence[_Copy], *, answered: bool) -> None:  # noqa: ARG002  # as links call it
+        """Note that a link ended; what was on it is no evidence."""
+        self._links.discard(link)
+        if jobs:
+            self._copier.count("Unanswered", len(jobs) - link.is_late)
+
+    # Inside
+
+    def _narrow(self) -> None:
+        self._window = max(_WINDOW_MIN, self._window / 2)
 
     def _open(self) -> None:
         if self._opening is None and not self._closed:
@@ -172,7 +268,9 @@ class _Lane:
         was_reached = bool(self._links)
         try:
             while len(self._links) < LINKS:
-                link = await connect(self._copier.loop, Link, self, self._target, seconds=_CONNECT_SECONDS)
+                link = await connect(
+                    self._copier.loop, lambda: _CopyLink(self, self._target), self._target, seconds=_CONNECT_SECONDS
+                )
                 if self._closed:
                     link.close()
                     return
@@ -194,16 +292,15 @@ class Copier:
         counters: Counters,
         revision: str,
         path: str,
-        on_pair: Callable[[ledger.Copied], None],
+        on_pairs: Callable[[list[bytes]], None],
     ) -> None:
         self.loop = loop
-        self.now = loop.time
         self.noted = False
         """That a target does not answer was logged."""
         self._counters = counters
         self._revision = revision
         self._path = path.encode()
-        self._on_pair = on_pair
+        self._on_pairs = on_pairs
         self._lanes: list[_Lane] = []
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
@@ -218,12 +315,14 @@ class Copier:
         """Copy to these targets from now on; connections to those that stay are kept."""
         before = {lane.copy: lane for lane in self._lanes}
         self._lanes = [
-            before.pop(copy) if copy in before else _Lane(self, copy, self._path) for copy in copies if copy.share > 0
+            before.pop(copy) if copy in before else _Lane(self, copy, self._path, self._revision)
+            for copy in copies
+            if copy.share > 0
         ]
         for lane in before.values():
             lane.close()
         if self._lanes and self._timer is None:
-            self._due = self.now() + _TICK_SECONDS
+            self._due = self.loop.time() + _TICK_SECONDS
             self._timer = self.loop.call_later(_TICK_SECONDS, self._tick)
 
     def close(self) -> None:
@@ -232,26 +331,27 @@ class Copier:
         if self._timer is not None:
             self._timer.cancel()
 
-    def offer(self, body: bytes, identifier: str, words: str) -> None:
-        """Take a request that was answered with these words."""
+    def offer(self, bodies: Sequence[bytes], ids: Sequence[bytes], words: Sequence[bytes]) -> None:
+        """Take requests that were answered, with the ids and words of the answers."""
         for lane in self._lanes:
-            if lane.fraction < 1.0 and random.random() >= lane.fraction:  # noqa: S311  # a sample, not a secret
+            if lane.fraction >= 1.0:
+                lane.take(bodies, ids, words)
                 continue
-            if len(lane.waiting) >= WAITING_MAX or lane.waiting_bytes > WAITING_BYTES_MAX:
-                self.count("Dropped", 1)
-                continue
-            lane.waiting.append((body, identifier, words))
-            lane.waiting_bytes += len(body)
-            if not self._scheduled:
-                self._scheduled = True
-                self.loop.call_soon(self._flush)
+            for body, identifier, word in zip(bodies, ids, words, strict=True):
+                if random.random() < lane.fraction:  # noqa: S311  # a sample, not a secret
+                    lane.take((body,), (identifier,), (word,))
+        if not self._scheduled:
+            self._scheduled = True
+            self.loop.call_soon(self._flush)
 
-    def pair(self, identifier: str, words: str, other: str, other_words: str) -> None:
-        """Note what both revisions answered."""
+    def pair(self, pairs: list[bytes], *, failed: int) -> None:
+        """Hand on what both revisions answered, each the JSON of a `ledger.Copied`."""
         copies = self._counters.copies
-        fate = "Failed" if predictions.is_failure(other_words) else "Answered"
-        copies[fate] = copies.get(fate, 0) + 1
-        self._on_pair(ledger.Copied(identifier, self._revision, other, words, other_words))
+        if failed:
+            copies["Failed"] = copies.get("Failed", 0) + failed
+        if len(pairs) > failed:
+            copies["Answered"] = copies.get("Answered", 0) + len(pairs) - failed
+        self._on_pairs(pairs)
 
     def count(self, fate: str, number: int) -> None:
         """Count copies that came to nothing."""
@@ -261,18 +361,17 @@ class Copier:
     def _flush(self) -> None:
         self._scheduled = False
         for lane in self._lanes:
-            if lane.waiting:
-                lane.flush()
+            lane.flush()
 
     def _tick(self) -> None:
         # Where the loop itself was held up, answers may lie unread in their sockets: nobody is judged by that.
-        late = self.now() - self._due
+        late = self.loop.time() - self._due
         if late < _TICK_SECONDS / 2:
             for lane in self._lanes:
                 lane.check()
-        self._due = self.now() + _TICK_SECONDS
+        self._due = self.loop.time() + _TICK_SECONDS
         self._timer = self.loop.call_later(_TICK_SECONDS, self._tick) if self._lanes else None
 
 
-def _under_way(link: Link) -> int:
+def _under_way(link: _CopyLink) -> int:
     return len(link.jobs)

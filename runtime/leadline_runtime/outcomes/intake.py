@@ -97,12 +97,12 @@ class Intake:
         self._path = path.encode()
         self._host = b""
         self._base = b""
-        self._pool = Pool("ledger", loop, links_max=CALLS_MAX, queue_max=CALLS_MAX, make=Link)
+        self._pool = Pool("ledger", loop, links_max=CALLS_MAX, queue_max=CALLS_MAX, make=Link[Job])
         self._groups: deque[_Group] = deque()
         self._waiting = 0
         self._waiting_bytes = 0
         self._stored: deque[ledger.Stored] = deque()
-        self._copied: deque[ledger.Copied] = deque()
+        self._copied: deque[bytes] = deque()
         self._calls = 0
         self._timer: asyncio.TimerHandle | None = None
         self._failures = 0
@@ -151,12 +151,12 @@ class Intake:
         self._stored.append(prediction)
         self._soon(_EXTRAS_SECONDS)
 
-    def pair(self, copied: ledger.Copied) -> None:
-        """Take what two revisions answered to the same request."""
-        if len(self._copied) >= EXTRAS_MAX:
+    def pair(self, copied: list[bytes]) -> None:
+        """Take what two revisions answered to the same requests, each the JSON of a `ledger.Copied`."""
+        self._copied += copied
+        while len(self._copied) > EXTRAS_MAX:
             self._copied.popleft()
             self._count_lost(1)
-        self._copied.append(copied)
         self._soon(_EXTRAS_SECONDS)
 
     # Inside
@@ -184,7 +184,7 @@ class Intake:
         parts = (
             b",".join(item for group in groups for item in group.items),
             b",".join(map(msgspec.json.encode, stored)),
-            b",".join(map(msgspec.json.encode, copied)),
+            b",".join(copied),
         )
         if sum(map(len, parts)) > _CALL_BYTES_MAX and groups and (stored or copied):
             self._put_back(stored, copied)
@@ -239,7 +239,7 @@ class Intake:
         answer: Answer | None,
         groups: list[_Group],
         stored: list[ledger.Stored],
-        copied: list[ledger.Copied],
+        copied: list[bytes],
     ) -> None:
         fates, why = _read(answer, sum(len(group.items) for group in groups), self._pool.unreachable)
         if not why:
@@ -271,7 +271,7 @@ class Intake:
             if not group.done.done():
                 group.done.set_exception(UnavailableError(why))
 
-    def _put_back(self, stored: list[ledger.Stored], copied: list[ledger.Copied]) -> None:
+    def _put_back(self, stored: list[ledger.Stored], copied: list[bytes]) -> None:
         self._stored.extendleft(reversed(stored))
         self._copied.extendleft(reversed(copied))
         while len(self._stored) > EXTRAS_MAX:

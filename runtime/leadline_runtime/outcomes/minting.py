@@ -37,6 +37,11 @@ class Stamp:
         """Return the id of the prediction at this place of the batch, 32 hexadecimal digits."""
         return (self.head + _PLACES[self.first + place]).decode()
 
+    def ids(self, count: int) -> list[bytes]:
+        """Return the ids of the first so many."""
+        head = self.head
+        return [head + place for place in _PLACES[self.first : self.first + count]]
+
 
 class Rows:
     """What a batch of answers of one row each got."""

@@ -24,14 +24,14 @@ Array = np.ndarray[Any, np.dtype[Any]]
 CLIENT_ID_CHARACTERS_MAX: Final = 256
 """Longest request id under which a prediction is kept."""
 _TAGS: Final = "tags"
-_FAILED: Final = predictions.failure("5xx")
+_FAILED: Final = predictions.failure("5xx").encode()
 
 
 class Copier(Protocol):
     """Sends copies of requests; see `outcomes.copying`."""
 
-    def offer(self, body: bytes, identifier: str, words: str) -> None:
-        """Take a request that was answered with these words."""
+    def offer(self, bodies: Sequence[bytes], ids: Sequence[bytes], words: Sequence[bytes]) -> None:
+        """Take requests that were answered, with the ids and words of the answers."""
 
 
 class Recorder:
@@ -88,22 +88,24 @@ class Recorder:
         given = rows.receipts
         self._counters.receipts += len(given) - (0 if rows.is_whole else given.count(None))
         self._counters.receipts -= sum(given[row] is not None for row in bad)
-        if copier is None and (self.keep is None or not identifiers):
+        if self.keep is not None:
+            for row, client_id in identifiers.items():
+                if given[row] is not None and row not in bad:
+                    self._keep(client_id, rows.stamp.id(row), rows.words[row].decode(), share=self._share)
+        if copier is None or bodies is None:
+            return
+        ids = rows.stamp.ids(len(given))
+        if rows.is_whole and not bad:
+            copier.offer(bodies, ids, rows.words)
             return
         for row, receipt in enumerate(given):
-            if receipt is None or row in bad:
-                continue
-            identifier = rows.stamp.id(row)
-            word = rows.words[row].decode()
-            if row in identifiers:
-                self._keep(identifiers[row], identifier, word, share=self._share)
-            if copier is not None and bodies is not None:
-                copier.offer(bodies[row], identifier, word)
+            if receipt is not None and row not in bad:
+                copier.offer((bodies[row],), (ids[row],), (rows.words[row],))
 
     def failed(self, body: bytes) -> None:
         """Note a request that the model failed on: nobody gets a receipt, a copy shows whether others do better."""
         if body and self.copier is not None and self.minter is not None and self.minter.is_drawn():
-            self.copier.offer(body, self.minter.stamp(1).id(0), _FAILED)
+            self.copier.offer((body,), self.minter.stamp(1).ids(1), (_FAILED,))
 
     def recording(self, outputs: Sequence[Array], rows: int) -> Recording | None:
         """Return what answers the general way's questions for one batch; None where there are no receipts to be had."""
@@ -194,7 +196,7 @@ class Recording:
                 client_id, identifier, minted.words, share=minted.share, entity=hashed, tags=tags
             )
         if recorder.copier is not None and len(words) <= predictions.ROWS_MAX and all(words):
-            recorder.copier.offer(body, identifier, predictions.joined(dict(enumerate(map(bytes.decode, words)))))
+            recorder.copier.offer((body,), (identifier.encode(),), (b"~".join(words),))
         return minted.receipt
 
     def _labels(self, parameters: Mapping[str, Any]) -> tuple[str, dict[str, str]]:

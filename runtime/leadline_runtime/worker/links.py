@@ -9,12 +9,16 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol, cast
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar, cast
 
 import httptools
 
+J = TypeVar("J")
+L = TypeVar("L", bound="Link[Any]")
+J_contra = TypeVar("J_contra", contravariant=True)
+L_contra = TypeVar("L_contra", bound="Link[Any]", contravariant=True)
 _ANSWER_BYTES_MAX: Final = 64 << 20
 HOP_BY_HOP: Final = frozenset(
     {
@@ -55,7 +59,7 @@ class Answer(NamedTuple):
 
 
 class Job:
-    """One request on its way; `done` is called once, with None where nobody answered."""
+    """One request on its way by itself; `done` is called once, with None where nobody answered."""
 
     __slots__ = ("deadline", "done", "is_head", "request", "retried")
 
@@ -75,25 +79,25 @@ class Job:
         self.retried = False
 
 
-class Owner(Protocol):
+class Owner(Protocol[L_contra, J_contra]):
     """What a link tells of itself."""
 
-    def opened(self, link: Link) -> None:
+    def opened(self, link: L_contra) -> None:
         """Note a new link."""
 
-    def finished(self, link: Link, job: Job, answer: Answer, *, reusable: bool) -> None:
+    def finished(self, link: L_contra, job: J_contra, answer: Answer, *, reusable: bool) -> None:
         """Take a whole answer."""
 
-    def lost(self, link: Link, jobs: list[Job], *, answered: bool) -> None:
+    def lost(self, link: L_contra, jobs: Sequence[J_contra], *, answered: bool) -> None:
         """Note that a link ended, perhaps with requests under way, perhaps in the midst of the first one's answer."""
 
 
-class Link(asyncio.Protocol):
-    """One connection to a target."""
+class Link(asyncio.Protocol, Generic[J]):
+    """One connection to a target; a job is whatever its owner knows a request by."""
 
-    def __init__(self, owner: Owner, target: Target) -> None:
+    def __init__(self, owner: Owner[Any, J], target: Target) -> None:
         self.target = target
-        self.jobs: deque[Job] = deque()
+        self.jobs: deque[J] = deque()
         """Sent and not answered, oldest first."""
         self._owner = owner
         self._lines: list[bytes] = []
@@ -120,13 +124,15 @@ class Link(asyncio.Protocol):
         """What the other side has not taken yet."""
         return self._transport.get_write_buffer_size()
 
-    def send(self, jobs: Iterable[Job]) -> None:
-        """Send requests in one write; before more than one the owner must be sure that none is a HEAD."""
-        before = len(self.jobs)
-        self.jobs.extend(jobs)
-        if self._transport.is_closing():
-            return  # `connection_lost` follows and takes care of the jobs
-        self._transport.write(b"".join([self.jobs[place].request for place in range(before, len(self.jobs))]))
+    def send(self, job: J, request: bytes) -> None:
+        """Send a request."""
+        self.jobs.append(job)
+        self.write(request)
+
+    def write(self, requests: bytes) -> None:
+        """Write requests whose jobs are noted."""
+        if not self._transport.is_closing():  # else `connection_lost` follows and takes care of the jobs
+            self._transport.write(requests)
 
     def close(self) -> None:
         """Cut the connection."""
@@ -163,17 +169,14 @@ class Link(asyncio.Protocol):
             self.close()  # more answers than requests
             return
         job = self.jobs.popleft()
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        lines = b"".join(self._lines)
-        if self._lines:
-            self._lines = []
-        self._body = []
+        body, lines = b"".join(self._body), b"".join(self._lines)
+        self._body, self._lines = [], []
         self._body_bytes = 0
         self._begun = False
         self._owner.finished(self, job, Answer(self._parser.get_status_code(), lines, body), reusable=reusable)
 
 
-class HeaderLink(Link):
+class HeaderLink(Link[Job]):
     """A link that keeps the headers of answers, and knows what an answer to HEAD looks like."""
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -190,14 +193,7 @@ class HeaderLink(Link):
             self.finish(reusable=False)
 
 
-async def connect(
-    loop: asyncio.AbstractEventLoop,
-    make: Callable[[Owner, Target], Link],
-    owner: Owner,
-    target: Target,
-    *,
-    seconds: float,
-) -> Link:
+async def connect(loop: asyncio.AbstractEventLoop, make: Callable[[], L], target: Target, *, seconds: float) -> L:
     """Return a new link.
 
     Raises:
@@ -205,5 +201,5 @@ async def connect(
     """
     context = ssl.create_default_context() if target.is_tls else None
     async with asyncio.timeout(seconds):
-        _, link = await loop.create_connection(lambda: make(owner, target), target.host, target.port, ssl=context)
+        _, link = await loop.create_connection(make, target.host, target.port, ssl=context)
     return link

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 from leadline_runtime import logs
@@ -27,7 +28,7 @@ class Pool:
         *,
         links_max: int,
         queue_max: int,
-        make: type[Link] = HeaderLink,
+        make: type[Link[Job]] = HeaderLink,
     ) -> None:
         self._title = title
         """For the log, e.g. `forward target`."""
@@ -38,8 +39,8 @@ class Pool:
         self.target: Target | None = None
         self.unreachable = ""
         """Why there is no connection; empty: the last answer came, or nothing was asked yet."""
-        self._idle: list[Link] = []
-        self._links: set[Link] = set()
+        self._idle: list[Link[Job]] = []
+        self._links: set[Link[Job]] = set()
         self._opening: set[asyncio.Task[None]] = set()
         self._queue: deque[Job] = deque()
         self._timer: asyncio.TimerHandle | None = None
@@ -75,11 +76,11 @@ class Pool:
 
     # What links call
 
-    def opened(self, link: Link) -> None:
+    def opened(self, link: Link[Job]) -> None:
         """Note a new link."""
         self._links.add(link)
 
-    def finished(self, link: Link, job: Job, answer: Answer, *, reusable: bool) -> None:
+    def finished(self, link: Link[Job], job: Job, answer: Answer, *, reusable: bool) -> None:
         """Hand an answer on, and use the link again."""
         self.unreachable = ""
         job.done(answer)
@@ -89,7 +90,7 @@ class Pool:
         else:
             link.close()
 
-    def lost(self, link: Link, jobs: list[Job], *, answered: bool) -> None:
+    def lost(self, link: Link[Job], jobs: Sequence[Job], *, answered: bool) -> None:
         """Note that a link ended; try its request once more if the target may never have seen it.
 
         A kept connection can end just as a request is written to it. Asking again is safe: inference changes nothing,
@@ -112,7 +113,8 @@ class Pool:
 
     def _pump(self, *, fresh: bool = False) -> None:
         while self._queue and self._idle and not fresh:
-            self._idle.pop().send((self._queue.popleft(),))
+            job = self._queue.popleft()
+            self._idle.pop().send(job, job.request)
         missing = len(self._queue) - len(self._opening)
         for _ in range(min(missing, self._links_max - len(self._links) - len(self._opening))):
             task = self._loop.create_task(self._open())
@@ -126,7 +128,7 @@ class Pool:
                 self._queue.popleft().done(None)
             return
         try:
-            link = await connect(self._loop, self._make, self, target, seconds=CONNECT_SECONDS)
+            link = await connect(self._loop, lambda: self._make(self, target), target, seconds=CONNECT_SECONDS)
         except (OSError, TimeoutError) as error:
             if not self.unreachable:
                 # Logged when it changes, not with every request.
@@ -136,7 +138,8 @@ class Pool:
                 self._queue.popleft().done(None)
             return
         if self._queue:
-            link.send((self._queue.popleft(),))
+            job = self._queue.popleft()
+            link.send(job, job.request)
         else:
             self._idle.append(link)
 

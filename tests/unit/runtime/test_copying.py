@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 
+import msgspec
 import pytest
 from leadline_runtime.outcomes import copying
 from leadline_wire import ledger
@@ -66,8 +67,12 @@ async def copying_(tmp_path):
     """A served model whose requests are copied."""
     served = Served(models.classifier(tmp_path / "m.onnx")).sign()
     pairs: list[ledger.Copied] = []
+
+    def on_pairs(told):
+        pairs.extend(msgspec.json.decode(pair, type=ledger.Copied) for pair in told)
+
     targets = []
-    copier = copying.Copier(asyncio.get_running_loop(), served.counters, "m-1", "/v2/models/m/infer", pairs.append)
+    copier = copying.Copier(asyncio.get_running_loop(), served.counters, "m-1", "/v2/models/m/infer", on_pairs)
     served.recorder.copier = copier
     served.pairs, served.copier, served.copies = pairs, copier, served.counters.copies
 
@@ -162,7 +167,8 @@ async def test_only_what_got_a_receipt_is_copied(copying_):
     served.recorder.minter._fraction = 0.0
     send(served, row(1), asking(tensor([1.0, 0, 0, 0, 1, 0], [2, 3])))
     assert served.ask(row(1), own=True, head="leadline-copy: 1\r\n").body == b"i1"
-    assert not served.copier._lanes[0].waiting, "nor is a copy copied onward"
+    await asyncio.sleep(0.05)
+    assert target.asked == [], "nor is a copy copied onward"
 
 
 @pytest.mark.parametrize(
@@ -173,10 +179,12 @@ async def test_only_what_got_a_receipt_is_copied(copying_):
         (reply(b"", b"503 Service Unavailable"), None),
         (reply(b"", b"429 Too Many Requests"), None),
         (reply(b""), None),
+        (reply(b'i1","id":"'), None),
+        (reply(b"i1" * (1 << 20)), None),
         (None, None),
         (b"rubbish\r\n\r\n", None),
     ],
-    ids=["500", "400", "503", "429", "no prediction", "closes", "no HTTP"],
+    ids=["500", "400", "503", "429", "no prediction", "no word", "endless", "closes", "no HTTP"],
 )
 async def test_a_targets_error_is_evidence_and_what_may_be_our_fault_is_none(copying_, answer, word):
     served = await copying_.to(Target(answer))
