@@ -6,7 +6,7 @@ Both are always of the same version, so fields need no defaults. No I/O.
 from typing import Final
 
 import msgspec
-from leadline_wire import exchange
+from leadline_wire import exchange, receipts
 
 BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 """Upper bounds of the requests' durations in seconds; one more bucket holds the rest."""
@@ -27,6 +27,18 @@ class SetRole(msgspec.Struct, frozen=True, tag=True):
     """Comes back in `RoleInForce`; only the newest counts."""
     standby: bool
     forward: exchange.Forward | None
+
+
+class SetEvidence(msgspec.Struct, frozen=True, tag=True):
+    """What becomes of answers beside being sent; told only once an operator has said it."""
+
+    outcomes: exchange.OutcomeSettings | None
+    """None: no receipts, and reported outcomes are refused."""
+    keys: list[receipts.Key]
+    """Of all rotations that are believed, oldest first; the last one signs."""
+    is_candidate: bool
+    """The public port's answers are nobody's predictions."""
+    copies: list[exchange.Copy]
 
 
 class Listen(msgspec.Struct, frozen=True, tag=True):
@@ -100,7 +112,13 @@ class Counts(msgspec.Struct, frozen=True, tag=True):
     queue_rows: int = 0
     connections: int = 0
     refusals: dict[int, int] = {}
+    receipts: int = 0
+    outcomes: dict[str, int] = {}
+    copies: dict[str, int] = {}
+    kept: int = 0
+    kept_dropped: int = 0
+    ledger_trouble: exchange.Trouble | None = None
 
 
-ToWorker = Load | SetRole | Listen | RunTestSet | SendCounts | Drain
+ToWorker = Load | SetRole | SetEvidence | Listen | RunTestSet | SendCounts | Drain
 ToSupervisor = Loaded | LoadFailed | RoleInForce | TestSetState | Counts

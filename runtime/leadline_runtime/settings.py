@@ -43,6 +43,9 @@ class Settings:
     data_dir: Path
     keys_dir: Path
     revision_dir: Path
+    ledger_url: str
+    """Where the ledger is from the start on; empty: learned by exchange."""
+    ledger_token_file: Path
     bind: str
     """Address of all three ports; empty: all addresses, IPv6 as well where the machine has it."""
     public_port: int
@@ -80,6 +83,10 @@ def read(environment: Mapping[str, str]) -> Settings:
         data_dir=Path(environment.get("LEADLINE_DATA_DIR", "/var/lib/leadline")),
         keys_dir=Path(environment.get("LEADLINE_KEYS_DIR", "/etc/leadline/keys")),
         revision_dir=Path(environment.get("LEADLINE_REVISION_DIR", "/etc/leadline/revision")),
+        ledger_url=source.web("LEADLINE_LEDGER_URL"),
+        ledger_token_file=Path(
+            environment.get("LEADLINE_LEDGER_TOKEN_FILE", "/var/run/secrets/leadline/ledger/token"),
+        ),
         bind=environment.get("LEADLINE_BIND", ""),
         public_port=source.number("LEADLINE_PUBLIC_PORT", 8080, 1, 65_535),
         admin_port=source.number("LEADLINE_ADMIN_PORT", 8081, 1, 65_535),
@@ -107,6 +114,12 @@ class _Source:
             # The value may carry credentials, so only its scheme is shown.
             raise errors.SettingsError(f"{variable}: expected a URI that starts with one of {expected}; got {scheme!r}")
         return value
+
+    def web(self, variable: str) -> str:
+        value = self._environment.get(variable, "")
+        if value and value.partition("://")[0] not in {"http", "https"}:
+            raise errors.SettingsError(f"{variable}: expected http(s)://host[:port], got {value.partition('://')[0]!r}")
+        return value.rstrip("/")
 
     def digest(self, variable: str) -> str:
         value = self._environment.get(variable, "")

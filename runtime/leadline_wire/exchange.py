@@ -18,6 +18,10 @@ MAC_HEADER: Final = "leadline-mac"
 REFUSED_STATUS: Final = 409
 """HTTP status of a pod that refuses: the body is a `Refusal`, sealed as a report is."""
 BODY_LIMIT_BYTES: Final = 1 << 20
+FORWARDED_HEADER: Final = "leadline-forwarded"
+"""Between runtimes: a request that a demoted pod passes on to the own port; its answer is what a client gets."""
+COPY_HEADER: Final = "leadline-copy"
+"""Between runtimes: a copy of a request that another revision answers; only the prediction comes back, as words."""
 
 Role = Literal["candidate", "serving", "standby"]
 """candidate: verified dark. serving: answers on both ports. standby: demoted or kept warm; the public port forwards."""
@@ -68,6 +72,8 @@ class OutcomeSettings(msgspec.Struct, frozen=True):
     """Request parameter that names the entity; empty: none."""
     rotation: int = 0
     """Which receipt key signs now (`receipts.key_of`); those before it are still believed."""
+    output: str = ""
+    """Model output that holds the prediction; empty: from the model's metadata, else the only label-like output."""
 
 
 class Copy(msgspec.Struct, frozen=True):

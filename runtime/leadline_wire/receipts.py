@@ -128,9 +128,11 @@ def verify(token: str, keys: Mapping[str, Key]) -> Receipt:
     if not token.isascii():
         raise BadReceiptError("not a receipt: expected ASCII")
     parts = token.split(".")
-    if parts[0] != VERSION or len(parts) != 9:
+    if parts[0] != VERSION or len(parts) < 9:
         raise BadReceiptError(f"not a receipt: expected 9 parts that begin with {VERSION}")
-    _, key_id, revision, share, entity, tags, identifier, words, mac = parts
+    # Only the name of a revision may hold dots.
+    key_id, revision = parts[1], ".".join(parts[2:-6])
+    share, entity, tags, identifier, words, mac = parts[-6:]
     key = keys.get(key_id)
     if key is None:
         raise BadReceiptError("receipt of another ModelDeployment, or signed with a key that is no longer kept")

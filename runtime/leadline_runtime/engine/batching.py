@@ -56,6 +56,10 @@ class Batch(Protocol):
     def requests(self) -> int:
         """How many requests there are."""
 
+    @property
+    def is_counted(self) -> bool:
+        """Tell whether the requests are clients'; copies of others' requests are not."""
+
 
 class Batcher:
     """The queue in front of one model."""
@@ -155,8 +159,9 @@ class Batcher:
 
     def _count(self, batch: Batch, failures: int) -> None:
         self.queue_rows -= batch.rows
-        self._counters.failures += failures
-        self._counters.observe(batch.requests, batch.rows, self.loop.time() - batch.created)
+        if batch.is_counted:
+            self._counters.failures += failures
+            self._counters.observe(batch.requests, batch.rows, self.loop.time() - batch.created)
         if self._settling:
             self._settle(batch)
         batch.release()

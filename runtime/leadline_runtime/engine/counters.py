@@ -6,13 +6,30 @@ metrics of it. Must not cost the request path anything worth measuring.
 
 from bisect import bisect_left
 
+from leadline_wire import exchange
+
 from leadline_runtime import messages
 
 
 class Counters:
     """Counts since the worker's start."""
 
-    __slots__ = ("batches", "buckets", "failures", "forwarded", "requests", "rows", "seconds", "unforwarded")
+    __slots__ = (
+        "batches",
+        "buckets",
+        "copies",
+        "failures",
+        "forwarded",
+        "kept",
+        "kept_dropped",
+        "ledger_trouble",
+        "outcomes",
+        "receipts",
+        "requests",
+        "rows",
+        "seconds",
+        "unforwarded",
+    )
 
     def __init__(self) -> None:
         self.requests = 0
@@ -26,6 +43,17 @@ class Counters:
         self.rows = 0
         self.buckets = [0] * (len(messages.BUCKETS) + 1)
         self.seconds = 0.0
+        self.receipts = 0
+        """Answers that carried a receipt."""
+        self.outcomes: dict[str, int] = {}
+        """Reported answers by what became of them: a fate of the ledger's, `Refused` or `Unavailable`."""
+        self.copies: dict[str, int] = {}
+        """Copies of requests by what became of them: Answered, Failed, Unanswered, Dropped, Lost."""
+        self.kept = 0
+        """Predictions that the ledger keeps under the client's id."""
+        self.kept_dropped = 0
+        self.ledger_trouble: exchange.Trouble | None = None
+        """Why the ledger cannot be reached, if it cannot."""
 
     def observe(self, requests: int, rows: int, seconds: float) -> None:
         """Count one batch; all its requests are counted with the time of its oldest."""
@@ -49,4 +77,10 @@ class Counters:
             queue_rows=queue_rows,
             connections=connections,
             refusals=refusals,
+            receipts=self.receipts,
+            outcomes=dict(self.outcomes),
+            copies=dict(self.copies),
+            kept=self.kept,
+            kept_dropped=self.kept_dropped,
+            ledger_trouble=self.ledger_trouble,
         )

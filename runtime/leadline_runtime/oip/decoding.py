@@ -40,6 +40,8 @@ class Request:
     """The client's id, as JSON; empty: none."""
     outputs: tuple[int, ...] | None
     """Places of the outputs asked for; None: all."""
+    parameters: dict[str, Any] | None = None
+    """The request's own."""
 
 
 def load(body: bytes, content_encoding: bytes | None = None) -> dict[str, Any]:
@@ -91,7 +93,7 @@ def decode(request: dict[str, Any], model: signature.Signature) -> Request:
     missing = [name for name in expected if name not in arrays]
     if missing:
         raise errors.BadRequestError(f'inputs: "{missing[0]}" is missing; expected {model.input_names()}')
-    return Request(arrays, _rows(arrays, model), identifier, outputs)
+    return Request(arrays, _rows(arrays, model), identifier, outputs, request.get("parameters"))
 
 
 def encoded_id(request: dict[str, Any]) -> bytes:

@@ -10,10 +10,13 @@ import struct
 from typing import Final
 
 import orjson
+from leadline_wire import exchange
 
 from leadline_runtime import errors
-from leadline_runtime.engine import batching
+from leadline_runtime.engine import batching, counters
 from leadline_runtime.oip import batches, decoding, encoding
+from leadline_runtime.oip.batches import Origin
+from leadline_runtime.outcomes.recording import Recorder
 from leadline_runtime.web.connection import Connection
 
 _BUFFER_BYTES_MAX: Final = 16 << 20
@@ -23,14 +26,26 @@ _R: Final = ord("r")
 _L: Final = ord("l")
 """Letters of `true` and `false` that none of the protocol's own names has. A byte is found by one memchr; asked for a
 bytes object, CPython first raises and drops a TypeError, and a word takes eight times as long as a letter."""
+_COPY: Final = exchange.COPY_HEADER.encode()
+_FORWARDED: Final = exchange.FORWARDED_HEADER.encode()
 
 
 class Inference:
     """Answers `infer` for one model; `pack_rows=False` takes the general way for every request."""
 
-    def __init__(self, batcher: batching.Batcher, encoder: encoding.Encoder, *, pack_rows: bool = True) -> None:
+    def __init__(
+        self,
+        batcher: batching.Batcher,
+        encoder: encoding.Encoder,
+        recorder: Recorder | None = None,
+        *,
+        pack_rows: bool = True,
+    ) -> None:
+        self.public_origin = Origin.CLIENT
+        """Of what comes to the public port; ASIDE while this revision is a candidate."""
         self._batcher = batcher
         self._encoder = encoder
+        self._recorder = recorder or Recorder(counters.Counters())
         self._signature = batcher.model.signature
         self._max_rows = batcher.max_rows
         self._free: list[batches.RowBatch] = []
@@ -48,8 +63,18 @@ class Inference:
         else:
             self.infer = self._infer_any
 
-    def _infer_row(self, connection: Connection) -> None:
+    def infer_own(self, connection: Connection) -> None:
+        """Take a request that came to the revision's own port."""
+        headers = connection.headers
+        if _COPY in headers:
+            self.infer(connection, Origin.COPY)
+        else:
+            self.infer(connection, Origin.CLIENT if _FORWARDED in headers else Origin.ASIDE)
+
+    def _infer_row(self, connection: Connection, origin: Origin | None = None) -> None:
         """Take a request for one row of a single numeric input; anything else goes the general way."""
+        if origin is None:
+            origin = self.public_origin
         body = connection.body
         batcher = self._batcher
         if batcher.queue_rows >= batcher.max_queue_rows:
@@ -57,7 +82,7 @@ class Inference:
             return
         waiting = batcher.waiting
         batch = waiting[-1] if waiting else None
-        if not isinstance(batch, batches.RowBatch) or batch.rows >= self._max_rows:
+        if not isinstance(batch, batches.RowBatch) or batch.rows >= self._max_rows or batch.origin is not origin:
             batch = self._spare
             if batch is None:
                 batch = self._spare = self._free.pop() if self._free else self._new_batch()
@@ -77,24 +102,27 @@ class Inference:
                 or (_R in body and b"true" in body)
                 or (_L in body and b"false" in body)
             ):
-                self._infer_any(connection)
+                self._infer_any(connection, origin)
                 return
             if len(request) == 2:
                 batch.identifiers[batch.rows] = decoding.encoded_id(request)
             self._pack_into(batch.buffer, batch.rows * self._row_bytes, *data)
         except (ValueError, KeyError, TypeError, IndexError, struct.error, OverflowError, errors.BadRequestError):
             batch.identifiers.pop(batch.rows, None)
-            self._infer_any(connection)
+            self._infer_any(connection, origin)
             return
         batch.connections.append(connection)
         batcher.queue_rows += 1
         batch.rows += 1
         if batch.rows == 1:
             self._spare = None
+            batch.origin = origin
             batcher.add(batch)
 
-    def _infer_any(self, connection: Connection) -> None:
+    def _infer_any(self, connection: Connection, origin: Origin | None = None) -> None:
         """Take a request of any kind."""
+        if origin is None:
+            origin = self.public_origin
         try:
             request = decoding.decode(
                 decoding.load(connection.body, connection.headers.get(b"content-encoding")),
@@ -112,14 +140,19 @@ class Inference:
             return
         batcher.queue_rows += request.rows
         if not self._signature.has_rows:
-            batcher.add(batches.LoneBatch(self._encoder, connection, request))
+            batcher.add(batches.LoneBatch(self._encoder, self._recorder, origin, connection, request))
             return
         key = tuple(array.shape[1:] for array in (request.arrays[tensor.name] for tensor in self._signature.inputs))
         last = batcher.waiting[-1] if batcher.waiting else None
-        if isinstance(last, batches.ArrayBatch) and last.key == key and last.rows + request.rows <= self._max_rows:
+        if (
+            isinstance(last, batches.ArrayBatch)
+            and last.key == key
+            and last.rows + request.rows <= self._max_rows
+            and last.origin is origin
+        ):
             last.add(connection, request)
             return
-        batch = batches.ArrayBatch(self._encoder, key, self._max_rows)
+        batch = batches.ArrayBatch(self._encoder, self._recorder, origin, key, self._max_rows)
         batch.add(connection, request)
         batcher.add(batch)
 
@@ -141,4 +174,4 @@ class Inference:
 
     def _new_batch(self) -> batches.RowBatch:
         assert self._layout is not None
-        return batches.RowBatch(self._layout, self._max_rows, self._encoder, self._free)
+        return batches.RowBatch(self._layout, self._max_rows, self._encoder, self._recorder, self._free)

@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 import orjson
 
 from leadline_runtime import VERSION, logs
-from leadline_runtime.oip import inference, signature
+from leadline_runtime.oip import signature
 from leadline_runtime.web import responses
 from leadline_runtime.web.connection import Connection
 
@@ -23,19 +23,20 @@ _PLATFORM: Final = "onnxruntime_onnx"
 class Routes:
     """Finds the handler of a request."""
 
-    def __init__(self, name: str, revision: str) -> None:
+    def __init__(self, name: str, revision: str, outcomes: Handler | None = None) -> None:
         self._name = name
         self._revision = revision
         self._waiting_for = "the model is being fetched"
         self._infer: Handler = self._not_ready
+        self._outcomes = outcomes
         self._metadata: dict[str, Any] | None = None
         self._handlers: dict[tuple[bytes, bytes], Handler] = {}
         self._methods: dict[bytes, bytes] = {}
         self._build()
 
-    def attach(self, model: signature.Signature, infer: inference.Inference) -> None:
+    def attach(self, model: signature.Signature, infer: Handler) -> None:
         """Serve this model from now on."""
-        self._infer = infer.infer
+        self._infer = infer
         self._metadata = {
             "name": self._name,
             "versions": [self._revision],
@@ -86,7 +87,7 @@ class Routes:
                 return f'there is no model "{name}" here; this pod serves "{self._name}"'
             if path.startswith(f"{models}/versions/".encode()):
                 return f'there is no version "{shown.split("/")[5]}" here; this pod serves "{self._revision}"'
-        return f"there is no path {shown}; expected /v2, /v2/health/live, /v2/health/ready or {models}[/ready|/infer]"
+        return f"there is no path {shown}; expected /v2, /v2/health/live, /v2/health/ready or {models}[/ready|/infer|/outcomes]"
 
     def _build(self) -> None:
         model = f"/v2/models/{self._name}".encode()
@@ -103,6 +104,9 @@ class Routes:
             gets[base] = described if ready else None
             gets[base + b"/ready"] = orjson.dumps({"name": self._name, "ready": True}) if ready else None
             handlers[b"POST", base + b"/infer"] = self._infer
+        if self._outcomes is not None:
+            # Reports need no model: they may be of another revision's predictions.
+            handlers[b"POST", model + b"/outcomes"] = self._outcomes
         for path, body in gets.items():
             whole = None if body is None else responses.json(body)
             handlers[b"GET", path] = self._not_ready if whole is None else _answering(whole)

@@ -39,11 +39,14 @@ class Supervisor:
             self._pod,
             config.keys_dir / "exchange",
             on_role=self._tell_role,
+            on_evidence=self._tell_evidence,
             on_digest=self._loading.take_digest,
             on_test_set=self._tests.take,
         )
         admins = admin.Admin(self._pod, self._exchanges, metrics.Metrics(self._pod), refresh=self._refresh)
         self._port = server.Server(admins.handle, admin.LIMITS, now=asyncio.get_running_loop().time())
+        self._told: messages.SetEvidence | None = None
+        """What the worker that runs knows."""
         self._counted = asyncio.Event()
         self._stop = asyncio.Event()
 
@@ -81,6 +84,8 @@ class Supervisor:
 
     def _worker_started(self) -> None:
         self._tell_role()
+        self._told = None
+        self._tell_evidence()
         if self._pod.model is None:
             self._keeper.send(messages.Listen())
         self._loading.worker_started()
@@ -113,6 +118,11 @@ class Supervisor:
         if self._pod.role == "standby":
             # Forwarding needs no model.
             self._keeper.send(messages.Listen())
+
+    def _tell_evidence(self) -> None:
+        message = self._pod.evidence_message()
+        if message is not None and message != self._told and self._keeper.send(message):
+            self._told = message
 
     async def _refresh(self) -> None:
         """Have the worker's newest counts, or do with the last."""

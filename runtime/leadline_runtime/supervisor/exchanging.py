@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-from leadline_wire import exchange
+from leadline_wire import exchange, receipts
 
 from leadline_runtime import logs
 from leadline_runtime.supervisor.pod import Pod
@@ -23,6 +23,8 @@ IN_FORCE_SECONDS: Final = 1.0
 """Longest wait for the worker's word; the operator gives up after three seconds."""
 _LEASE_SECONDS_MAX: Final = 86_400.0
 _NONCES: Final = 4_096
+_ROTATIONS_MAX: Final = 256
+"""Receipt keys that are believed; older ones are not."""
 _UNAUTHORIZED: Final = responses.json(b"{}", 401)
 """No detail: whoever has no key learns nothing."""
 
@@ -36,12 +38,14 @@ class Exchange:
         key_file: Path,
         *,
         on_role: Callable[[], None],
+        on_evidence: Callable[[], None],
         on_digest: Callable[[str], None],
         on_test_set: Callable[[exchange.TestSetRequest | None], None],
     ) -> None:
         self._pod = pod
         self._key_file = key_file
         self._on_role = on_role
+        self._on_evidence = on_evidence
         self._on_digest = on_digest
         self._on_test_set = on_test_set
         self._decoder = msgspec.json.Decoder(exchange.ExchangeRequest)
@@ -69,7 +73,7 @@ class Exchange:
             logs.warning("exchange refused", reason=refusal.reason, epoch=request.epoch, newest_epoch=refusal.epoch)
             _send(connection, key, refusal, exchange.REFUSED_STATUS)
             return
-        await self._act(request)
+        await self._act(request, key)
         _send(connection, key, self._pod.report(request.nonce), 200)
 
     def role_in_force(self) -> None:
@@ -98,7 +102,7 @@ class Exchange:
             exchange.Refusal,
         )
 
-    async def _act(self, request: exchange.ExchangeRequest) -> None:
+    async def _act(self, request: exchange.ExchangeRequest, key: bytes) -> None:
         pod = self._pod
         pod.epoch = request.epoch
         self._renew(request.lease_seconds)
@@ -108,6 +112,7 @@ class Exchange:
         if pod.role != before:
             target = pod.forward.revision if pod.forward is not None else ""
             logs.info("role changed", role=pod.role, before=before, forward=target, epoch=pod.epoch)
+        self._take_evidence(request, key)
         if request.digest:
             self._on_digest(request.digest)
         self._on_test_set(request.test_set)
@@ -129,10 +134,27 @@ class Exchange:
         self._lease = asyncio.get_running_loop().call_later(min(max(0.0, seconds), _LEASE_SECONDS_MAX), self._expire)
 
     def _expire(self) -> None:
-        """Serve again: without an operator a pod must not forward for ever to what may be gone."""
+        """Serve again: without an operator a pod must not forward for ever to what may be gone, nor copy to it."""
         if self._pod.take_role("serving", None):
             logs.warning("role expired without renewal, the own model answers again")
             self._on_role()
+        if self._pod.copies:
+            self._pod.copies = []
+            logs.warning("role expired without renewal, requests are copied no more")
+        self._on_evidence()
+
+    def _take_evidence(self, request: exchange.ExchangeRequest, key: bytes) -> None:
+        """Take what becomes of answers; the worker hears of it only where it changed."""
+        pod = self._pod
+        pod.is_told = True
+        pod.outcomes = request.outcomes
+        pod.copies = list(request.copies) if pod.role == "serving" else []
+        pod.keys = []
+        if request.outcomes is not None:
+            newest = max(0, request.outcomes.rotation)
+            oldest = max(0, newest + 1 - _ROTATIONS_MAX)
+            pod.keys = [receipts.key_of(key, rotation) for rotation in range(oldest, newest + 1)]
+        self._on_evidence()
 
     def _key(self) -> bytes:
         """Return the key as it is mounted now: Secrets are exchanged under a running pod."""

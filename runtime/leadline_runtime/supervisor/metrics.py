@@ -48,12 +48,17 @@ class Metrics(Collector):
         yield info
         yield _by_status(revision, counts)
         yield _histogram(revision, counts)
+        yield _by_fate("leadline_outcomes", "Reported outcomes, by what became of them", revision, counts.outcomes)
+        yield _by_fate("leadline_copies", "Copies of requests, by what became of them", revision, counts.copies)
         for name, text, value in (
             ("leadline_model_failures", "Requests answered 5xx because of the model", counts.failures),
             ("leadline_batches", "Runs of the model for requests", counts.batches),
             ("leadline_batch_rows", "Rows in these runs", counts.rows),
             ("leadline_forwarded", "Requests passed on to the serving revision", counts.forwarded),
             ("leadline_unforwarded", "Requests on standby that could not be passed on", counts.unforwarded),
+            ("leadline_receipts", "Predictions that carried a receipt", counts.receipts),
+            ("leadline_kept_predictions", "Predictions that the ledger keeps under the client's id", counts.kept),
+            ("leadline_kept_predictions_dropped", "Predictions that it could not be brought", counts.kept_dropped),
         ):
             counter = CounterMetricFamily(name, text, labels=["revision"])
             counter.add_metric(revision, value)
@@ -62,6 +67,11 @@ class Metrics(Collector):
             ("leadline_queue_rows", "Rows that wait for the model or run", counts.queue_rows),
             ("leadline_connections", "Open connections of public and own port", counts.connections),
             ("leadline_model_fetched_bytes", "Bytes of the model fetched so far", pod.bytes_done),
+            (
+                "leadline_ledger_trouble",
+                "1 while the ledger does not take what it is brought",
+                counts.ledger_trouble is not None,
+            ),
             ("leadline_standby", "1 while public requests are passed on to the serving revision", pod.forwarding),
         ):
             gauge = GaugeMetricFamily(name, text, labels=["revision"])
@@ -81,6 +91,13 @@ def _by_status(revision: list[str], counts: messages.Counts) -> Metric:
     for status, count in sorted(answered.items()):
         requests.add_metric([*revision, str(status)], count)
     return requests
+
+
+def _by_fate(name: str, text: str, revision: list[str], fates: dict[str, int]) -> Metric:
+    counter = CounterMetricFamily(name, text, labels=["revision", "fate"])
+    for fate, count in sorted(fates.items()):
+        counter.add_metric([*revision, fate], count)
+    return counter
 
 
 def _histogram(revision: list[str], counts: messages.Counts) -> Metric:

@@ -5,7 +5,7 @@ Holds values only: no I/O, no clock, no task. Nothing of it survives the process
 
 from dataclasses import dataclass, field
 
-from leadline_wire import exchange
+from leadline_wire import exchange, receipts
 
 from leadline_runtime import VERSION, messages
 
@@ -33,6 +33,13 @@ class Pod:
     """Grows with each change of role or target."""
     role_serial_in_force: int = -1
     """Newest that the worker has confirmed; -1: no worker runs."""
+    outcomes: exchange.OutcomeSettings | None = None
+    copies: list[exchange.Copy] = field(default_factory=list)
+    """To whom requests are copied; empty unless this pod serves and its role has not expired."""
+    keys: list[receipts.Key] = field(default_factory=list)
+    """Receipt keys of all rotations that are believed, oldest first."""
+    is_told: bool = False
+    """An operator has said whether there are receipts, outcomes and copies."""
     test_set: exchange.TestSetReport | None = None
     past: messages.Counts = field(default_factory=messages.Counts)
     """Counts of workers that have ended."""
@@ -62,6 +69,17 @@ class Pod:
     def role_message(self) -> messages.SetRole:
         """Return the role as the worker is told."""
         return messages.SetRole(serial=self.role_serial, standby=self.role == "standby", forward=self.forward)
+
+    def evidence_message(self) -> messages.SetEvidence | None:
+        """Return what becomes of answers, as the worker is told; None: nothing has been said yet."""
+        if not self.is_told:
+            return None
+        return messages.SetEvidence(
+            outcomes=self.outcomes,
+            keys=self.keys,
+            is_candidate=self.role == "candidate",
+            copies=self.copies if self.role == "serving" else [],
+        )
 
     def worker_ended(self) -> None:
         """Keep the counts of a worker that is gone."""
@@ -93,6 +111,12 @@ class Pod:
             queue_rows=current.queue_rows,
             connections=current.connections,
             refusals={status: past.refusals.get(status, 0) + current.refusals.get(status, 0) for status in statuses},
+            receipts=past.receipts + current.receipts,
+            outcomes=_added(past.outcomes, current.outcomes),
+            copies=_added(past.copies, current.copies),
+            kept=past.kept + current.kept,
+            kept_dropped=past.kept_dropped + current.kept_dropped,
+            ledger_trouble=current.ledger_trouble,
         )
 
     def report(self, nonce: str) -> exchange.ExchangeReport:
@@ -116,6 +140,18 @@ class Pod:
             requests=counts.requests,
             failures=counts.failures,
             forwarded=counts.forwarded,
+            outcomes=self._outcomes_report(counts) if self.outcomes is not None else None,
+        )
+
+    def _outcomes_report(self, counts: messages.Counts) -> exchange.OutcomesReport:
+        fates, copies = counts.outcomes, counts.copies
+        return exchange.OutcomesReport(
+            receipts=counts.receipts,
+            accepted=sum(fates.get(fate, 0) for fate in ("Accepted", "Duplicate", "TooLate")),
+            refused=sum(fates.get(fate, 0) for fate in ("Conflict", "UnknownId", "Expired", "Refused")),
+            copies=copies.get("Answered", 0) + copies.get("Failed", 0),
+            dropped=sum(copies.get(fate, 0) for fate in ("Dropped", "Unanswered", "Lost")),
+            trouble=counts.ledger_trouble,
         )
 
     def unready(self) -> str:
@@ -129,3 +165,7 @@ class Pod:
         if self.phase == "Waiting":
             return f"Waiting: no digest to trust yet; fetched {self.digest}"
         return self.phase
+
+
+def _added(past: dict[str, int], current: dict[str, int]) -> dict[str, int]:
+    return {name: past.get(name, 0) + current.get(name, 0) for name in past.keys() | current.keys()}

@@ -7,9 +7,15 @@ import http
 from typing import Final
 
 import orjson
+from leadline_wire import receipts
 
 JSON_HEAD: Final = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
 """Head of the usual answer; takes the body's length in bytes."""
+RECEIPT_HEAD: Final = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n%b: %%b\r\ncontent-length: %%d\r\n\r\n"
+    % receipts.HEADER.encode()
+)
+"""The same for an answer of one row with its receipt; takes the receipt first."""
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 RETRY_AFTER: Final = b"retry-after: 1\r\n"
 """Header line of 429 and 503, in seconds."""

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Final
@@ -24,7 +25,7 @@ from leadline_runtime.engine import batching, counters, session
 from leadline_runtime.oip import encoding, inference, routes
 from leadline_runtime.testset import runner
 from leadline_runtime.web import server
-from leadline_runtime.worker import forwarding
+from leadline_runtime.worker import evidence, forwarding
 
 DRAIN_SECONDS: Final = 20.0
 """Longest drain; what is still open then is cut."""
@@ -48,7 +49,10 @@ class Worker:
         self._listeners = listeners
         self._loop = asyncio.get_running_loop()
         self._counters = counters.Counters()
-        self._routes = routes.Routes(config.model_name, config.revision)
+        self._evidence = evidence.Evidence(config, self._counters, self._loop, _now_ms)
+        names = (config.model_name, config.revision, self._evidence.reporting.handle)
+        self._routes = routes.Routes(*names)
+        self._own_routes = routes.Routes(*names)
         self._forwarder = forwarding.Forwarder(self._counters, self._loop)
         limits = server.Limits(
             body_bytes=config.max_body_bytes,
@@ -58,7 +62,7 @@ class Worker:
             idle_seconds=config.idle_timeout_seconds,
         )
         self._public = server.Server(self._routes.handle, limits, now=self._loop.time())
-        self._own = server.Server(self._routes.handle, limits, now=self._loop.time())
+        self._own = server.Server(self._own_routes.handle, limits, now=self._loop.time())
         self._batcher: batching.Batcher | None = None
         self._tests: runner.Runner | None = None
         self._role = messages.SetRole(serial=-1, standby=False, forward=None)
@@ -73,6 +77,8 @@ class Worker:
             match message:
                 case messages.SetRole():
                     self._set_role(message)
+                case messages.SetEvidence():
+                    self._evidence.take(message)
                 case messages.Listen():
                     await self._listen()
                 case messages.Load():
@@ -106,12 +112,12 @@ class Worker:
             self._supervisor.send(messages.RoleInForce(serial))
 
     async def _load(self, path: Path) -> None:
-        self._routes.wait_for("the model is being loaded")
+        self._wait_for("the model is being loaded")
         threads = cgroup.threads()
         try:
             model = await asyncio.to_thread(session.load, path, threads=threads, max_rows=self._config.max_rows)
         except errors.TroubleError as error:
-            self._routes.wait_for(error.trouble.message)
+            self._wait_for(error.trouble.message)
             self._supervisor.send(messages.LoadFailed(error.trouble))
             return
         batcher = batching.Batcher(
@@ -122,7 +128,10 @@ class Worker:
             loop=self._loop,
         )
         encoder = encoding.Encoder(model.signature, self._config.model_name, self._config.revision)
-        self._routes.attach(model.signature, inference.Inference(batcher, encoder))
+        handlers = inference.Inference(batcher, encoder, self._evidence.recorder)
+        self._evidence.attach(model, handlers)
+        self._routes.attach(model.signature, handlers.infer)
+        self._own_routes.attach(model.signature, handlers.infer_own)
         self._batcher = batcher
         self._tests = runner.Runner(batcher, self._report_test_set)
         # What is alive now stays alive; the collector need not look at it again.
@@ -137,6 +146,10 @@ class Worker:
                 full_seconds=model.full_seconds if batcher.model.signature.has_rows else 0.0,
             ),
         )
+
+    def _wait_for(self, what: str) -> None:
+        for port in (self._routes, self._own_routes):
+            port.wait_for(what)
 
     def _report_test_set(self, report: exchange.TestSetReport) -> None:
         self._supervisor.send(messages.TestSetState(report))
@@ -179,6 +192,7 @@ class Worker:
         for port in servers:
             port.close()
         self._forwarder.close()
+        self._evidence.close()
         self._supervisor.close()
 
     def _own_task(self, work: Coroutine[Any, Any, None]) -> None:
@@ -207,6 +221,11 @@ async def _serve(config: settings.Settings, descriptors: list[int]) -> None:
         messages.ToWorker,
     )
     await Worker(config, supervisor, (public, own)).run()
+
+
+def _now_ms() -> int:
+    """Return the time in milliseconds since the epoch, for receipts."""
+    return time.time_ns() // 1_000_000
 
 
 def _ignore() -> None:

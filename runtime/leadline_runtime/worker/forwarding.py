@@ -1,23 +1,23 @@
 """Passing a demoted pod's public requests on to the serving revision.
 
 A client that keeps its connection must not meet the demoted model: its request goes on as it came to the serving
-revision's own port, and the answer comes back with `connection: close`. Connections to the target are pooled and
-bounded, and so is the queue for them. A target that is gone means 503, never an answer of the own model. Next step of
-an answer: `Connection.answer`. Must not know the model.
+revision's own port, and the answer comes back with `connection: close`. A header tells the target that its answer is
+what the client gets. A target that is gone means 503, never an answer of the own model. Next step of a request: `pool`;
+of an answer: `Connection.answer`. Must not know the model.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from typing import Final
 
 from leadline_wire import exchange
 
-from leadline_runtime import logs
 from leadline_runtime.engine.counters import Counters
+from leadline_runtime.web import responses
 from leadline_runtime.web.connection import Connection
-from leadline_runtime.worker.links import Job, Link
+from leadline_runtime.worker.links import HOP_BY_HOP, Answer, Job, Target
+from leadline_runtime.worker.pool import Pool
 
 LINKS_MAX: Final = 64
 """Connections to the target."""
@@ -25,7 +25,9 @@ QUEUE_MAX: Final = 1_024
 """Requests that wait for one of them."""
 TIMEOUT_SECONDS: Final = 10.0
 """From a request's arrival to the end of its answer."""
-_TICK_SECONDS: Final = 0.25
+_FORWARDED: Final = exchange.FORWARDED_HEADER.encode()
+_LEFT_OUT: Final = HOP_BY_HOP | {_FORWARDED, exchange.COPY_HEADER.encode()}
+"""What a client must not say in our name, besides what belongs to a single hop."""
 
 
 class Forwarder:
@@ -34,134 +36,57 @@ class Forwarder:
     def __init__(self, counters: Counters, loop: asyncio.AbstractEventLoop) -> None:
         self._counters = counters
         self._loop = loop
-        self._target: exchange.Forward | None = None
-        self._idle: list[Link] = []
-        self._links: set[Link] = set()
-        self._opening: set[asyncio.Task[None]] = set()
-        self._queue: deque[Job] = deque()
-        self._timer: asyncio.TimerHandle | None = None
-        self._is_answered = True
-        """Logged when it changes, not with every request."""
+        self._pool = Pool("forward target", loop, links_max=LINKS_MAX, queue_max=QUEUE_MAX)
 
     def aim(self, target: exchange.Forward | None) -> None:
         """Forward to this target from now on; None: answer 503."""
-        if target == self._target:
-            return
-        self._target = target
-        for link in self._idle:
-            link.close()
-        self._idle = []
+        self._pool.aim(None if target is None else Target(target.revision, target.host, target.port))
 
     def handle(self, connection: Connection) -> None:
         """Pass one request on."""
-        if self._target is None:
+        if self._pool.target is None:
             self._counters.unforwarded += 1
             connection.refuse(503, "this revision is on standby and has no revision to pass the request on to")
             return
-        if len(self._queue) >= QUEUE_MAX:
+        is_head = connection.method == b"HEAD"
+
+        def done(answer: Answer | None) -> None:
+            if answer is None:
+                self._give_up(connection)
+                return
+            self._counters.forwarded += 1
+            length = b"" if is_head else b"content-length: %d\r\n" % len(answer.body)
+            connection.answer(
+                b"%b%b%b\r\n%b" % (responses.first_line(answer.status), answer.lines, length, answer.body)
+            )
+
+        job = Job(_rebuilt(connection), self._loop.time() + TIMEOUT_SECONDS, done, is_head=is_head)
+        if not self._pool.send(job):
             self._counters.unforwarded += 1
             connection.refuse(503, f"{QUEUE_MAX} requests wait to be passed on, the limit")
-            return
-        self._queue.append(Job(connection, self._loop.time() + TIMEOUT_SECONDS))
-        self._pump()
-        if self._timer is None:
-            self._timer = self._loop.call_later(_TICK_SECONDS, self._tick)
 
     def close(self) -> None:
         """Cut all connections to the target."""
-        if self._timer is not None:
-            self._timer.cancel()
-        for task in self._opening:
-            task.cancel()
-        for link in list(self._links):
-            link.close()
+        self._pool.close()
 
-    # What links call
-
-    def opened(self, link: Link) -> None:
-        """Note a new link."""
-        self._links.add(link)
-
-    def finished(self, link: Link, job: Job, answer: bytes, *, reusable: bool) -> None:
-        """Send an answer back, and use the link again."""
-        self._counters.forwarded += 1
-        self._is_answered = True
-        job.connection.answer(answer)
-        if reusable and link.target == self._target:
-            self._idle.append(link)
-            self._pump()
-        else:
-            link.close()
-
-    def lost(self, link: Link, job: Job | None, *, answered: bool) -> None:
-        """Note that a link ended; try its request once more if the target may never have seen it.
-
-        A kept connection can end just as a request is written to it. Inference changes nothing at the target, so asking
-        again is safe.
-        """
-        self._links.discard(link)
-        if link in self._idle:
-            self._idle.remove(link)
-        if job is None:
-            self._pump()
-        elif job.retried or answered:
-            self._give_up(job)
-        else:
-            job.retried = True
-            self._queue.appendleft(job)
-            self._pump(fresh=True)
-
-    # Inside
-
-    def _pump(self, *, fresh: bool = False) -> None:
-        while self._queue and self._idle and not fresh:
-            self._idle.pop().send(self._queue.popleft())
-        missing = len(self._queue) - len(self._opening)
-        for _ in range(min(missing, LINKS_MAX - len(self._links) - len(self._opening))):
-            task = self._loop.create_task(self._open())
-            self._opening.add(task)
-            task.add_done_callback(self._opening.discard)
-
-    async def _open(self) -> None:
-        target = self._target
-        if target is None:
-            self._give_up_all()
-            return
-        try:
-            async with asyncio.timeout(TIMEOUT_SECONDS / 2):
-                _, link = await self._loop.create_connection(
-                    lambda: Link(self, target),
-                    target.host,
-                    target.port,
-                )
-        except (OSError, TimeoutError) as error:
-            if self._is_answered:
-                self._is_answered = False
-                logs.warning("forward target does not answer", target=target.revision, host=target.host, error=error)
-            if self._queue:
-                self._give_up(self._queue.popleft())
-            return
-        if self._queue:
-            link.send(self._queue.popleft())
-        else:
-            self._idle.append(link)
-
-    def _tick(self) -> None:
-        now = self._loop.time()
-        while self._queue and self._queue[0].deadline < now:
-            self._give_up(self._queue.popleft())
-        for link in list(self._links):
-            if link.job is not None and link.job.deadline < now:
-                link.job.retried = True
-                link.close()
-        busy = self._queue or any(link.job is not None for link in self._links)
-        self._timer = self._loop.call_later(_TICK_SECONDS, self._tick) if busy else None
-
-    def _give_up(self, job: Job) -> None:
+    def _give_up(self, connection: Connection) -> None:
         self._counters.unforwarded += 1
-        revision = self._target.revision if self._target is not None else "none"
-        job.connection.refuse(503, f"this revision is on standby, and the serving one ({revision}) does not answer")
+        target = self._pool.target
+        revision = target.name if target is not None else "none"
+        connection.refuse(503, f"this revision is on standby, and the serving one ({revision}) does not answer")
 
-    def _give_up_all(self) -> None:
-        while self._queue:
-            self._give_up(self._queue.popleft())
+
+def _rebuilt(connection: Connection) -> bytes:
+    """Return the request as it came, with its body in one piece."""
+    lines = b"".join(
+        b"%b: %b\r\n" % (name, value) for name, value in connection.headers.items() if name not in _LEFT_OUT
+    )
+    body = connection.body
+    return b"%b %b HTTP/1.1\r\n%b%b: 1\r\ncontent-length: %d\r\n\r\n%b" % (
+        connection.method,
+        connection.target,
+        lines,
+        _FORWARDED,
+        len(body),
+        body,
+    )

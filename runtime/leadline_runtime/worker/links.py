@@ -1,22 +1,26 @@
-"""One connection to the serving revision, and one request on its way there.
+"""One kept HTTP/1.1 connection from the worker to somebody else, and the requests on their way over it.
 
-`forwarding` decides which request goes where and what a failure means; here are the bytes: the request as it came, less
-what belongs to a single hop, and the answer put together again. Must not decide anything.
+Requests passed on, copies and calls of the ledger all go this way: bytes out, answers back in the order of the
+requests. `pool` has one request per link under way, `copying` as many as fit. Must not decide anything.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Final, Protocol, cast
+import ssl
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar, cast
 
 import httptools
-from leadline_wire import exchange
 
-from leadline_runtime.web import responses
-from leadline_runtime.web.connection import Connection
-
+J = TypeVar("J")
+L = TypeVar("L", bound="Link[Any]")
+J_contra = TypeVar("J_contra", contravariant=True)
+L_contra = TypeVar("L_contra", bound="Link[Any]", contravariant=True)
 _ANSWER_BYTES_MAX: Final = 64 << 20
-_HOP_BY_HOP: Final = frozenset(
+HOP_BY_HOP: Final = frozenset(
     {
         b"connection",
         b"content-length",
@@ -34,42 +38,73 @@ _HOP_BY_HOP: Final = frozenset(
 """RFC 9110, 7.6.1, and what is counted anew."""
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Who is at the other end."""
+
+    name: str
+    """For messages: a revision, or `ledger`."""
+    host: str
+    port: int
+    is_tls: bool = False
+
+
+class Answer(NamedTuple):
+    """One whole answer."""
+
+    status: int
+    lines: bytes
+    """Header lines that are meant for the end of the chain; empty where the link does not keep them."""
+    body: bytes
+
+
 class Job:
-    """One request on its way."""
+    """One request on its way by itself; `done` is called once, with None where nobody answered."""
 
-    __slots__ = ("connection", "deadline", "is_head", "request", "retried")
+    __slots__ = ("deadline", "done", "is_head", "request", "retried")
 
-    def __init__(self, connection: Connection, deadline: float) -> None:
-        self.connection = connection
+    def __init__(
+        self,
+        request: bytes,
+        deadline: float,
+        done: Callable[[Answer | None], None],
+        *,
+        is_head: bool = False,
+    ) -> None:
+        self.request = request
         self.deadline = deadline
-        self.is_head = connection.method == b"HEAD"
-        self.request = _rebuilt(connection)
+        """Loop time."""
+        self.done = done
+        self.is_head = is_head
         self.retried = False
 
 
-class Owner(Protocol):
-    """What a link tells of itself; see `forwarding.Forwarder`."""
+class Owner(Protocol[L_contra, J_contra]):
+    """What a link tells of itself."""
 
-    def opened(self, link: Link) -> None:
+    def opened(self, link: L_contra) -> None:
         """Note a new link."""
 
-    def finished(self, link: Link, job: Job, answer: bytes, *, reusable: bool) -> None:
+    def finished(self, link: L_contra, job: J_contra, answer: Answer, *, reusable: bool) -> None:
         """Take a whole answer."""
 
-    def lost(self, link: Link, job: Job | None, *, answered: bool) -> None:
-        """Note that a link ended, perhaps with a request under way, perhaps in the midst of its answer."""
+    def lost(self, link: L_contra, jobs: Sequence[J_contra], *, answered: bool) -> None:
+        """Note that a link ended, perhaps with requests under way, perhaps in the midst of the first one's answer."""
 
 
-class Link(asyncio.Protocol):
-    """One connection to the target; one request at a time."""
+class Link(asyncio.Protocol, Generic[J]):
+    """One connection to a target; a job is whatever its owner knows a request by."""
 
-    def __init__(self, owner: Owner, target: exchange.Forward) -> None:
+    def __init__(self, owner: Owner[Any, J], target: Target) -> None:
         self.target = target
-        self.job: Job | None = None
+        self.jobs: deque[J] = deque()
+        """Sent and not answered, oldest first."""
         self._owner = owner
         self._lines: list[bytes] = []
         self._body: list[bytes] = []
-        self._start()
+        self._body_bytes = 0
+        self._begun = False
+        self._parser = httptools.HttpResponseParser(self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Note the connection."""
@@ -77,16 +112,27 @@ class Link(asyncio.Protocol):
         self._owner.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's signature
-        """Hand back a request that is not answered."""
-        job, self.job = self.job, None
-        self._owner.lost(self, job, answered=self._begun)
+        """Hand back what is not answered."""
+        jobs = list(self.jobs)
+        self.jobs.clear()
+        self._owner.lost(self, jobs, answered=self._begun)
+        # Parser and link hold each other.
+        del self._parser
 
-    def send(self, job: Job) -> None:
+    @property
+    def unsent_bytes(self) -> int:
+        """What the other side has not taken yet."""
+        return self._transport.get_write_buffer_size()
+
+    def send(self, job: J, request: bytes) -> None:
         """Send a request."""
-        self.job = job
-        if self._transport.is_closing():
-            return  # `connection_lost` follows and takes care of the job
-        self._transport.write(job.request)
+        self.jobs.append(job)
+        self.write(request)
+
+    def write(self, requests: bytes) -> None:
+        """Write requests whose jobs are noted."""
+        if not self._transport.is_closing():  # else `connection_lost` follows and takes care of the jobs
+            self._transport.write(requests)
 
     def close(self) -> None:
         """Cut the connection."""
@@ -94,7 +140,7 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, which calls the `on_` methods."""
-        if self.job is None:
+        if not self.jobs:
             self.close()  # nothing was asked
             return
         self._begun = True
@@ -102,19 +148,6 @@ class Link(asyncio.Protocol):
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self.close()
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header that is meant for the client."""
-        name = name.lower()
-        is_length_for_head = name == b"content-length" and self.job is not None and self.job.is_head
-        if name not in _HOP_BY_HOP or is_length_for_head:
-            self._lines.append(b"%b: %b\r\n" % (name, value))
-
-    def on_headers_complete(self) -> None:
-        """End an answer to HEAD."""
-        if self.job is not None and self.job.is_head and self._parser.get_status_code() >= 200:
-            # An answer to HEAD has a length and no body, which the parser cannot know.
-            self._finish(reusable=False)
 
     def on_body(self, part: bytes) -> None:
         """Keep a piece of the body."""
@@ -128,39 +161,45 @@ class Link(asyncio.Protocol):
         if self._parser.get_status_code() < 200:
             self._lines = []
             return
-        self._finish(reusable=self._parser.should_keep_alive())
+        self.finish(reusable=self._parser.should_keep_alive())
 
-    def _finish(self, *, reusable: bool) -> None:
-        job, self.job = self.job, None
-        if job is None:
+    def finish(self, *, reusable: bool) -> None:
+        """Hand the answer that is complete to its owner."""
+        if not self.jobs:
+            self.close()  # more answers than requests
             return
-        body = b"".join(self._body)
-        status = self._parser.get_status_code()
-        lines = b"".join(self._lines)
-        if not job.is_head:
-            lines += b"content-length: %d\r\n" % len(body)
-        answer = b"%b%b\r\n%b" % (responses.first_line(status), lines, body)
-        self._start()
-        self._owner.finished(self, job, answer, reusable=reusable)
-
-    def _start(self) -> None:
-        self._parser = httptools.HttpResponseParser(self)
-        self._lines = []
-        self._body = []
+        job = self.jobs.popleft()
+        body, lines = b"".join(self._body), b"".join(self._lines)
+        self._body, self._lines = [], []
         self._body_bytes = 0
         self._begun = False
+        self._owner.finished(self, job, Answer(self._parser.get_status_code(), lines, body), reusable=reusable)
 
 
-def _rebuilt(connection: Connection) -> bytes:
-    """Return the request as it came, with its body in one piece."""
-    lines = b"".join(
-        b"%b: %b\r\n" % (name, value) for name, value in connection.headers.items() if name not in _HOP_BY_HOP
-    )
-    body = connection.body
-    return b"%b %b HTTP/1.1\r\n%bcontent-length: %d\r\n\r\n%b" % (
-        connection.method,
-        connection.target,
-        lines,
-        len(body),
-        body,
-    )
+class HeaderLink(Link[Job]):
+    """A link that keeps the headers of answers, and knows what an answer to HEAD looks like."""
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header that is meant for the client."""
+        name = name.lower()
+        is_length_for_head = name == b"content-length" and self.jobs and self.jobs[0].is_head
+        if name not in HOP_BY_HOP or is_length_for_head:
+            self._lines.append(b"%b: %b\r\n" % (name, value))
+
+    def on_headers_complete(self) -> None:
+        """End an answer to HEAD."""
+        if self.jobs and self.jobs[0].is_head and self._parser.get_status_code() >= 200:
+            # An answer to HEAD has a length and no body, which the parser cannot know.
+            self.finish(reusable=False)
+
+
+async def connect(loop: asyncio.AbstractEventLoop, make: Callable[[], L], target: Target, *, seconds: float) -> L:
+    """Return a new link.
+
+    Raises:
+        OSError: There is nobody, or not within these seconds (TimeoutError).
+    """
+    context = ssl.create_default_context() if target.is_tls else None
+    async with asyncio.timeout(seconds):
+        _, link = await loop.create_connection(make, target.host, target.port, ssl=context)
+    return link

@@ -9,7 +9,9 @@ from typing import Any
 import onnx
 from leadline_runtime.engine import batching, counters, session
 from leadline_runtime.oip import encoding, inference, routes
+from leadline_runtime.outcomes import minting, recording, words
 from leadline_runtime.web import server
+from leadline_wire import receipts
 from onnx import TensorProto, helper
 
 from tests.unit.runtime.wires import Answer, Transport, answers, request
@@ -42,6 +44,21 @@ def save(
 def identity(path: Path, element: int = FLOAT, shape: Any = ("N", 3)) -> Path:
     """Write a model that gives back what it takes."""
     return save(path, [helper.make_node("Identity", ["x"], ["y"])], {"x": (element, shape)}, {"y": (element, shape)})
+
+
+def classifier(path: Path, metadata: dict[str, str] | None = None) -> Path:
+    """Write a model whose label is the place of the largest of three numbers, which it gives back as scores."""
+    return save(
+        path,
+        [helper.make_node("ArgMax", ["x"], ["label"], axis=1, keepdims=0), helper.make_node("Identity", ["x"], ["y"])],
+        {"x": (FLOAT, ("N", 3))},
+        {"label": (TensorProto.INT64, ("N",)), "y": (FLOAT, ("N", 3))},
+        metadata,
+    )
+
+
+KEY = receipts.key_of(bytes(range(32)))
+NOW_MS = 1_764_110_000_000
 
 
 class Loop:
@@ -87,26 +104,48 @@ class Served:
         )
         # How fast this machine is must not decide what the test looks at.
         self.batcher.inline = True
+        self.recorder = recording.Recorder(self.counters)
         self.inference = inference.Inference(
             self.batcher,
             encoding.Encoder(self.model.signature, "m", "m-1"),
+            self.recorder,
             pack_rows=row_layout,
         )
         self.routes = routes.Routes("m", "m-1")
-        self.routes.attach(self.model.signature, self.inference)
+        self.routes.attach(self.model.signature, self.inference.infer)
         self.server = server.Server(self.routes.handle, server.Limits())
 
-    def send(self, sent: bytes) -> Transport:
-        """Send bytes on a connection of their own, without running the model."""
-        connection, transport = self.server.connection(), Transport()
+        own = routes.Routes("m", "m-1")
+        own.attach(self.model.signature, self.inference.infer_own)
+        self.own = server.Server(own.handle, server.Limits())
+
+    def sign(self, *, share: int = receipts.WHOLE_SHARE, entity: str = "") -> Served:
+        """Give receipts from now on."""
+        self.recorder.words = words.Words(self.model)
+        assert self.recorder.words.is_known
+        self.recorder.sign(minting.Minter(KEY, "m-1", share, lambda: NOW_MS), "m-1")
+        self.recorder.entity = entity
+        return self
+
+    def send(self, sent: bytes, *, own: bool = False) -> Transport:
+        """Send bytes on a connection of their own, to the public or the own port, without running the model."""
+        connection, transport = (self.own if own else self.server).connection(), Transport()
         connection.connection_made(transport)  # type: ignore[arg-type]
         connection.data_received(sent)
         return transport
 
-    def ask(self, body: Any, path: str = "/v2/models/m/infer", *, method: str = "POST", head: str = "") -> Answer:
+    def ask(
+        self,
+        body: Any,
+        path: str = "/v2/models/m/infer",
+        *,
+        method: str = "POST",
+        head: str = "",
+        own: bool = False,
+    ) -> Answer:
         """Return the answer to one request."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        transport = self.send(request(path, data, method=method, head=f"host: x\r\n{head}"))
+        transport = self.send(request(path, data, method=method, head=f"host: x\r\n{head}"), own=own)
         self.loop.run()
         (answer,) = answers(transport.sent)
         return answer

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from leadline_wire import receipts
 
 from tests.unit.runtime import models
 from tests.unit.runtime.models import Served, asking, tensor
@@ -65,6 +66,39 @@ def test_the_short_way_accepts_and_answers_exactly_what_the_general_way_does(bot
     one, other = short.ask(body), general.ask(body)
     assert (one.status, one.body) == (other.status, other.body)
     assert one.status in {200, 400}
+
+
+@pytest.fixture(scope="module")
+def signing(tmp_path_factory):
+    path = models.classifier(tmp_path_factory.mktemp("model") / "classifier.onnx")
+    return Served(path).sign(), Served(path, row_layout=False).sign()
+
+
+def unsigned(answer):
+    """Return an answer without its receipt, and the receipt without what is drawn by lot."""
+    told = json.loads(answer.body)
+    token = told.pop("parameters", {}).get("receipt")
+    if token is None:
+        assert receipts.HEADER not in answer.headers
+        return told, None, None
+    found = receipts.verify(token, {models.KEY.id: models.KEY})
+    assert answer.headers.get(receipts.HEADER) in {None, token}
+    assert found.predicted_at_ms == models.NOW_MS
+    return told, receipts.HEADER in answer.headers, (found.revision, found.predictions, found.share)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(requests())
+def test_with_receipts_too_both_ways_accept_and_answer_the_same(signing, both, body):
+    short, general = signing
+    one, other = short.ask(body), general.ask(body)
+    assert one.status == other.status == both[0].ask(body).status
+    if one.status == 200:
+        assert unsigned(one) == unsigned(other)
+        rows = json.loads(one.body)["outputs"][-1]["shape"][0]
+        assert unsigned(one)[1] is (rows == 1)
+    else:
+        assert one.body == other.body
 
 
 @settings(max_examples=100, deadline=None)

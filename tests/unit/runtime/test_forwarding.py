@@ -206,3 +206,15 @@ async def test_another_target_gets_all_that_follows(standbys):
         standby.forwarder.aim(two)
         await standby.ask(request())
     assert (len(first.asked), len(second.asked)) == (1, 1)
+
+
+async def test_the_target_is_told_that_a_client_gets_its_answer_and_a_client_cannot_speak_in_our_name(standbys):
+    target = Target(b"HTTP/1.1 200 OK\r\nleadline-receipt: 1.a\r\ncontent-length: 2\r\n\r\nok")
+    async with target.running() as place:
+        standby = standbys(place)
+        head = "host: shop\r\nLeadline-Copy: 1\r\nleadline-forwarded: 7\r\n"
+        transport = await standby.ask(request("/v2/models/m/infer", b"body", head=head))
+    (asked,) = target.asked
+    assert asked.count(b"leadline-forwarded: 1\r\n") == asked.lower().count(b"leadline-") == 1
+    (answer,) = answers(transport.sent)
+    assert answer.headers["leadline-receipt"] == "1.a"

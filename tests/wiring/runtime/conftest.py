@@ -1,6 +1,8 @@
 """Real models and a test set of scikit-learn's digits, and pods that are ended after their test."""
 
+import asyncio
 import hashlib
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,8 @@ from skl2onnx import to_onnx
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from tests.wiring.runtime.pods import Pod
+from tests.unit.runtime.ledgers import Ledger
+from tests.wiring.runtime.pods import CHANGE_SECONDS, Pod
 
 
 @dataclass(frozen=True)
@@ -83,3 +86,47 @@ def served(digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield pod.wait_ready()
     finally:
         pod.stop()
+
+
+class LedgerThread:
+    """A ledger in a thread of its own, for tests that block."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever)
+        self.thread.start()
+        self.edge = self._in_loop(self._made())
+        self.up()
+
+    async def _made(self) -> Ledger:
+        return Ledger()
+
+    def _in_loop(self, work: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(CHANGE_SECONDS)
+
+    def up(self) -> None:
+        self.running = self.edge.running()
+        self._in_loop(self.running.__aenter__())
+
+    def down(self) -> None:
+        self._in_loop(self.running.__aexit__(None, None, None))
+
+    def hold(self) -> None:
+        self.loop.call_soon_threadsafe(self.edge.gate.clear)
+
+    def release(self) -> None:
+        self.loop.call_soon_threadsafe(self.edge.gate.set)
+
+    def close(self) -> None:
+        self.down()
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(CHANGE_SECONDS)
+        self.loop.close()
+
+
+@pytest.fixture
+def ledgers() -> Iterator[LedgerThread]:
+    """A ledger that tests may take down and up again."""
+    made = LedgerThread()
+    yield made
+    made.close()

@@ -1,0 +1,222 @@
+"""What becomes of an answer beside being sent: a receipt, a copy of its request, a place under the client's own id.
+
+One `Recorder` per worker; the batches ask it with each run, and it is told what holds now by `worker.evidence`. Copies and
+kept predictions are only noted here, in bounded queues: whatever they cost comes after the answers. Must not write to
+connections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+import numpy as np
+import orjson
+from leadline_wire import ledger, predictions, receipts
+
+from leadline_runtime import logs
+from leadline_runtime.engine.counters import Counters
+from leadline_runtime.outcomes.minting import PLACES, Minter, Rows
+from leadline_runtime.outcomes.words import Words
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+CLIENT_ID_CHARACTERS_MAX: Final = 256
+"""Longest request id under which a prediction is kept."""
+_TAGS: Final = "tags"
+_FAILED: Final = predictions.failure("5xx").encode()
+
+
+class Copier(Protocol):
+    """Sends copies of requests; see `outcomes.copying`."""
+
+    def offer(self, bodies: Sequence[bytes], ids: Sequence[bytes], words: Sequence[bytes]) -> None:
+        """Take requests that were answered, with the ids and words of the answers."""
+
+
+class Recorder:
+    """What holds for answers now."""
+
+    def __init__(self, counters: Counters) -> None:
+        self.words: Words | None = None
+        """Of the loaded model; None: it has no prediction that can be told."""
+        self.minter: Minter | None = None
+        """None: answers get no receipts."""
+        self.entity = ""
+        """Request parameter that names the entity; empty: none."""
+        self.keep: Callable[[ledger.Stored], None] | None = None
+        """Takes predictions that are to be found by the client's id; None: by receipt only."""
+        self.copier: Copier | None = None
+        self._counters = counters
+        self._revision = ""
+        self._noted = ""
+
+    def sign(self, minter: Minter | None, revision: str) -> None:
+        """Sign with this from now on."""
+        self.minter = minter
+        self._revision = revision
+
+    def rows(self, outputs: Sequence[Array], rows: int) -> Rows | None:
+        """Return receipts for a batch of answers of one row each; None where there are none to be had."""
+        if self.minter is None or self.words is None:
+            return None
+        return self.minter.rows(self._read(self.words, outputs, rows))
+
+    def bodies(self, connections: Sequence[Any]) -> list[bytes] | None:
+        """Return the requests' bodies for `took`, where they will be needed: an answered connection has dropped its own."""
+        return [connection.body for connection in connections] if self.copier is not None else None
+
+    def took(
+        self,
+        rows: Rows,
+        bodies: list[bytes] | None,
+        identifiers: Mapping[int, bytes],
+        bad: set[int] | frozenset[int],
+    ) -> None:
+        """Note a batch that was answered.
+
+        Args:
+            rows: What its answers got.
+            bodies: Of `bodies`.
+            identifiers: The clients' ids as JSON, by row.
+            bad: Rows whose answer was an error of the model.
+        """
+        copier = self.copier
+        for row in bad:
+            if bodies is not None:
+                self.failed(bodies[row])
+        given = rows.receipts
+        self._counters.receipts += len(given) - (0 if rows.is_whole else given.count(None))
+        self._counters.receipts -= sum(given[row] is not None for row in bad)
+        if self.keep is not None:
+            for row, client_id in identifiers.items():
+                if given[row] is not None and row not in bad:
+                    self._keep(client_id, rows.stamp.id(row), rows.words[row].decode(), share=self._share)
+        if copier is None or bodies is None:
+            return
+        ids = rows.stamp.ids(len(given))
+        if rows.is_whole and not bad:
+            copier.offer(bodies, ids, rows.words)
+            return
+        for row, receipt in enumerate(given):
+            if receipt is not None and row not in bad:
+                copier.offer((bodies[row],), (ids[row],), (rows.words[row],))
+
+    def failed(self, body: bytes) -> None:
+        """Note a request that the model failed on: nobody gets a receipt, a copy shows whether others do better."""
+        if body and self.copier is not None and self.minter is not None and self.minter.is_drawn():
+            self.copier.offer((body,), self.minter.stamp(1).ids(1), (_FAILED,))
+
+    def recording(self, outputs: Sequence[Array], rows: int) -> Recording | None:
+        """Return what answers the general way's questions for one batch; None where there are no receipts to be had."""
+        if self.minter is None or self.words is None:
+            return None
+        return Recording(self, self.minter, self._read(self.words, outputs, rows))
+
+    def copied(self, outputs: Sequence[Array], rows: int) -> list[bytes]:
+        """Return the words of a batch of copies; empty where the prediction cannot be told."""
+        return self._read(self.words, outputs, rows) if self.words is not None else [b""] * rows
+
+    def _read(self, words: Words, outputs: Sequence[Array], rows: int) -> list[bytes]:
+        try:
+            return words.of_rows(outputs, rows)
+        except (ValueError, TypeError, IndexError) as error:
+            # Scores of another width than the classes, say: the answer is sent as it is, and cannot be judged.
+            self.note(f"the prediction cannot be read from the outputs: {error}")
+            return [b""] * rows
+
+    @property
+    def _share(self) -> int:
+        return self.minter.share if self.minter is not None else receipts.WHOLE_SHARE
+
+    def _keep(
+        self,
+        client_id: bytes,
+        identifier: str,
+        words: str,
+        *,
+        share: int,
+        entity: str = "",
+        tags: dict[str, str] | None = None,
+    ) -> None:
+        if self.keep is None:
+            return
+        name = orjson.loads(client_id)
+        if not 0 < len(name) <= CLIENT_ID_CHARACTERS_MAX:
+            self._counters.kept_dropped += 1
+            self.note(f"request id of {len(name)} characters, expected 1 to {CLIENT_ID_CHARACTERS_MAX}; not kept")
+            return
+        self.keep(ledger.Stored(name, identifier, self._revision, words, share, entity, tags or {}))
+
+    def note(self, what: str) -> None:
+        """Log what a receipt had to leave out; once for as long as it is the same."""
+        if what != self._noted:
+            self._noted = what
+            logs.warning("receipts lack something", reason=what)
+
+
+class Recording:
+    """The answers of one batch, the general way."""
+
+    def __init__(self, recorder: Recorder, minter: Minter, words: list[bytes]) -> None:
+        self._recorder = recorder
+        self._minter = minter
+        self._words = words
+        self._stamp = minter.stamp(min(len(words), PLACES))
+
+    def receipt(
+        self,
+        place: int,
+        rows: range,
+        body: bytes,
+        client_id: bytes,
+        parameters: Mapping[str, Any] | None,
+    ) -> bytes:
+        """Note one answer and return its receipt; empty if it gets none.
+
+        Args:
+            place: Of the request in the batch.
+            rows: Of the batch that are this answer's.
+            body: The request's.
+            client_id: As JSON; empty: none.
+            parameters: The request's own.
+        """
+        recorder = self._recorder
+        words = self._words[rows.start : rows.stop]
+        entity, tags = self._labels(parameters) if parameters else ("", {})
+        encoded = receipts.encoded_tags(tags) if tags else ""
+        minted = self._minter.answer(self._stamp, place, words, entity=entity, tags=encoded)
+        if minted is None:
+            return b""
+        recorder._counters.receipts += 1  # noqa: SLF001  # one thing in two classes
+        identifier = self._stamp.id(place)
+        if client_id:
+            hashed = self._minter.entity_hash(entity)
+            recorder._keep(  # noqa: SLF001  # as above
+                client_id, identifier, minted.words, share=minted.share, entity=hashed, tags=tags
+            )
+        if recorder.copier is not None and len(words) <= predictions.ROWS_MAX and all(words):
+            recorder.copier.offer((body,), (identifier.encode(),), (b"~".join(words),))
+        return minted.receipt
+
+    def _labels(self, parameters: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
+        """Return entity and tags of a request. What cannot be taken is left out: measuring must not fail a prediction."""
+        recorder = self._recorder
+        entity: Any = parameters.get(recorder.entity) if recorder.entity else None
+        if isinstance(entity, int) and not isinstance(entity, bool):
+            entity = str(entity)
+        if entity is not None and not isinstance(entity, str):
+            recorder.note(f"parameters.{recorder.entity}: expected a string or a whole number")
+            entity = None
+        tags = parameters.get(_TAGS)
+        if tags is None:
+            return entity or "", {}
+        if not isinstance(tags, dict) or not all(isinstance(value, str) for value in tags.values()):
+            recorder.note("parameters.tags: expected an object of strings")
+            return entity or "", {}
+        try:
+            receipts.encoded_tags(tags)
+        except receipts.BadReceiptError as error:
+            recorder.note(f"parameters.tags: {error}")
+            return entity or "", {}
+        return entity or "", tags

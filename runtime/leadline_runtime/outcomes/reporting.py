@@ -1,0 +1,163 @@
+"""`POST /v2/models/NAME/outcomes`: what came true, reported by whoever learned of it.
+
+One outcome is answered by its own status; of many the good ones are handed over and the others are told one by one.
+Nothing is answered before the ledger has it. Checking goes on in small pieces, so that a large report does not hold up
+predictions. Next step: `checking`, then `intake`. Must not keep anything for later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+import orjson
+from leadline_wire import ledger
+
+from leadline_runtime import errors, logs
+from leadline_runtime.engine.counters import Counters
+from leadline_runtime.outcomes import checking
+from leadline_runtime.outcomes.intake import Intake, UnavailableError
+from leadline_runtime.web import responses
+from leadline_runtime.web.connection import Connection
+
+REPORTS_MAX: Final = 256
+"""Reports under way; more are answered 503."""
+_ITEMS_PER_TURN: Final = 32
+"""Outcomes checked in one turn of the event loop: below half a millisecond."""
+_SMALL_BYTES: Final = 64 << 10
+"""A body up to here is read at once; several large ones wait for each other."""
+
+_LATE: Final = "kept, but its maturity had passed before it came, so it is not judged"
+_REFUSALS: Final[dict[str, tuple[int, str]]] = {
+    "Conflict": (409, "another answer was reported before, which stays; this one is kept as a correction, not judged"),
+    "UnknownId": (404, "no prediction is kept under this id: it was not made here, had no receipt, or is too old"),
+    "Expired": (410, "the prediction is older than outcomes are taken for (spec.outcomes.maxAge)"),
+}
+
+
+class Reporting:
+    """Answers reports."""
+
+    def __init__(self, intake: Intake, counters: Counters, now_ms: Callable[[], int]) -> None:
+        self.rules: checking.Rules | None = None
+        """None: outcomes are not taken, and `why_not` says why."""
+        self.why_not = (503, "the operator has not said yet whether outcomes are taken")
+        self._intake = intake
+        self._counters = counters
+        self._now_ms = now_ms
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._large = asyncio.Lock()
+
+    def handle(self, connection: Connection) -> None:
+        """Answer one report, when the ledger has answered."""
+        rules = self.rules
+        if rules is None:
+            connection.refuse(*self.why_not)
+            return
+        if len(connection.body) > ledger.INTAKE_BYTES_MAX:
+            size = len(connection.body)
+            connection.refuse(413, f"body of {size} bytes, expected at most {ledger.INTAKE_BYTES_MAX}")
+            return
+        if len(self._tasks) >= REPORTS_MAX:
+            self._count("Unavailable", 1)
+            connection.refuse(503, f"{REPORTS_MAX} reports wait for the ledger, the limit")
+            return
+        task = asyncio.get_running_loop().create_task(self._report(connection, rules))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def close(self) -> None:
+        """End what is under way."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def _report(self, connection: Connection, rules: checking.Rules) -> None:
+        try:
+            if len(connection.body) <= _SMALL_BYTES:
+                answer = await self._answered(connection, rules)
+            else:
+                async with self._large:
+                    checked = await self._read(connection, rules)
+                answer = await self._brought(*checked)
+        except errors.BadRequestError as error:
+            self._count("Refused", 1)
+            connection.refuse(error.status, str(error))
+        except Exception:  # noqa: BLE001  # a defect here must not end the worker, which serves
+            logs.error("report of outcomes failed", exc_info=True)
+            connection.refuse(500, "internal error of the runtime; its log has the details")
+        else:
+            connection.answer(answer)
+
+    async def _answered(self, connection: Connection, rules: checking.Rules) -> bytes:
+        return await self._brought(*await self._read(connection, rules))
+
+    async def _read(
+        self, connection: Connection, rules: checking.Rules
+    ) -> tuple[list[tuple[int, bytes]], list[dict[str, Any]], bool]:
+        """Return the outcomes to be brought with their places, those refused, and whether it was one by itself."""
+        found, is_one = checking.items(connection.body, connection.headers.get(b"content-type", b""))
+        now_ms = self._now_ms()
+        good: list[tuple[int, bytes]] = []
+        refused: list[dict[str, Any]] = []
+        for place, item in enumerate(found):
+            if place and place % _ITEMS_PER_TURN == 0:
+                await asyncio.sleep(0)
+            try:
+                good.append((place, msgspec.json.encode(checking.outcome(item, rules, now_ms))))
+            except errors.BadRequestError as error:
+                if is_one:
+                    raise
+                refused.append({"index": place, "status": error.status, "error": str(error)})
+        if sum(len(item) + 1 for _, item in good) > ledger.INTAKE_BYTES_MAX - 4_096:
+            raise errors.BadRequestError(
+                "too many outcomes with long names in one request; send half of them", status=413
+            )
+        return good, refused, is_one
+
+    async def _brought(self, good: list[tuple[int, bytes]], refused: list[dict[str, Any]], is_one: bool) -> bytes:  # noqa: FBT001  # of `_read`
+        fates: list[ledger.Fate] = []
+        if good:
+            try:
+                fates = await self._intake.bring([item for _, item in good])
+            except UnavailableError as error:
+                self._count("Unavailable", len(good))
+                return responses.error(503, f"{error}; report again, nothing is counted twice")
+        self._count("Refused", len(refused))
+        for fate in fates:
+            self._count(fate, 1)
+        if is_one:
+            return _of_one(fates[0])
+        for (place, _), fate in zip(good, fates, strict=True):
+            if fate in _REFUSALS:
+                status, why = _REFUSALS[fate]
+                refused.append({"index": place, "status": status, "error": why})
+        refused.sort(key=_index)
+        told: dict[str, Any] = {
+            "accepted": sum(fate in {"Accepted", "TooLate"} for fate in fates),
+            "duplicates": fates.count("Duplicate"),
+        }
+        if late := fates.count("TooLate"):
+            told["note"] = f"{late} of them {_LATE}"
+        if refused:
+            told["refused"] = refused
+        return responses.json(orjson.dumps(told), 207 if refused else 200)
+
+    def _count(self, fate: str, number: int) -> None:
+        if number:
+            outcomes = self._counters.outcomes
+            outcomes[fate] = outcomes.get(fate, 0) + number
+
+
+def _of_one(fate: str) -> bytes:
+    if fate in _REFUSALS:
+        return responses.error(*_REFUSALS[fate])
+    told: dict[str, Any] = {"duplicate": 1} if fate == "Duplicate" else {"accepted": 1}
+    if fate == "TooLate":
+        told["note"] = _LATE
+    return responses.json(orjson.dumps(told))
+
+
+def _index(refusal: dict[str, Any]) -> int:
+    return int(refusal["index"])
