@@ -35,6 +35,8 @@ class Findings:
     """The worse model's revision under RollingUpdate."""
     decided_at: float = 0.0
     """When the report came that decided the rollback, in seconds since the epoch, by the operator's clock."""
+    outcome_seconds: float = 0.0
+    """From the acknowledgement of the outcome that decided by pairs to the worse model's last answer."""
     completed_at: float = 0.0
     """When the ModelDeployment was first seen to say that the rollback is complete."""
 

@@ -66,16 +66,36 @@ class Account:
 
     name: str
     snapshots: list[Snapshot] = field(default_factory=list)
+    accepted: int = 0
+    """True answers that were reported and acknowledged."""
+    refused: int = 0
+    report_errors: list[str] = field(default_factory=list)
+    acknowledged: dict[str, float] = field(default_factory=dict)
+    """By the prediction's id: when its true answer was acknowledged, in seconds since the epoch."""
     other_lines: list[str] = field(default_factory=list)
     """What the client printed that is no snapshot, such as a traceback."""
 
     def add(self, line: str) -> None:
         """Take one line of the log; one that was read before counts once."""
         snapshot = read(line)
+        if snapshot is None and self._take_reports(line):
+            return
         if snapshot is None:
             self.other_lines = [*self.other_lines, line][-20:]
         elif not self.snapshots or snapshot.at > self.snapshots[-1].at:
             self.snapshots.append(snapshot)
+
+    def _take_reports(self, line: str) -> bool:
+        """Take a line of `reporter.py`; return whether it is one."""
+        try:
+            told = json.loads(line)
+            reports, acknowledged = told["reports"], told["acknowledged"]
+            self.accepted, self.refused = int(reports["accepted"]), int(reports["refused"])
+            self.report_errors = [str(each) for each in reports["errors"]]
+            self.acknowledged |= acknowledged
+        except (ValueError, LookupError, TypeError):
+            return False
+        return True
 
     @property
     def newest(self) -> Snapshot:

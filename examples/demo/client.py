@@ -15,10 +15,10 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 LIMIT_SECONDS: Final = 5.0  # from asking for a connection to the last byte of the answer
@@ -104,13 +104,13 @@ class Target:
     kept: deque[Connection] = field(default_factory=deque)
     busy: int = 0
 
-    def request(self, body: bytes, *, keep: bool) -> bytes:
+    def request(self, body: bytes, *, keep: bool, path: str = "") -> bytes:
         """Return the bytes of one request."""
-        head = f"POST {self.path} HTTP/1.1\r\nhost: {self.host}\r\ncontent-type: application/json\r\n"
+        head = f"POST {path or self.path} HTTP/1.1\r\nhost: {self.host}\r\ncontent-type: application/json\r\n"
         end = f"content-length: {len(body)}\r\nconnection: {'keep-alive' if keep else 'close'}\r\n\r\n"
         return (head + end).encode() + body
 
-    async def ask_on_kept(self, body: bytes) -> bytes:
+    async def ask_on_kept(self, body: bytes, path: str = "") -> bytes:
         """Ask on the connection that rested longest, so that all of them stay in use."""
         while self.kept and not self.kept[0].is_usable():
             self.kept.popleft().writer.close()
@@ -121,7 +121,7 @@ class Target:
         keep = False
         self.busy += 1
         try:
-            answer, keep = await connection.ask(self.request(body, keep=True))
+            answer, keep = await connection.ask(self.request(body, keep=True, path=path))
         finally:
             self.busy -= 1
             if keep:
@@ -139,7 +139,16 @@ class Target:
             connection.writer.close()
 
 
-Question = tuple[bytes, int]  # the body of a request with one row of data, and the true answer
+class Question(NamedTuple):
+    """One row of data."""
+
+    body: bytes
+    """Of the request."""
+    truth: int
+
+
+Told = Callable[[Question, bytes, str], Awaitable[None]]
+"""Called with each question that was answered, the body of the answer, and the revision that gave it."""
 
 
 def questions(text: str) -> list[Question]:
@@ -147,7 +156,7 @@ def questions(text: str) -> list[Question]:
     told = json.loads(text)
     about = {"name": told["input"], "shape": [1, len(told["rows"][0])], "datatype": "FP32"}
     return [
-        (json.dumps({"inputs": [{**about, "data": row}]}).encode(), truth)
+        Question(json.dumps({"inputs": [{**about, "data": row}]}).encode(), truth)
         for row, truth in zip(told["rows"], told["truths"], strict=True)
     ]
 
@@ -165,39 +174,44 @@ def prediction(body: bytes) -> tuple[str, Any]:
     return told["model_version"], classes[0]
 
 
-async def ask(send: Callable[[bytes], Awaitable[bytes]], question: Question, account: Account) -> None:
+async def ask(
+    send: Callable[[bytes], Awaitable[bytes]], question: Question, account: Account, told: Told | None = None
+) -> None:
     """Ask one question and write down what became of it."""
     asked = time.time()
     account.sent += 1
     try:
         async with asyncio.timeout(LIMIT_SECONDS):
-            body = await send(question[0])
+            body = await send(question.body)
         revision, label = prediction(body)
     except (OSError, asyncio.IncompleteReadError, BadAnswerError, LookupError, ValueError, TypeError) as error:
         account.missed(error, asked=asked, now=time.time())
     else:
-        account.answered(revision, right=label == question[1], asked=asked, now=time.time())
+        account.answered(revision, right=label == question.truth, asked=asked, now=time.time())
+        if told is not None:
+            await told(question, body, revision)
 
 
 async def ask_steadily(
     send: Callable[[bytes], Awaitable[bytes]],
     account: Account,
-    asking: list[Question],
+    asking: Iterator[Question],
     *,
     rate: float,
     stop: asyncio.Event,
+    told: Told | None = None,
 ) -> None:
     """Ask `rate` questions a second until stopped, however long the answers take; then wait for the last ones."""
     loop = asyncio.get_running_loop()
     begin = loop.time()
     async with asyncio.TaskGroup() as under_way:
-        for number, question in enumerate(itertools.cycle(asking)):
+        for number, question in enumerate(asking):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(begin + number / rate):
                     await stop.wait()
             if stop.is_set():
                 return
-            under_way.create_task(ask(send, question, account))
+            under_way.create_task(ask(send, question, account, told))
 
 
 def line(accounts: dict[str, Account], *, final: bool) -> str:
@@ -223,8 +237,10 @@ async def run(url: str, asking: list[Question], *, keep_alive_rate: float, new_r
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await asyncio.gather(
-        ask_steadily(target.ask_on_kept, accounts["keep-alive"], asking, rate=keep_alive_rate, stop=stop),
-        ask_steadily(target.ask_on_new, accounts["new"], asking, rate=new_rate, stop=stop),
+        ask_steadily(
+            target.ask_on_kept, accounts["keep-alive"], itertools.cycle(asking), rate=keep_alive_rate, stop=stop
+        ),
+        ask_steadily(target.ask_on_new, accounts["new"], itertools.cycle(asking), rate=new_rate, stop=stop),
         report(accounts, stop),
     )
     print(line(accounts, final=True), flush=True)

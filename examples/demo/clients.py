@@ -23,17 +23,19 @@ START_LIMIT_SECONDS: Final = 60.0
 STOP_LIMIT_SECONDS: Final = 30.0
 
 
-def rows_json(test_set: Path, *, truth: str, rows: int = ROWS) -> str:
-    """Return the first rows of a test set as the client reads them."""
+def rows_json(test_set: Path, *, truth: str, rows: int | None = ROWS) -> str:
+    """Return the first rows of a test set, or all, as the client reads them."""
     table = pyarrow.parquet.read_table(test_set).slice(0, rows)
     name = next(each for each in table.column_names if each != truth)
     told = {"input": name, "rows": table[name].to_pylist(), "truths": table[truth].to_pylist()}
     return json.dumps(told, separators=(",", ":"))
 
 
-async def prepare(kubectl: Kubectl, rows: str) -> None:
-    """Put the client's program and its questions into a ConfigMap."""
-    data = {"client.py": (HERE / "client.py").read_text(encoding="utf-8"), "rows.json": rows}
+async def prepare(kubectl: Kubectl, test_set: Path, *, truth: str) -> None:
+    """Put the clients' programs and their questions into a ConfigMap."""
+    data = {name: (HERE / name).read_text(encoding="utf-8") for name in ("client.py", "reporter.py")}
+    data["rows.json"] = rows_json(test_set, truth=truth)
+    data["all-rows.json"] = rows_json(test_set, truth=truth, rows=None)
     await kubectl.apply(
         json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "client"}, "data": data})
     )
@@ -50,11 +52,17 @@ class Client:
         self.pod = f"client-{name}"
         self.account = Account(name)
 
-    async def start(self, url: str, *, image: str) -> None:
-        """Start the pod and wait for its first line."""
+    async def start(self, url: str, *, image: str, reports: bool = False) -> None:
+        """Start the pod and wait for its first line; with `reports` it reports true answers, too."""
         manifest = Template((HERE / "client.yaml").read_text(encoding="utf-8"))
         await self._kubectl.apply(
-            manifest.substitute(NAME=self.name, URL=f"{url}/v2/models/{self.name}/infer", RUNTIME_IMAGE=image)
+            manifest.substitute(
+                NAME=self.name,
+                URL=f"{url}/v2/models/{self.name}/infer",
+                PROGRAM="reporter.py" if reports else "client.py",
+                ROWS="all-rows.json" if reports else "rows.json",
+                RUNTIME_IMAGE=image,
+            )
         )
         await self._kubectl(
             "wait", f"pod/{self.pod}", "--for=condition=Ready", f"--timeout={START_LIMIT_SECONDS:g}s",

@@ -32,14 +32,20 @@ def summarize(play: Play) -> None:
         ("answers by the worse model under RollingUpdate", str(demoted)),
         ("  of these after the switch back was complete", str(late)),
         ("from the deciding report to the worse model's last answer", f"{last - found.decided_at:.2f} s"),
+        ("from the deciding outcome to the worse model's last answer", f"{found.outcome_seconds:.2f} s"),
+        ("true answers acknowledged", f"{sum(each.accepted for each in accounts):,}"),
+        ("true answers refused", str(sum(each.refused for each in accounts))),
         ("time of the whole demo so far", f"{play.stage.report.seconds():.0f} s"),
     ]
     play.stage.report.table("summary", rows)
+    unreported = [error for each in accounts for error in each.report_errors]
     problems = [f"{failed} requests failed: {'; '.join(_errors(accounts))}"] if failed else []
     if refused:
         problems.append(f"{found.refused} was rejected and gave {refused} answers")
     if late:
         problems.append(f"{found.demoted} gave up to {late} answers after the switch back was complete")
+    if unreported:
+        problems.append(f"true answers were refused: {'; '.join(unreported[:3])}")
     if problems:
         raise DemoError("; ".join(problems))
 

@@ -9,7 +9,7 @@ import signal
 import sys
 from typing import Final
 
-from examples.demo import acts, ending
+from examples.demo import acts, ending, outcome_acts
 from examples.demo.commands import DemoError, Tools
 from examples.demo.report import Report
 from examples.demo.stage import Stage
@@ -21,6 +21,9 @@ ACTS: Final = (
     acts.worse_model_rolling,
     acts.successor,
     acts.changed_bytes,
+    outcome_acts.pairs,
+    outcome_acts.limit_alone,
+    outcome_acts.replay,
 )
 
 

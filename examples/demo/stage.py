@@ -99,8 +99,6 @@ class Stage:
         await run(
             tools.helm, "upgrade", "--install", RELEASE, "charts/leadline", "-n", SYSTEM, "--create-namespace",
             "--set", f"operator.image={self.images.operator}", "--set", f"runtime.image={self.images.runtime}",
-            # Wherever it runs: the local cluster has no storage class.
-            "--set", "ledger.persistence.enabled=false",
             "--wait", "--timeout", "3m", limit_seconds=200,
         )  # fmt: skip
         self.report.step("the operator is ready")
@@ -125,7 +123,7 @@ class Stage:
         await self.upload(
             {key: path.read_bytes() for key, path in sent.items()} | {TEST_SET_KEY: test_set.read_bytes()}
         )
-        await clients.prepare(self.kubectl, clients.rows_json(test_set, truth=TRUTH))
+        await clients.prepare(self.kubectl, test_set, truth=TRUTH)
         self.report.step(f"uploaded three models and a test set to s3://{BUCKET}/digits/, an S3 server in the cluster")
 
     async def upload(self, objects: dict[str, bytes]) -> None:

@@ -51,8 +51,6 @@ def helm_install(cluster: Cluster) -> None:
         *("upgrade", "--install", "leadline", str(ROOT / "charts" / "leadline"), "--create-namespace"),
         *("--set", f"operator.image={os.environ['LEADLINE_OPERATOR_IMAGE']}"),
         *("--set", f"runtime.image={os.environ['LEADLINE_RUNTIME_IMAGE']}"),
-        # The local cluster has no storage class.
-        *("--set", "ledger.persistence.enabled=false"),
         *("--wait", "--timeout", "180s"),
     )
 
