@@ -272,6 +272,13 @@ class Quality(_Model):
     answers copies of fresh requests, and gets the traffic if it is shown to be better."""
 
 
+_ScoresNeedOutcomes = Rule(
+    cel="!has(self.testSet) || !has(self.metrics) || self.metrics.all(m, m.metric != 'score')",
+    message="spec.quality.metrics with metric: score needs spec.outcomes instead of spec.quality.testSet: scores come "
+    "back with outcomes; use metric: accuracy, or leave testSet out",
+    holds=lambda quality: quality.test_set is None or all(each.metric != "score" for each in quality.metrics),
+    shows_value=False,
+)
 _MetricsNeedAnswers = Rule(
     cel="!has(self.quality) || !has(self.quality.metrics) || size(self.quality.metrics) == 0 || "
     "has(self.quality.testSet) || has(self.outcomes)",
@@ -308,8 +315,6 @@ class Outcomes(_Model):
     """Share of the predictions, drawn at random, that get a receipt."""
     key_by: Literal["receipt", "id"] = "receipt"
     """How an outcome names its prediction: by the receipt that came with it, or by the request's own id."""
-    entity: Annotated[str, Field(max_length=64)] = ""
-    """Request parameter that names whom a prediction is about: of each at most one outcome per revision is evidence."""
 
 
 _ACROSS: Final = (_MetricsNeedAnswers, _ShadowNeedsOutcomes)
@@ -326,7 +331,7 @@ class ModelDeploymentSpec(_Model):
     """The pods that answer."""
     rollout: Rollout = Rollout()
     """How a new revision takes over."""
-    quality: Annotated[Quality, _TestSetNeedsMetrics] = Quality()
+    quality: Annotated[Quality, _TestSetNeedsMetrics, _ScoresNeedOutcomes] = Quality()
     """How good the model must be, and what happens when it is not."""
     outcomes: Outcomes | None = None
     """True answers that come back after a prediction. Left out: none are taken."""

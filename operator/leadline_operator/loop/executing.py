@@ -28,6 +28,9 @@ QUIET_AGAIN_SECONDS: Final = 15.0
 
 WORDS_SECONDS: Final = 10.0
 """Between writes of a status in which only words differ: progress, and what a pod says while it tries again."""
+NUMBERS_SECONDS: Final = 60.0
+"""Between writes of a status in which only numbers about quality differ."""
+_NUMBERS: Final = ("estimate", "interval", "outcomes", "pairs", "evidence", "reference", "detectable", "message")
 
 log = logging.getLogger(__name__)
 
@@ -130,8 +133,11 @@ class Executor:
 
     def _is_time_for(self, key: Key, before: Manifest, after: Manifest) -> bool:
         """Tell whether a status is to be written now: at once where it says something new, else not too often."""
-        at = self._told.get(key, -WORDS_SECONDS) + WORDS_SECONDS
-        if _substance(before) == _substance(after) and asyncio.get_running_loop().time() < at:
+        if _substance(before) != _substance(after):
+            return True
+        pause = NUMBERS_SECONDS if _words(before) == _words(after) else WORDS_SECONDS
+        at = self._told.get(key, -NUMBERS_SECONDS) + pause
+        if asyncio.get_running_loop().time() < at:
             self._owed[key] = at
             return False
         return True
@@ -263,9 +269,14 @@ def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
+def _words(status: Manifest) -> Manifest:
+    """Return a status without its numbers about quality."""
+    quality = [{key: told for key, told in each.items() if key not in _NUMBERS} for each in status.get("quality") or ()]
+    verdict = (status.get("summary") or {}).get("verdict")
+    return {**status, "quality": quality, "summary": {"verdict": verdict}}
+
+
 def _substance(status: Manifest) -> Manifest:
-    """Return a status without its messages."""
-    conditions = [{**each, "message": ""} for each in status.get("conditions") or ()]
-    quality = [{**each, "message": ""} for each in status.get("quality") or ()]
-    summary = {**(status.get("summary") or {}), "message": ""}
-    return {**status, "conditions": conditions, "quality": quality, "summary": summary}
+    """Return a status without its messages and numbers about quality."""
+    words = _words(status)
+    return {**words, "conditions": [{**each, "message": ""} for each in words.get("conditions") or ()]}

@@ -1,0 +1,65 @@
+"""Evidence is a function of the log: whatever stretches it was read in, and wherever the reader was killed."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from leadline_operator.reconcile import evidence_state
+from leadline_operator.reconcile.evidence import Evidence, Terms, fold, terms_data
+from leadline_wire.ledger import DecisionEntry, Entry, OutcomeEntry, PairEntry
+
+MODEL = "ml/digits"
+TERMS = Terms("key", "accuracy", graded=False, margin=0.02, comparison_alpha=0.004, limit_alpha=0.004)
+NAMES = ("a", "b", "c")
+words = st.sampled_from(["i0", "i1", "x5xx"])
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> list[Entry]:
+    """Draw a log: terms first, then outcomes, pairs and decisions in any order, with long runs of outcomes in between."""
+    log: list[Entry] = [DecisionEntry(1, MODEL, "terms", "Terms", "", 0, data=terms_data(TERMS))]
+    for number in range(draw(st.integers(1, 12))):
+        kind = draw(st.sampled_from(["outcomes", "pairs", "decision"]))
+        revision, other = draw(st.permutations(NAMES))[:2]
+        if kind == "decision":
+            decided = draw(st.sampled_from(["Promoted", "RolledBack", "Retried", "Verifying", "Rejected", "Withdrawn"]))
+            log.append(DecisionEntry(len(log) + 1, MODEL, f"d{number}", decided, revision, 1_000 * number, other))
+            continue
+        wrong_each = draw(st.integers(2, 40))
+        for place in range(draw(st.integers(1, 700))):
+            seq, said = len(log) + 1, "i0" if place % wrong_each == 0 else "i1"
+            if kind == "outcomes":
+                log.append(OutcomeEntry(seq, MODEL, f"{seq:032x}", 0, revision, said, 10 * seq, truth="i1"))
+            else:
+                beside = draw(words) if place < 3 else "i1"
+                log.append(PairEntry(seq, MODEL, f"{seq:032x}", 0, revision, said, other, beside, 10 * seq, truth="i1"))
+    return log
+
+
+@given(logs(), st.data())
+def test_evidence_is_the_same_to_the_last_bit_for_any_cut_and_any_restart(
+    log: list[Entry], data: st.DataObject
+) -> None:
+    whole = fold(Evidence(), log)
+    evidence, begin = Evidence(), 0
+    while begin < len(log):
+        end = data.draw(st.integers(begin + 1, len(log)))
+        evidence = fold(evidence, log[max(0, begin - 3) : end])  # what was folded before comes again
+        decisions = [each for each in log if isinstance(each, DecisionEntry)]
+        evidence = evidence_state.read(evidence_state.write(evidence), decisions)
+        begin = end
+    assert evidence == whole
+
+
+def test_backlog_decides_at_the_same_outcome_as_one_by_one() -> None:
+    log: list[Entry] = [DecisionEntry(1, MODEL, "terms", "Terms", "", 0, data=terms_data(TERMS))]
+    for place in range(11_000):
+        seq = len(log) + 1
+        right = place % 20 if place < 10_000 else place % 2
+        said = "i1" if right else "i0"
+        log.append(
+            PairEntry(seq, MODEL, f"{seq:032x}", 0, "new", said, "old", "i1" if place % 20 else "i0", 0, truth="i1")
+        )
+    at_once, one_by_one = fold(Evidence(), log), Evidence()
+    for entry in log:
+        one_by_one = fold(one_by_one, [entry])
+    assert one_by_one == at_once
+    assert 10_001 < at_once.pairs["new", "old"].decided_seq < 11_000
