@@ -98,18 +98,26 @@ class Store:
 
     def put(self, files: dict[str, bytes]) -> None:
         """Put files into the bucket."""
+        with self._opened() as bucket:
+            for name, content in files.items():
+                obstore.put(bucket, name, content)
+
+    def remove(self, names_: list[str]) -> None:
+        """Take files out of the bucket."""
+        with self._opened() as bucket:
+            obstore.delete(bucket, names_)
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[S3Store]:
         with self.cluster.forwarded("svc/store", STORE_NAMESPACE, 7070) as port:
-            endpoint = f"http://127.0.0.1:{port}"
-            store = S3Store(
+            yield S3Store(
                 BUCKET,
-                endpoint=endpoint,
+                endpoint=f"http://127.0.0.1:{port}",
                 access_key_id=STORE_KEYS["AWS_ACCESS_KEY_ID"],
                 secret_access_key=STORE_KEYS["AWS_SECRET_ACCESS_KEY"],
                 region=STORE_KEYS["AWS_REGION"],
                 client_options={"allow_http": True},
             )
-            for name, content in files.items():
-                obstore.put(store, name, content)
 
 
 @dataclass
