@@ -74,6 +74,10 @@ requirements: venv ## Pin in requirements/ what .venv has now
 bench-serving: venv ## Throughput of the runtime beside a bare echo and a raw onnxruntime loop
 	@$(PY) benchmarks/serving.py
 
+.PHONY: bench-outcomes
+bench-outcomes: venv ## What receipts and copies cost the runtime, side by side in one run
+	@$(PY) benchmarks/outcomes.py
+
 .PHONY: format
 format: venv ## Format all Python
 	@$(PY) -m ruff format -q $(CHECKED) hack/cluster/kind hack/cluster/provide
