@@ -82,6 +82,10 @@ bench-decisions: venv ## False rollbacks and delays of the engine, beside the ru
 bench-ledger: venv ## Durable outcomes per second of the ledger beside bare SQLite
 	@$(PY) benchmarks/ledger.py
 
+.PHONY: bench-outcomes
+bench-outcomes: venv ## What receipts and copies cost the runtime, side by side in one run
+	@$(PY) benchmarks/outcomes.py
+
 .PHONY: format
 format: venv ## Format all Python
 	@$(PY) -m ruff format -q $(CHECKED) hack/cluster/kind hack/cluster/provide

@@ -2,7 +2,7 @@
 
     i7      a class by number             s<base64url, no padding>   a class by name
     p<hex>  a score in [0, 1]             v<hex>                     a value (regression)
-    x<word> no usable answer: x5xx, xtimeout, xnan, xclass
+    x<word> no usable answer: x5xx, x4xx, xtimeout, xnan, xclass
 
 The hexadecimal is the number as a big-endian IEEE 754 double: 16 digits, exact. Several rows are joined by `~`; a row
 that is not at its own place is written `12=i7`. Words hold letters, digits, `-` and `_` only, so that they need no
@@ -56,7 +56,7 @@ def of_value(value: float) -> str:
 
 
 def failure(why: str) -> str:
-    """Return the word of an answer that cannot be used: `5xx`, `timeout`, `nan` or `class`."""
+    """Return the word of an answer that cannot be used: `5xx`, `4xx`, `timeout`, `nan` or `class`."""
     return f"x{why}"
 
 

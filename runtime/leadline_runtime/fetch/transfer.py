@@ -49,8 +49,11 @@ class Transfer:
         limit_bytes: int,
         on_progress: Callable[[int, int], None],
         on_trouble: Callable[[errors.BlockedError], None],
+        store: stores.Store | None = None,
     ) -> None:
+        """Prepare a transfer; `store` holds the object where the URI alone does not tell how to ask for it."""
         self._uri = uri
+        self._store = store
         self._shown = stores.shown(uri)
         self._target = target
         self._partial = target.with_name(target.name + ".partial")
@@ -68,16 +71,9 @@ class Transfer:
         while True:
             before = self._bytes
             try:
-                await self._try()
-            except stores.ChangedError:
-                self._restart()
-                continue
-            except stores.StoreError as error:
-                trouble = errors.BlockedError(self._reason(error.fault), f"{error}{RETRIED}")
+                return await self.once()
             except errors.BlockedError as error:
                 trouble = error
-            else:
-                return f"sha256:{self._hash.hexdigest()}"
             # A transfer that gets on is no reason for longer pauses.
             failures = 1 if self._bytes > before else failures + 1
             if failures == 1:
@@ -86,8 +82,24 @@ class Transfer:
             pause = min(PAUSE_SECONDS_MAX, PAUSE_SECONDS_FIRST * 2.0 ** min(failures - 1, 10))
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, not a secret
 
+    async def once(self) -> str:
+        """Return `sha256:<hex>` of the bytes after a single try; a later one goes on where it ended.
+
+        Raises:
+            BlockedError: They did not all come.
+        """
+        while True:
+            try:
+                await self._try()
+            except stores.ChangedError:
+                self._restart()
+            except stores.StoreError as error:
+                raise errors.BlockedError(self._reason(error.fault), f"{error}{RETRIED}") from error
+            else:
+                return f"sha256:{self._hash.hexdigest()}"
+
     async def _try(self) -> None:
-        store = stores.open_store(self._uri)
+        store = self._store or stores.open_store(self._uri)
         async with store.open(self._bytes if self._validator else 0, self._validator) as stream:
             if stream.start != self._bytes or not self._validator:
                 self._restart()

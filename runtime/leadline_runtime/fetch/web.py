@@ -1,4 +1,4 @@
-"""Bytes over HTTP and HTTPS: one GET, with a range where something is there already.
+"""Bytes over HTTP and HTTPS: one GET, with a range where something is there already; and a PUT for the blob store.
 
 A client of our own over asyncio's streams and llhttp, because it must report each status exactly, time each read, and be
 cancellable at any await; general clients weigh more than the supervisor. Redirects are followed, but never from https
@@ -7,11 +7,13 @@ down to http, and credentials in the URI go to its own host only.
 
 import asyncio
 import base64
+import os
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import Final
+from pathlib import Path
+from typing import BinaryIO, Final
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
 import httptools
@@ -27,13 +29,15 @@ _HEAD_BYTES_MAX: Final = 64 << 10
 class WebStore:
     """One URL."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, authorization: str = "") -> None:
+        """Name one URL; `authorization` goes to its host only, as credentials in the URI do."""
         self._uri = uri
+        self._given = authorization
 
     @asynccontextmanager
     async def open(self, offset: int, validator: str) -> AsyncIterator[stores.Stream]:
         """Ask for the bytes, following redirects."""
-        uri, authorization = self._uri, _authorization(self._uri)
+        uri, authorization = self._uri, self._given or _authorization(self._uri)
         for _ in range(_REDIRECTS_MAX + 1):
             answer = _Answer(uri)
             try:
@@ -73,11 +77,47 @@ class WebStore:
         return stores.Stream(start=start, total_bytes=total, validator=validator, chunks=answer.body())
 
 
+async def exists(uri: str, authorization: str = "") -> bool:
+    """Tell whether there is something at a URL.
+
+    Raises:
+        StoreError: Nobody says so.
+    """
+    answer = _Answer(uri, "HEAD")
+    try:
+        await answer.ask(_head(uri, authorization, method="HEAD"))
+        if answer.status in {HTTPStatus.OK, HTTPStatus.NOT_FOUND}:
+            return answer.status == HTTPStatus.OK
+        raise stores.StoreError(stores.fault_of_status(answer.status), f"HEAD {answer.shown}: {_phrase(answer.status)}")
+    finally:
+        answer.close()
+
+
+async def put(uri: str, path: Path, authorization: str = "") -> None:
+    """Put a file at a URL, in pieces.
+
+    Raises:
+        StoreError: It is not there for sure.
+    """
+    answer = _Answer(uri, "PUT")
+    try:
+        with await asyncio.to_thread(path.open, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            await answer.ask(_head(uri, authorization, method="PUT", size_bytes=size), file)
+    except OSError as error:
+        raise answer.error(f"{path} cannot be read: {error.strerror}") from error
+    finally:
+        answer.close()
+    if not HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
+        raise stores.StoreError(stores.fault_of_status(answer.status), f"PUT {answer.shown}: {_phrase(answer.status)}")
+
+
 class _Answer:
     """One request's answer; the parser calls its `on_` methods."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, method: str = "GET") -> None:
         self.shown = stores.shown(uri)
+        self._method = method
         self.headers: dict[str, str] = {}
         self.status = 0
         self._uri = uri
@@ -87,7 +127,7 @@ class _Answer:
         self._done = False
         self._writer: asyncio.StreamWriter | None = None
 
-    async def ask(self, head: bytes) -> None:
+    async def ask(self, head: bytes, body: BinaryIO | None = None) -> None:
         """Connect, send the request, read the answer's head."""
         parts = _checked(self._uri)
         context = ssl.create_default_context() if parts.scheme == "https" else None
@@ -100,6 +140,8 @@ class _Answer:
             raise self.error(f"no connection within {stores.CONNECT_SECONDS:g} s") from error
         except OSError as error:
             raise self.error(f"no connection: {error.strerror or error}") from error
+        if body is not None:
+            await self._send(self._writer, body)
         fed = 0
         while not self._head_done:
             data = await self._read()
@@ -132,7 +174,7 @@ class _Answer:
 
     def error(self, message: str) -> stores.StoreError:
         """Return an error of this request."""
-        return stores.StoreError(stores.Fault.UNREACHABLE, f"GET {self.shown}: {message}")
+        return stores.StoreError(stores.Fault.UNREACHABLE, f"{self._method} {self.shown}: {message}")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
@@ -150,6 +192,17 @@ class _Answer:
             self._done = True
         else:
             self.headers = {}
+
+    async def _send(self, writer: asyncio.StreamWriter, body: BinaryIO) -> None:
+        try:
+            while chunk := await asyncio.to_thread(body.read, stores.CHUNK_BYTES):
+                writer.write(chunk)
+                async with asyncio.timeout(stores.STALL_SECONDS):
+                    await writer.drain()
+        except TimeoutError as error:
+            raise self.error(f"no byte taken within {stores.STALL_SECONDS:g} s") from error
+        except ConnectionError as error:
+            raise self.error(f"the connection broke: {error.strerror or error}") from error
 
     async def _read(self) -> bytes:
         try:
@@ -178,11 +231,19 @@ def _checked(uri: str) -> SplitResult:
     raise stores.StoreError(stores.Fault.NOT_FOUND, f"{stores.shown(uri)}: expected http(s)://host[:port]/path")
 
 
-def _head(uri: str, authorization: str, offset: int, validator: str) -> bytes:
+def _head(
+    uri: str,
+    authorization: str,
+    offset: int = 0,
+    validator: str = "",
+    *,
+    method: str = "GET",
+    size_bytes: int = -1,
+) -> bytes:
     parts = _checked(uri)
     target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._") + (f"?{parts.query}" if parts.query else "")
     lines = [
-        f"GET {target} HTTP/1.1",
+        f"{method} {target} HTTP/1.1",
         f"host: {parts.netloc.rpartition('@')[2]}",
         f"user-agent: leadline-runtime/{VERSION}",
         "accept: */*",
@@ -191,6 +252,8 @@ def _head(uri: str, authorization: str, offset: int, validator: str) -> bytes:
     ]
     if authorization:
         lines.append(f"authorization: {authorization}")
+    if size_bytes >= 0:
+        lines.append(f"content-length: {size_bytes}")
     if offset:
         lines += [f"range: bytes={offset}-", f"if-range: {validator}"]
     return "\r\n".join([*lines, "", ""]).encode("latin-1", "replace")

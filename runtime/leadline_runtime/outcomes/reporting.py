@@ -26,6 +26,8 @@ REPORTS_MAX: Final = 256
 """Reports under way; more are answered 503."""
 _ITEMS_PER_TURN: Final = 32
 """Outcomes checked in one turn of the event loop: below half a millisecond."""
+BODY_BYTES_MAX: Final = 4 << 20
+"""A longer one would hold up predictions for more than some 10 ms while it is read; 4,096 usual outcomes are 1 MiB."""
 _SMALL_BYTES: Final = 64 << 10
 """A body up to here is read at once; several large ones wait for each other."""
 
@@ -56,9 +58,10 @@ class Reporting:
         if rules is None:
             connection.refuse(*self.why_not)
             return
-        if len(connection.body) > ledger.INTAKE_BYTES_MAX:
+        if len(connection.body) > BODY_BYTES_MAX:
+            self._count("Refused", 1)
             size = len(connection.body)
-            connection.refuse(413, f"body of {size} bytes, expected at most {ledger.INTAKE_BYTES_MAX}")
+            connection.refuse(413, f"body of {size} bytes, expected at most {BODY_BYTES_MAX}; send fewer at once")
             return
         if len(self._tasks) >= REPORTS_MAX:
             self._count("Unavailable", 1)

@@ -11,7 +11,7 @@ from typing import Final
 
 from leadline_runtime import VERSION, errors, logs, messages, settings
 from leadline_runtime.fetch import stores
-from leadline_runtime.supervisor import admin, exchanging, keeper, loading, metrics, testsets
+from leadline_runtime.supervisor import admin, blobs, exchanging, keeper, loading, metrics, testsets
 from leadline_runtime.supervisor.pod import Pod
 from leadline_runtime.web import server
 
@@ -33,7 +33,8 @@ class Supervisor:
             on_message=self._worker_said,
             on_end=self._worker_ended,
         )
-        self._loading = loading.Loading(config, self._pod, self._keeper)
+        self._blobs = blobs.Blobs(config, self._pod)
+        self._loading = loading.Loading(config, self._pod, self._keeper, self._blobs)
         self._tests = testsets.TestSets(config, self._pod, self._keeper)
         self._exchanges = exchanging.Exchange(
             self._pod,
@@ -45,6 +46,7 @@ class Supervisor:
         )
         admins = admin.Admin(self._pod, self._exchanges, metrics.Metrics(self._pod), refresh=self._refresh)
         self._port = server.Server(admins.handle, admin.LIMITS, now=asyncio.get_running_loop().time())
+        self._ledger_url = self._blobs.url
         self._told: messages.SetEvidence | None = None
         """What the worker that runs knows."""
         self._counted = asyncio.Event()
@@ -79,6 +81,7 @@ class Supervisor:
         except TimeoutError:
             logs.error("worker did not end in time and is killed", seconds=_DRAIN_SECONDS)
             self._keeper.kill()
+        self._blobs.close()
         self._port.close()
         logs.info("ended")
 
@@ -120,6 +123,10 @@ class Supervisor:
             self._keeper.send(messages.Listen())
 
     def _tell_evidence(self) -> None:
+        if self._blobs.url != self._ledger_url:
+            self._ledger_url = self._blobs.url
+            self._blobs.news()
+            self._loading.ledger_known()
         message = self._pod.evidence_message()
         if message is not None and message != self._told and self._keeper.send(message):
             self._told = message

@@ -15,6 +15,7 @@ from leadline_wire import exchange
 from leadline_runtime import errors, logs, messages, settings
 from leadline_runtime.fetch import stores, transfer
 from leadline_runtime.supervisor import keeper
+from leadline_runtime.supervisor.blobs import Blobs
 from leadline_runtime.supervisor.pod import Pod
 
 RECHECK_SECONDS: Final = 300.0
@@ -31,13 +32,16 @@ CRASHES_MAX: Final = 3
 class Loading:
     """Brings one model into the worker."""
 
-    def __init__(self, config: settings.Settings, pod: Pod, worker: keeper.Keeper) -> None:
+    def __init__(self, config: settings.Settings, pod: Pod, worker: keeper.Keeper, blobs: Blobs) -> None:
+        self._blobs = blobs
         self._config = config
         self._pod = pod
         self._worker = worker
         self._path = config.data_dir / "model.onnx"
         self._told_digest = ""
         self._news = asyncio.Event()
+        self._trouble = asyncio.Event()
+        """Set by each try to fetch that came to nothing."""
         self._may_load = False
         self._crashes = 0
 
@@ -52,7 +56,7 @@ class Loading:
         while True:
             if not pod.digest:
                 await self._fetch()
-            if await self._is_trusted():
+            if await self._is_trusted() or await self._from_ledger():
                 break
             self._fail_mismatch()
             await self._wait(RECHECK_SECONDS)
@@ -71,6 +75,10 @@ class Loading:
         if self._may_load and digest != self._pod.digest:
             logs.warning("the operator names another digest than the one that is loaded", told=digest)
 
+    def ledger_known(self) -> None:
+        """Look at rejected bytes again: an exchange has said where trusted ones may be."""
+        self._news.set()
+
     def worker_started(self) -> None:
         """Give a new worker the model, if there is one."""
         if self._may_load and not self._is_given_up():
@@ -83,6 +91,7 @@ class Loading:
         self._pod.trouble = None
         if self._pod.phase != "Draining":
             self._pod.phase = "Ready"
+        self._blobs.keep(self._path, self._pod.digest)
         logs.info(
             "model loaded",
             digest=self._pod.digest,
@@ -140,8 +149,39 @@ class Loading:
             on_progress=self._progress,
             on_trouble=self._blocked,
         )
-        pod.digest = await work.run()
+        fetching = asyncio.get_running_loop().create_task(work.run())
+        try:
+            while not fetching.done():
+                self._trouble.clear()
+                troubled = asyncio.get_running_loop().create_task(self._trouble.wait())
+                try:
+                    await asyncio.wait({fetching, troubled}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    troubled.cancel()
+                if not fetching.done() and await self._from_ledger(fetching):
+                    return
+        finally:
+            fetching.cancel()
+        pod.digest = fetching.result()
         logs.info("model fetched", uri=stores.shown(self._config.model_uri), bytes=pod.bytes_done, digest=pod.digest)
+
+    async def _from_ledger(self, fetching: asyncio.Task[str] | None = None) -> bool:
+        """Have the trusted bytes from the ledger's blob store instead; return whether they are here."""
+        pod, trusted = self._pod, self._trusted()
+        aside = self._path.with_name("model.blob")
+        if not await self._blobs.fetch(trusted, aside):
+            return False
+        if fetching is not None:
+            # It must not put other bytes in the place of these.
+            fetching.cancel()
+            await asyncio.wait({fetching})
+        await asyncio.to_thread(aside.replace, self._path)
+        why = pod.trouble.reason if pod.trouble is not None else "DigestMismatch"
+        pod.digest = trusted
+        pod.bytes_done = pod.bytes_total = self._path.stat().st_size
+        shown = stores.shown(self._config.model_uri)
+        logs.warning("model fetched from the ledger's blob store instead", uri=shown, reason=why, digest=trusted)
+        return True
 
     def _progress(self, done: int, total: int) -> None:
         pod = self._pod
@@ -150,6 +190,7 @@ class Loading:
             pod.phase = "Fetching"
 
     def _blocked(self, error: errors.BlockedError) -> None:
+        self._trouble.set()
         # A finding about the bytes outweighs that their place cannot be looked at again just now.
         if self._pod.trouble is None or self._pod.trouble.blame == "surroundings":
             self._fail(error.trouble)

@@ -24,6 +24,7 @@ from leadline_runtime.outcomes.reporting import Reporting
 from leadline_runtime.outcomes.words import Words
 
 _OFF: Final = (404, "outcomes of this model are not taken: its ModelDeployment has no spec.outcomes")
+_NO_LEDGER: Final = (404, "outcomes are not taken: there is no ledger to keep them")
 
 
 class Evidence:
@@ -89,9 +90,10 @@ class Evidence:
             minter = Minter(told.keys[-1], self._config.revision, outcomes.share, self._now_ms, entity_key=told.keys[0])
             recorder.sign(minter if outcomes.share > 0 else None, self._config.revision)
             recorder.entity = outcomes.entity
-            recorder.keep = self._intake.keep if outcomes.key_by == "id" else None
+            recorder.keep = self._intake.keep if outcomes.key_by == "id" and outcomes.ledger else None
             self._intake.aim(outcomes.ledger)
             self.reporting.rules = Rules(outcomes, keys, self._config.revision, words) if outcomes.ledger else None
-            self.reporting.why_not = _OFF
-        self._copier.aim(told.copies if recorder.minter is not None else [])
+            self.reporting.why_not = _NO_LEDGER
+        has_ledger = outcomes is not None and bool(outcomes.ledger)
+        self._copier.aim(told.copies if recorder.minter is not None and has_ledger else [])
         recorder.copier = self._copier if self._copier.is_on else None

@@ -394,6 +394,11 @@ async def test_where_outcomes_are_not_taken_a_report_is_told_so(port):
     assert (await port.ask({"receipt": mint(), "truth": 2})).status == 404
 
 
+async def test_a_body_has_a_bound(port):
+    answer = await port.ask(b" " * (reporting.BODY_BYTES_MAX + 1))
+    assert (answer.status, "send fewer at once" in answer.body.decode()) == (413, True)
+
+
 async def test_only_post_is_offered(port):
     connection, transport = port.server.connection(), Transport()
     connection.connection_made(transport)

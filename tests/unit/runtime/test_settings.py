@@ -24,6 +24,7 @@ def test_three_variables_are_enough():
         ("LEADLINE_MODEL_URI", "model.onnx", "expected a URI that starts with one of file://"),
         ("LEADLINE_MODEL_URI", "ftp://user:secret@host/m", "got 'ftp'"),
         ("LEADLINE_MODEL_DIGEST", "sha256:abc", "64 hexadecimal digits"),
+        ("LEADLINE_LEDGER_URL", "ledger:8080", "expected http(s)://host[:port]"),
         ("LEADLINE_MAX_ROWS", "0", "expected a whole number from 1 to 4096, got '0'"),
         ("LEADLINE_MAX_ROWS", "many", "got 'many'"),
         ("LEADLINE_PUBLIC_PORT", "70000", "from 1 to 65535"),
