@@ -36,7 +36,9 @@ async def serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     limits = store.Limits(settings.copies_max, settings.predictions_max, settings.database_max_bytes)
-    kept = sqlite.SqliteStore(settings.folder / "ledger.db", clock_ms=now_ms, limits=limits, name=secrets.token_hex(8))
+    kept: store.Store = sqlite.SqliteStore(
+        settings.folder / "ledger.db", clock_ms=now_ms, limits=limits, name=secrets.token_hex(8)
+    )
     model_bytes = blobs.Blobs(
         settings.folder,
         clock=lambda: now_ms() / 1_000,
@@ -76,7 +78,7 @@ async def serve(settings: Settings) -> None:
     logs.info("stopped")
 
 
-async def _tend(kept: sqlite.SqliteStore, model_bytes: blobs.Blobs) -> None:
+async def _tend(kept: store.Store, model_bytes: blobs.Blobs) -> None:
     await kept.open()
     await model_bytes.open()
     logs.info("ready" if not kept.trouble else "not ready", head=kept.head, blob_bytes=model_bytes.held_bytes)

@@ -63,6 +63,8 @@ class Blobs:
         self._known: dict[str, _Blob] = {}
         self._promised_bytes = 0
         self._uploads = 0
+        self._changing = asyncio.Lock()
+        """Held while a blob gets its name or goes: else one could go that comes anew at the same moment."""
         self.trouble = "blobs are being looked at"
 
     @property
@@ -102,15 +104,16 @@ class Blobs:
         try:
             await self._make_room(name, size)
             await self._receive(temporary, name, size, chunks)
-            new = not self._reference(namespace, name).exists()
-            await asyncio.to_thread(self._settle, temporary, namespace, name)
+            async with self._changing:
+                new = not self._reference(namespace, name).exists()
+                await asyncio.to_thread(self._settle, temporary, namespace, name)
+                self._known[name] = _Blob(size, self._clock())
         except OSError as error:
             raise _meaning(error, temporary) from error
         finally:
             self._uploads -= 1
             self._promised_bytes -= size
             await asyncio.to_thread(temporary.unlink, missing_ok=True)
-        self._known[name] = _Blob(size, self._clock())
         return new
 
     async def find(self, namespace: str, digest: str) -> tuple[Path, int]:
@@ -160,13 +163,16 @@ class Blobs:
         oldest_first = sorted(self._known.items(), key=lambda item: item[1].used_at)
         unused_since = self._clock() - self._keep_seconds
         known_already = size if name in self._known else 0
-        for candidate, blob in oldest_first:
+        for candidate, _ in oldest_first:
             if self.held_bytes + self._promised_bytes - known_already <= self._blobs_max_bytes:
                 return
-            if blob.used_at < unused_since and candidate != name:
-                del self._known[candidate]
+            async with self._changing:
+                kept = self._known.get(candidate)
+                if kept is None or kept.used_at >= unused_since or candidate == name:
+                    continue
                 await asyncio.to_thread(self._remove, candidate)
-                logs.info("removed an unused blob", digest=f"sha256:{candidate}", bytes=blob.size)
+                del self._known[candidate]
+            logs.info("removed an unused blob", digest=f"sha256:{candidate}", bytes=kept.size)
         held = self.held_bytes
         if held + self._promised_bytes - known_already > self._blobs_max_bytes:
             raise errors.FullError(

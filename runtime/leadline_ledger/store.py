@@ -76,6 +76,9 @@ class Store(Protocol):
     def counts(self) -> Counts:
         """What was done so far."""
 
+    async def open(self) -> None:
+        """Begin; where nothing can be kept, `trouble` says why, and `probe` tries again."""
+
     async def take(self, model: str, intake: ledger.Intake) -> list[ledger.Fate]:
         """Keep what a runtime brings; return what became of its outcomes."""
 
@@ -110,6 +113,9 @@ class Store(Protocol):
 
     async def probe(self) -> None:
         """Try whether anything can be kept, so that `trouble` says what is so now."""
+
+    def dismiss(self) -> None:
+        """Let all who wait for news go; nobody waits from now on."""
 
     async def close(self) -> None:
         """Finish what waits, then close."""

@@ -1,9 +1,12 @@
 """Answers that mature, decisions, checkpoints, deletion for age, and cursors of another history."""
 
+import asyncio
+import contextlib
+import itertools
 import shutil
 
 import pytest
-from leadline_ledger import errors
+from leadline_ledger import blobs, errors, upkeep
 from leadline_ledger.sqlite import maturing
 from leadline_wire import ledger
 
@@ -162,6 +165,27 @@ async def test_what_was_deleted_for_age_does_not_count_again_even_with_a_longer_
         assert await told(kept, outcome(1, max_age_ms=90 * DAY_MS)) == ["Expired"]
         await copy(kept, copied(1, words="x5xx", max_age_ms=90 * DAY_MS))
         assert in_short(await entries(kept)) == [("outcome", 1, 0), ("pair", 1, 0)]
+
+
+async def test_upkeep_judges_what_is_due_and_deletes_what_is_old_unasked(tmp_path):
+    clock = Clock()
+    model_bytes = blobs.Blobs(tmp_path, clock=clock, blob_max_bytes=1, blobs_max_bytes=1, keep_days=1)
+    await model_bytes.open()
+    async with opened(tmp_path, clock=clock) as kept:
+        await told(kept, outcome(1), outcome(2, at_ms=NOW_MS, maturity_ms=HOUR_MS, max_age_ms=90 * DAY_MS))
+        await kept.keep(MODEL, ledger.Checkpoint(1, ""))
+        clock.now_ms += 31 * DAY_MS
+        minutes = itertools.count(0, 60)
+        tending = asyncio.create_task(
+            upkeep.run(kept, model_bytes, clock_ms=clock, monotonic=lambda: float(next(minutes)))
+        )
+        await kept.news(1, 10.0)
+        async with asyncio.timeout(10):
+            while [entry.seq for entry in await entries(kept)] != [2]:
+                pass
+        tending.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await tending
 
 
 async def test_cursor_beyond_the_log_is_refused(tmp_path):

@@ -1,6 +1,7 @@
 """The ledger over real HTTP: what is asked and answered, who may, long polls, and refusals. The process: test_process."""
 
 import asyncio
+import contextlib
 import time
 
 import msgspec
@@ -8,7 +9,8 @@ import pytest
 from leadline_wire import ledger
 
 from tests.unit.ledger.ledgers import copied, outcome
-from tests.wiring.ledger.parts import MODEL, OPERATOR, RUNTIME, here
+from tests.wiring.ledger.parts import MODEL, OPERATOR, RUNTIME, ApiServer, account, here
+from tests.wiring.runtime.test_https import certificate
 
 OTHER = "system:serviceaccount:bank:default"
 WAKE_SECONDS = 5.0
@@ -129,6 +131,20 @@ async def test_token_is_asked_for_once_a_minute_with_the_audience_and_the_own_to
         ledger_here.clock.now_ms += 60_000
         await ledger_here.log()
         assert api.asked[1:] == [(path, "Bearer renewed", ["leadline-ledger"])]
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_api_server_is_asked_over_https_where_the_pods_own_authority_vouches_for_it(tmp_path, trusted):
+    signed = certificate(tmp_path)
+    with contextlib.closing(ApiServer(signed)) as secure:
+        other = tmp_path / "other"
+        other.mkdir()
+        authority = signed if trusted else certificate(other)
+        (account(tmp_path) / "ca.crt").write_bytes(authority.read_bytes())
+        async with here(tmp_path, secure) as ledger_here:
+            status, body, _ = await ledger_here.call("GET", f"{MODEL}/log")
+    assert status == (200 if trusted else 503), body
+    assert len(secure.asked) == trusted
 
 
 async def test_token_that_was_unknown_is_asked_for_again_after_five_seconds(tmp_path, api):
