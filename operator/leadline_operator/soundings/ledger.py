@@ -13,6 +13,8 @@ from leadline_wire import ledger
 CALL_SECONDS: Final = 10.0
 WAIT_SECONDS: Final = 25.0
 """How long the ledger holds a question for news before it says that there is none."""
+ENTRIES: Final = 5_000
+"""Most entries in one answer."""
 T = TypeVar("T")
 
 
@@ -44,9 +46,9 @@ class Ledger:
         """Return where all evidence stands."""
         return _read(await self._call("GET", "/v1/resume"), ledger.Resume)
 
-    async def log(self, after: int, *, wait_seconds: float = WAIT_SECONDS, limit: int = 5_000) -> ledger.Log:
+    async def log(self, after: int, *, timeline: str, wait_seconds: float = WAIT_SECONDS) -> ledger.Log:
         """Return what came after an entry: at once where there is something, else after a while nothing."""
-        path = f"/v1/log?after={after}&wait={wait_seconds:g}&limit={limit}"
+        path = f"/v1/log?after={after}&wait={wait_seconds:g}&limit={ENTRIES}&timeline={timeline}"
         return _read(await self._call("GET", path, seconds=wait_seconds + CALL_SECONDS), ledger.Log)
 
     async def decide(self, namespace: str, name: str, decision: ledger.Decision) -> ledger.Decided:

@@ -43,7 +43,7 @@ class Outcomes:
         self._evidence: dict[str, Evidence] = {}
         self._kept: dict[str, int] = {}
         """Cursor of each checkpoint in the ledger."""
-        self._cursor = 0
+        self._cursor, self._timeline = 0, ""
         self._resumed = False
         self._trouble = "the ledger was not asked yet"
         self._asked: set[tuple[str, str]] = set()
@@ -93,7 +93,7 @@ class Outcomes:
             try:
                 if not self._resumed:
                     await self._resume()
-                said = await self._ledger.log(self._cursor)
+                said = await self._ledger.log(self._cursor, timeline=self._timeline)
             except LedgerRefusedError as error:
                 # The log is not the one that we read from: a restored backup, or a new volume.
                 log.warning("%s; reading it from its checkpoints again", error)
@@ -108,7 +108,7 @@ class Outcomes:
 
     async def _resume(self) -> None:
         said = await self._ledger.resume()
-        self._evidence, self._kept = {}, {}
+        self._evidence, self._kept, self._timeline = {}, {}, said.timeline
         starts = [said.head]
         for model in said.models:
             evidence = Evidence()
@@ -123,7 +123,7 @@ class Outcomes:
                 starts.append(evidence.cursor)
         self._cursor = min(starts)
         while self._cursor < said.head:
-            piece = await self._ledger.log(self._cursor, wait_seconds=0)
+            piece = await self._ledger.log(self._cursor, timeline=self._timeline, wait_seconds=0)
             if not piece.entries:
                 break
             self._fold(piece.entries)
