@@ -86,6 +86,11 @@ bench-ledger: venv ## Durable outcomes per second of the ledger beside bare SQLi
 bench-outcomes: venv ## What receipts and copies cost the runtime, side by side in one run
 	@$(PY) benchmarks/outcomes.py
 
+.PHONY: bench-rollback
+bench-rollback: ## Ten rollbacks on a real cluster: from the deciding outcome to the worse model's last answer
+	@$(MAKE) -j3 prepared
+	@eval "$$(hack/cluster/env)"; KEEP=$(KEEP) hack/cluster/provide alone $(PY) benchmarks/rollback.py
+
 .PHONY: format
 format: venv ## Format all Python
 	@$(PY) -m ruff format -q $(CHECKED) hack/cluster/kind hack/cluster/provide

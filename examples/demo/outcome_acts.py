@@ -16,7 +16,7 @@ from leadline_operator.reconcile.evidence import Evidence, fold
 from leadline_wire.ledger import Entry, PairEntry
 
 from examples.demo import clients, reading, stage
-from examples.demo.acts import ROLLOUT_LIMIT_SECONDS, Play
+from examples.demo.acts import ROLLOUT_LIMIT_SECONDS, SETTLE_LINES, Play
 from examples.demo.clients import Client
 from examples.demo.commands import DemoError, run
 from examples.demo.reading import Object
@@ -37,14 +37,29 @@ class Deciding(NamedTuple):
     """Among the pairs, from 1 on."""
 
 
-async def _apply(play: Play, name: str, model: str, *, last_good: str) -> int:
+class Condemned(NamedTuple):
+    """How a worse model was found out."""
+
+    seconds: float
+    """From the acknowledgement of the outcome that decided to the model's last answer."""
+    number: int
+    """Of the deciding pair."""
+    message: str
+    answers: int
+    """That the worse model gave in all."""
+
+
+async def apply(play: Play, name: str, model: str, *, last_good: str) -> int:
+    """Apply a ModelDeployment that is judged by outcomes; return the generation of its spec."""
     manifest = Template((clients.HERE / "outcomes.yaml").read_text(encoding="utf-8"))
     play.stage.report.shell(f"kubectl apply ... # {name}, RollingUpdate: s3://models/{stage.model_key(model)}")
     text = manifest.substitute(NAME=name, MODEL=model, LAST_GOOD=last_good)
     return int((await play.stage.kubectl.apply(text))["metadata"]["generation"])
 
 
-async def _serving(play: Play, name: str, generation: int) -> str:
+async def serving(play: Play, name: str, generation: int) -> str:
+    """Wait until what was applied serves; return the revision."""
+
     def holds(each: Object) -> bool:
         return (
             reading.is_seen(each, generation)
@@ -56,14 +71,16 @@ async def _serving(play: Play, name: str, generation: int) -> str:
     return reading.desired(each)
 
 
-async def _ask(play: Play, name: str) -> Client:
+async def ask(play: Play, name: str) -> Client:
+    """Start the client that asks a model and reports what is true."""
     url = play.watched.objects[name]["status"]["url"]
     play.clients[name] = client = Client(play.stage.kubectl, name)
     await client.start(url, image=play.stage.images.runtime, reports=True)
     return client
 
 
-async def _reported(client: Client, wanted: int) -> None:
+async def reported(client: Client, wanted: int) -> None:
+    """Wait until so many true answers were acknowledged."""
     await client.until(
         lambda account: account.accepted >= wanted,
         limit_seconds=VERDICT_LIMIT_SECONDS,
@@ -85,36 +102,25 @@ async def pairs(play: Play) -> None:
     """Act 6: true answers come back; pairs on the same inputs condemn the worse model, and acquit the successor."""
     name, report = "digits-outcomes", play.stage.report
     report.act(6, "true answers come back; no test set is there to warn")
-    good = await _serving(play, name, await _apply(play, name, "good", last_good="Same"))
-    client = await _ask(play, name)
-    await _reported(client, 60)
+    good = await serving(play, name, await apply(play, name, "good", last_good="Same"))
+    client = await ask(play, name)
+    await reported(client, 60)
     await play.turn(
         f"{good} serves; its predictions carry receipts, and {client.account.accepted} true answers came back"
     )
 
-    generation = await _apply(play, name, "worse", last_good="Same")
-    each = await _rolled_back(play, name, generation, good)
-    worse = reading.desired(each)
-    (rejected,) = each["status"]["rejected"]
-    if (rejected["revision"], rejected["reason"]) != (worse, "Degraded"):
-        raise DemoError(f"{name}: expected {worse} to be rejected as Degraded, got {rejected}")
-    await client.lines(3)
-    deciding = await _deciding(play, name, worse, good)
-    acknowledged = client.account.acknowledged.get(deciding.id)
-    last = client.account.last_by(worse)
-    if acknowledged is None or last is None:
-        raise DemoError(f"{name}: the deciding outcome {deciding.id} was not reported by the client")
-    play.findings.outcome_seconds = last - acknowledged
+    found = await condemned(play, name, good, client)
+    play.findings.outcome_seconds = found.seconds
     await play.turn(
-        f"copies of its requests went to {good}, and pair {deciding.number} decided: traffic is back, the last answer of "
-        f"the worse model came {last - acknowledged:.2f} s after that outcome was acknowledged",
-        quote=rejected["message"],
+        f"copies of its requests went to {good}, and pair {found.number} decided: traffic is back, the last answer of the "
+        f"worse model came {found.seconds:.2f} s after that outcome was acknowledged",
+        quote=found.message,
     )
 
-    generation = await _apply(play, name, "successor", last_good="Same")
-    successor = await _serving(play, name, generation)
+    generation = await apply(play, name, "successor", last_good="Same")
+    successor = await serving(play, name, generation)
     before = client.account.accepted
-    await _reported(client, before + COMPARED)
+    await reported(client, before + COMPARED)
     each, _ = await play.watched.until(
         name,
         lambda found: reading.serves(found, successor) and (found["status"]["quality"][0].get("pairs") or 0) > 0,
@@ -128,14 +134,30 @@ async def pairs(play: Play) -> None:
     )
 
 
+async def condemned(play: Play, name: str, good: str, client: Client) -> Condemned:
+    """Switch the worse model in, and see it condemned by pairs and gone."""
+    generation = await apply(play, name, "worse", last_good="Same")
+    each = await _rolled_back(play, name, generation, good)
+    worse = reading.desired(each)
+    (rejected,) = each["status"]["rejected"]
+    if (rejected["revision"], rejected["reason"]) != (worse, "Degraded"):
+        raise DemoError(f"{name}: expected {worse} to be rejected as Degraded, got {rejected}")
+    await client.lines(SETTLE_LINES)
+    deciding = await _deciding(play, name, worse, good)
+    acknowledged, last = client.account.acknowledged.get(deciding.id), client.account.last_by(worse)
+    if acknowledged is None or last is None:
+        raise DemoError(f"{name}: the deciding outcome {deciding.id} was not reported by the client")
+    return Condemned(last - acknowledged, deciding.number, rejected["message"], client.account.answers_by(worse))
+
+
 async def limit_alone(play: Play) -> None:
     """Act 7: no last good revision is kept warm, so nothing can be compared: the fixed limit speaks, provisionally."""
     name, report = "digits-alone", play.stage.report
     report.act(7, "nothing to compare with: lastGood.replicas is 0")
-    good = await _serving(play, name, await _apply(play, name, "good", last_good="0"))
-    client = await _ask(play, name)
-    await _reported(client, 600)
-    generation = await _apply(play, name, "worse", last_good="0")
+    good = await serving(play, name, await apply(play, name, "good", last_good="0"))
+    client = await ask(play, name)
+    await reported(client, 600)
+    generation = await apply(play, name, "worse", last_good="0")
     each = await _rolled_back(play, name, generation, good)
     (rejected,) = each["status"]["rejected"]
     if rejected["reason"] != "Decayed" or "provisional" not in rejected["message"]:
