@@ -45,11 +45,12 @@ class Target:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
-                self.asked.append(head + await reader.readexactly(length))
+                asked = head + await reader.readexactly(length)
+                self.asked.append(asked)
                 await self.gate.wait()
                 if self.answer is None:
                     break
-                writer.write(self.answer(self.asked[-1]) if callable(self.answer) else self.answer)
+                writer.write(self.answer(asked) if callable(self.answer) else self.answer)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         writer.close()
