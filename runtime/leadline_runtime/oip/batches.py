@@ -118,7 +118,10 @@ class RowBatch:
             return self._finish_copies(outputs)
         given = recorder.rows(outputs, self.rows) if self.origin is Origin.CLIENT else None
         answers = None if self.identifiers else self._encoder.row_answers(outputs, self.rows, given)
-        bodies = recorder.bodies(connections) if given is not None else None
+        bodies = None
+        if given is not None and recorder.copier is not None:
+            # An answered connection has dropped its own.
+            bodies = [connection.body for connection in connections]
         bad: set[int] = set()
         if answers is None:
             bad = self._finish_each(outputs, given.receipts if given is not None else None)

@@ -9,7 +9,6 @@ Next step of a pair: `intake`. Must not know connections of clients.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import random
 import re
 from collections.abc import Callable, Sequence
@@ -170,12 +169,12 @@ class _Lane:
             room = max(0, int(self._window) - len(link.jobs))
         if room < len(bodies):
             self._copier.count("Dropped", len(bodies) - room)
-            del bodies[room:]
+            del bodies[room:], ids[room:], words[room:]
         if link is None or not bodies:
             return
         now = self._copier.loop.time()
         request = self._request
-        link.jobs.extend(zip(ids, words, itertools.repeat(now)))
+        link.jobs.extend([(identifier, word, now) for identifier, word in zip(ids, words, strict=True)])
         link.write(b"".join([request % (len(body), body) for body in bodies]))
 
     def check(self) -> None:

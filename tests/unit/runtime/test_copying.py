@@ -45,11 +45,12 @@ class Target:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
-                self.asked.append(head + await reader.readexactly(length))
+                asked = head + await reader.readexactly(length)
+                self.asked.append(asked)
                 await self.gate.wait()
                 if self.answer is None:
                     break
-                writer.write(self.answer)
+                writer.write(self.answer(asked) if callable(self.answer) else self.answer)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         writer.close()
@@ -240,6 +241,28 @@ async def test_what_a_target_is_too_slow_for_is_dropped_and_counted(copying_):
     await eventually(lambda: served.copies.get("Dropped", 0) == 800 - window)
     target.gate.set()
     await eventually(lambda: served.copies.get("Answered") == window)
+
+
+def argmax(asked):
+    data = json.loads(asked.partition(b"\r\n\r\n")[2])["inputs"][0]["data"]
+    return reply(b"i%d" % data.index(max(data)))
+
+
+async def test_answers_belong_to_their_copies_however_many_are_dropped_between_them(copying_, monkeypatch):
+    monkeypatch.setattr(copying, "_WINDOW_MAX", copying._WINDOW_FIRST)
+    target = Target(argmax)
+    served = await copying_.to(target)
+    for round_ in range(1, 6):
+        target.gate.clear()
+        for turn in range(24):
+            send(served, *[row((turn + number) % 3) for number in range(7)])
+            await asyncio.sleep(0)
+        target.gate.set()
+        sent = round_ * 24 * 7
+        await eventually(lambda sent=sent: sum(served.copies.values()) == sent)
+    assert served.copies["Dropped"] % 7, "the last of a turn were dropped, not only whole turns"
+    assert served.copies["Answered"] == len(served.pairs) == sent - served.copies["Dropped"]
+    assert all(pair.predictions == pair.other_predictions for pair in served.pairs)
 
 
 async def test_where_the_model_fails_a_copy_shows_whether_another_one_does(copying_):

@@ -228,15 +228,22 @@ def test_requests_are_copied_while_the_pod_serves_and_its_role_holds(pods, digit
     receipted(good, digits.rows[0])
     with Clients(good.public, digits.rows[0]) as clients:
         eventually("pairs", lambda: len(ledgers.edge.copies) > 100)
-        report_ = good.exchange(outcomes=settings, copies=copies, lease_seconds=0.3)
-        assert report_.outcomes.copies > 0
+        eventually("counted", lambda: good.exchange(outcomes=settings, copies=copies).outcomes.copies)
+        good.exchange(outcomes=settings, copies=copies, lease_seconds=0.3)
         eventually("role expired", lambda: "copied no more" in good.log.read_text())
+
+        def no_more() -> bool:
+            copied, seen = len(ledgers.edge.copies), len(clients.seen)
+            eventually("served on", lambda: len(clients.seen) > seen + 100)
+            return len(ledgers.edge.copies) == copied
+
+        eventually("no copies any more", no_more)
     assert clients.failures == []
     pair = ledgers.edge.copies[-1]
     assert (pair.revision, pair.other, pair.predictions) == ("digits-good", "digits-worse", f"i{digits.label}")
     assert isinstance(predictions.read(pair.other_predictions), int)
     assert worse.exchange("candidate", outcomes=settings).requests == before, "copies are no client's requests"
-    assert good.metrics()['leadline_copies_total{fate="Answered"}'] > 100
+    eventually("in metrics", lambda: good.metrics()['leadline_copies_total{fate="Answered"}'] > 100)
     for role in ("candidate", "standby"):
         good.exchange(role, outcomes=settings, copies=copies)
         assert "leadline-receipt" not in infer(good.public, digits.rows[0]).headers
