@@ -128,8 +128,8 @@ def _unfollowed(crossing: Crossing, later: Sequence[DecisionEntry], end_ms: int,
         return Said.NOTHING, why
     soon = crossing.came_at_ms + ACTS_WITHIN_MS
     switch = next((each for each in later if each.kind in ("Promoted", "RolledBack")), None)
-    if switch is not None and switch.at_ms <= soon:
-        return Said.NOTHING, f"entry {switch.seq}, {switch.kind}, came first"
+    if switch is not None and switch.at_ms <= soon and _by_the_spec(switch, crossing.before):
+        return Said.NOTHING, f"entry {switch.seq} came first: the spec asked for another one"
     if switch is None and end_ms <= soon:
         return Said.WAITS, f"the log ends {(end_ms - crossing.came_at_ms) / 1000:.1f} s after it"
     expected = " or ".join(_FOLLOW[crossing.weighed.kind])
@@ -139,6 +139,11 @@ def _unfollowed(crossing: Crossing, later: Sequence[DecisionEntry], end_ms: int,
         Kind.BELOW_TOO: "",
     }[crossing.weighed.kind]
     return Said.DIFFERS, f"expected {expected} to follow, and the log holds none{hint}"
+
+
+def _by_the_spec(entry: DecisionEntry, before: Evidence) -> bool:
+    """Tell whether a switch took the traffic from the serving revision because the spec asked for another one."""
+    return entry.kind == "Promoted" and entry.other == before.serving and not standing(before, entry.revision)
 
 
 def _needs_nothing(crossing: Crossing, alerts: Alerts) -> str:
@@ -208,11 +213,20 @@ def _decision(entry: DecisionEntry, before: Evidence, crossings: Sequence[Crossi
             text = f"after entry {cause.seq}, not from outcomes"
     else:
         text += _subject(entry)
+    note = note or _missing_switch(entry, before)
     if note:
         said, text = Said.DIFFERS, "explained by nothing"
     elif crossing is not None and entry.kind != "RolledBack":
         said, text = Said.AGREES, f"by entry {crossing.seq}"
     return Row(entry.seq, entry.at_ms, entry.kind, entry.revision, other, said, crossing, text, note)
+
+
+def _missing_switch(entry: DecisionEntry, before: Evidence) -> str:
+    """Say where a switch does not begin at the revision that served by the log: one before it is not there."""
+    begins = {"Promoted": entry.other, "RolledBack": entry.revision}.get(entry.kind, "")
+    if not begins or not before.serving or begins == before.serving:
+        return ""  # a ModelDeployment that was made anew does not say who served before
+    return f"it takes the traffic from {begins}, and by the log {before.serving} served: a switch before it is missing"
 
 
 def against(weighed: Weighed) -> str:

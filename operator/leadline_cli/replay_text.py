@@ -139,5 +139,6 @@ def _sum(rows: Sequence[Row]) -> list[str]:
     said = f"{len(told)} decisions, {len(by_outcomes)} of them from outcomes: "
     if differing:
         entries = ", ".join(str(row.seq) for row in differing)
-        return textwrap.wrap(f"{said}{len(differing)} rows DIFFER (entries {entries})", COLUMNS)
-    return [f"{said}all follow from the log's entries, and every crossing has its decision"]
+        what = "1 row DIFFERS (entry" if len(differing) == 1 else f"{len(differing)} rows DIFFER (entries"
+        return textwrap.wrap(f"{said}{what} {entries})", COLUMNS)
+    return textwrap.wrap(f"{said}all follow from the log's entries, and every crossing has its decision", COLUMNS)
