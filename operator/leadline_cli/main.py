@@ -1,7 +1,8 @@
 """The command line: names the subcommands, reads their options, prints what they say.
 
-Exit status: 0 done, 1 refused (one line on standard error says why), 2 wrong usage. Standard output is the result.
-Each subcommand's module is imported only when it is asked for, since some bring hundreds of megabytes.
+Exit status: 0 done, 1 refused (one line on standard error says why) or, of `replay`, something differs, 2 wrong usage.
+Standard output is the result. Each subcommand's module is imported only when it is asked for, since some bring hundreds
+of megabytes.
 
 Must not do any work of its own.
 """
@@ -18,29 +19,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand and return the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        lines = _package(options)
+        lines, status = options.run(options)
     except errors.Refused as error:
         print(f"leadline {options.command}: {error}", file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:
         print(
-            f"leadline {options.command}: needs the module {error.name}: pip install 'leadline[convert]'",
+            f"leadline {options.command}: needs the module {error.name}: pip install 'leadline[{options.extra}]'",
             file=sys.stderr,
         )
         return 1
     print("\n".join(lines))
-    return 0
+    return int(status)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="leadline", description="Deploy models that are watched while they serve.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    package = commands.add_parser(
-        "package",
-        help="convert a scikit-learn classifier, compare its answers, write what a ModelDeployment needs",
-        description="Convert a scikit-learn classifier to ONNX, compare the converted model's answers with the "
-        "original's on every row of a test set, and write model.onnx, testset.parquet and modeldeployment.yaml.",
+    _package_options(
+        commands.add_parser(
+            "package",
+            help="convert a scikit-learn classifier, compare its answers, write what a ModelDeployment needs",
+            description="Convert a scikit-learn classifier to ONNX, compare the converted model's answers with the "
+            "original's on every row of a test set, and write model.onnx, testset.parquet and modeldeployment.yaml.",
+        )
     )
+    _replay_options(
+        commands.add_parser(
+            "replay",
+            help="recompute every decision of a ModelDeployment from the ledger's log, beside what others' rules would do",
+            description="Recompute the evidence of one ModelDeployment from the ledger's log alone, hold it against the "
+            "decisions in the same log, and show when window rules of others would have rolled back. Exit status 1 where "
+            "something differs.",
+        )
+    )
+    return parser
+
+
+def _package_options(package: argparse.ArgumentParser) -> None:
+    package.set_defaults(run=_package, extra="convert")
     package.add_argument("model", type=Path, metavar="MODEL.skops", help="classifier saved by skops.io.dump")
     package.add_argument(
         "--test-set",
@@ -69,10 +86,49 @@ def _parser() -> argparse.ArgumentParser:
         metavar="TYPE",
         help="type in the file that skops does not know to be harmless; may be repeated",
     )
-    return parser
 
 
-def _package(options: argparse.Namespace) -> list[str]:
+def _replay_options(replay: argparse.ArgumentParser) -> None:
+    replay.set_defaults(run=_replay, extra="operator", wrong_usage=replay.error)
+    replay.add_argument(
+        "source",
+        metavar="FILE|NAME",
+        help="file with the log, as --save writes it or the ledger answers it; with -n the name of a ModelDeployment",
+    )
+    replay.add_argument("-n", "--namespace", help="fetch the log of this namespace's ModelDeployment NAME by kubectl")
+    replay.add_argument("--save", type=Path, metavar="FILE", help="with -n: also write the log there, an entry a line")
+    replay.add_argument(
+        "--evidence",
+        action="store_true",
+        help="also print all evidence to the last bit, to compare two replays by diff",
+    )
+    replay.add_argument(
+        "--on-degraded",
+        choices=("Rollback", "Alert"),
+        default="Rollback",
+        help="spec.quality.onDegraded, which the log does not hold; default: Rollback",
+    )
+    replay.add_argument(
+        "--on-decay",
+        choices=("VerifyThenRollback", "Alert"),
+        default="VerifyThenRollback",
+        help="spec.quality.onDecay, which the log does not hold; default: VerifyThenRollback",
+    )
+    replay.add_argument(
+        "--system-namespace",
+        default="leadline-system",
+        metavar="NAMESPACE",
+        help="where Leadline is installed; default: leadline-system",
+    )
+    replay.add_argument(
+        "--service-account",
+        default="leadline",
+        metavar="NAME",
+        help="the operator's service account, which the ledger trusts; default: leadline",
+    )
+
+
+def _package(options: argparse.Namespace) -> tuple[list[str], int]:
     from leadline_cli import estimators, manifests, packaging, testsets  # noqa: PLC0415 - heavy
 
     manifest = manifests.Options(
@@ -85,7 +141,24 @@ def _package(options: argparse.Namespace) -> list[str]:
     )
     estimator = estimators.load(options.model, trusted=options.trust)
     examples = testsets.read(options.test_set, truth=options.truth, input_name=options.input)
-    return packaging.package(estimator, examples, out=options.out, manifest=manifest).lines()
+    return packaging.package(estimator, examples, out=options.out, manifest=manifest).lines(), 0
+
+
+def _replay(options: argparse.Namespace) -> tuple[list[str], int]:
+    from leadline_cli import agreeing, fetching, logs, replays  # noqa: PLC0415 - numpy and scipy
+
+    if options.namespace is None:
+        if options.save is not None:
+            options.wrong_usage("--save: needs -n NAMESPACE; a log that is a file is saved already")
+        entries = logs.read(Path(options.source))
+    else:
+        install = fetching.Install(options.system_namespace, options.service_account)
+        entries = fetching.fetch(options.namespace, options.source, install)
+        if options.save is not None:
+            logs.write(options.save, entries)
+    alerts = agreeing.Alerts(on_degraded=options.on_degraded == "Alert", on_decay=options.on_decay == "Alert")
+    replayed = replays.replay([entries], alerts)
+    return replayed.lines(exact=options.evidence), 0 if replayed.agrees else 1
 
 
 if __name__ == "__main__":
