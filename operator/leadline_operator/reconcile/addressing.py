@@ -54,6 +54,7 @@ def _outcomes(observed: Observed) -> OutcomeSettings | None:
         key_by=wanted.key_by,
         maturity_ms=round(quantities.seconds(wanted.maturity) * 1000),
         max_age_ms=round(quantities.seconds(wanted.max_age) * 1000),
+        output=observed.spec.model.predictions[0].output if observed.spec.model.predictions else "",
     )
 
 

@@ -25,7 +25,7 @@ def announcements(observed: Observed, decision: Decision, now: float) -> tuple[T
     if observed.ledger is None:
         return ()
     evidence = observed.ledger.evidence
-    told = [*_terms(observed, evidence, now), *_findings(decision), *_switch(observed, decision)]
+    told = [*_terms(observed, evidence, now), *_findings(decision), *_switches(observed, decision)]
     if decision.verifying and evidence.remembered(decision.serving).verifications == 0:
         told.append(
             Told(f"verify/{decision.serving}/1", "Verifying", decision.serving, _ms(now), other=decision.last_good)
@@ -57,26 +57,31 @@ def _findings(decision: Decision) -> list[Told]:
         if record.retries:
             told = Told(f"retried/{name}/{record.retries}", "Retried", name, _ms(record.wanted_at))
             found.append((record.wanted_at, 1, told))
-        if record.withdrawn:
-            found.append((record.wanted_at, 2, Told(f"withdrawn/{name}", "Withdrawn", name, _ms(record.wanted_at))))
+        if record.withdrawn_at is not None:
+            told = Told(f"withdrawn/{name}", "Withdrawn", name, _ms(record.withdrawn_at))
+            found.append((record.withdrawn_at, 2, told))
     return [told for _, _, told in sorted(found, key=lambda each: each[:2])]
 
 
-def _switch(observed: Observed, decision: Decision) -> list[Told]:
-    """Tell who serves since when: promoted by the spec, or because the one before was found bad."""
-    name = decision.serving
-    record = decision.records.get(name)
-    if record is None or record.serving_since is None:
-        return []
-    since = record.serving_since
+def _switches(observed: Observed, decision: Decision) -> list[Told]:
+    """Tell who got the traffic when: promoted by the spec, or because the one before was found bad."""
+    serving = sorted(
+        (record.serving_since, name) for name, record in decision.records.items() if record.serving_since is not None
+    )
+    return [_switch(observed, decision, name, since) for since, name in serving]
+
+
+def _switch(observed: Observed, decision: Decision, name: str, since: float) -> Told:
     before = next((other for other, each in decision.records.items() if each.served_until == since), "")
-    rejections = decision.records[before].rejections if before else []
-    went_back = any(each.served and each.at <= since for each in rejections)
+    lost = decision.records[before] if before else None
+    findings = (
+        [each for each in lost.rejections if each.served and (lost.serving_since or 0) <= each.at] if lost else []
+    )
     data: dict[str, str] = {}
-    if went_back:
-        if any(each.provisional for each in rejections):
+    if any(each.at <= since for each in findings):
+        if any(each.provisional for each in findings):
             data["provisional"] = "true"
-        return [Told(f"serves/{name}/{_ms(since)}", "RolledBack", before, _ms(since), other=name, data=data)]
+        return Told(f"serves/{name}/{_ms(since)}", "RolledBack", before, _ms(since), other=name, data=data)
     revision = observed.by_name.get(name)
     if revision is not None:
         data = {
@@ -84,7 +89,7 @@ def _switch(observed: Observed, decision: Decision) -> list[Told]:
             "template": json.dumps(revision.stored.template, sort_keys=True),
             "digest": decision.digests.get(name) or revision.digest,
         }
-    return [Told(f"serves/{name}/{_ms(since)}", "Promoted", name, _ms(since), other=before, data=data)]
+    return Told(f"serves/{name}/{_ms(since)}", "Promoted", name, _ms(since), other=before, data=data)
 
 
 def remembered(evidence: Evidence, desired: str, gate: str) -> dict[str, Record]:
@@ -127,7 +132,7 @@ def _record(evidence: Evidence, revision: str) -> Record | None:
             record = record.with_(pardoned=[*record.pardoned, *record.rejections], rejections=[])
         elif entry.kind == "Withdrawn" and entry.revision == revision:
             record = record.with_(
-                rejections=[each for each in record.rejections if not each.provisional], withdrawn=True
+                rejections=[each for each in record.rejections if not each.provisional], withdrawn_at=at
             )
         elif entry.kind in ("Promoted", "RolledBack"):
             gains = entry.revision if entry.kind == "Promoted" else entry.other

@@ -90,7 +90,7 @@ def judge_serving(observed: Observed, decision: Decision, now: float) -> None:
     found = known(observed, decision, now) if decision.may_try(decision.serving) else None
     if found is None:
         return
-    _withdraw(observed, decision, found)
+    _withdraw(observed, decision, found, now)
     verdict = found.verdict
     judgement = testing.Judgement(Reason.DEGRADED, verdict.message, None, verdict.reference)
     if verdict.provisional:
@@ -100,7 +100,7 @@ def judge_serving(observed: Observed, decision: Decision, now: float) -> None:
     elif verdict.name is verdicts.Name.DEGRADED:
         judging.alert(observed, decision, judgement)
     elif verdict.name is verdicts.Name.DECAYED:
-        _decayed(observed, decision, found)
+        _decayed(observed, decision, found, now)
     _compare(observed, decision, found, now)
 
 
@@ -144,19 +144,24 @@ def _reject(decision: Decision, finding: Rejection) -> None:
 def _provisionally(observed: Observed, decision: Decision, found: Known, now: float) -> None:
     """Go back by a limit alone, where nothing can be compared; once, or two bad ones would take turns."""
     name, verdict = decision.serving, found.verdict
-    if decision.records[name].withdrawn or not _leads_back(observed, decision):
+    if decision.records[name].withdrawn_at is not None or not _leads_back(observed, decision):
         judging.alert(observed, decision, testing.Judgement(Reason.DECAYED, verdict.message, None, verdict.reference))
         return
     finding = Rejection(decision.gate.key, Reason.DECAYED, verdict.message, now, served=True, provisional=True)
     _reject(decision, finding)
 
 
-def _decayed(observed: Observed, decision: Decision, found: Known) -> None:
+def _decayed(observed: Observed, decision: Decision, found: Known, now: float) -> None:
     """Say that the serving revision is below its limit, and find out whether the last good one is better."""
     name, back, verdict = decision.serving, decision.last_good, found.verdict
     judgement = testing.Judgement(Reason.DECAYED, verdict.message, None, verdict.reference)
     if not back or observed.spec.quality.on_decay == "Alert":
         judging.alert(observed, decision, judgement)
+        return
+    if _open_seconds(observed, decision, found, now) > 0 and found.compared is not None:
+        count = found.compared.comparison.pairs
+        said = f"{verdict.message}; it is compared with {back} on the same inputs, {count} pairs so far"
+        decision.finding = testing.Judgement(Reason.DECAYED, said, None, verdict.reference)
         return
     fresh = found.compared if found.evidence.remembered(name).verifications else None
     count = fresh.comparison.pairs if fresh is not None else 0
@@ -169,7 +174,7 @@ def _decayed(observed: Observed, decision: Decision, found: Known) -> None:
     decision.verifying, decision.to_measure = True, back
 
 
-def _withdraw(observed: Observed, decision: Decision, found: Known) -> None:
+def _withdraw(observed: Observed, decision: Decision, found: Known, now: float) -> None:
     """Take a provisional rejection back where the revision that the traffic went back to has fallen below, too."""
     fresh = found.evidence.fresh.get(decision.serving)
     if fresh is None or fresh.watch.worse is None or not fresh.watch.worse.crossed:
@@ -178,7 +183,7 @@ def _withdraw(observed: Observed, decision: Decision, found: Known) -> None:
         if not any(each.provisional for each in record.rejections) or name not in observed.by_name:
             continue
         kept = [each for each in record.rejections if not each.provisional]
-        decision.records[name] = record.with_(rejections=kept, withdrawn=True)
+        decision.records[name] = record.with_(rejections=kept, withdrawn_at=now)
         worse = fresh.watch.worse
         note = (
             f"The rejection of {name} is withdrawn: {decision.serving} falls below the same limit on {worse.outcomes} fresh "
@@ -195,14 +200,21 @@ def _warm_pods(observed: Observed, decision: Decision, now: float) -> int:
 
 def _compare(observed: Observed, decision: Decision, found: Known, now: float) -> None:
     """Have requests copied to the last good revision while a comparison is open."""
-    name, other, compared = decision.serving, decision.last_good, found.compared
+    name, other = decision.serving, decision.last_good
     if not other or decision.is_rejected(name) or not observed.ready_pods(other):
         return
     if not decision.verifying:
-        left = (
-            (decision.records[name].serving_since or now) + quantities.seconds(observed.spec.quality.compare_for) - now
-        )
-        if left <= 0 or (compared is not None and (compared.is_within or compared.is_worse)):
+        left = _open_seconds(observed, decision, found, now)
+        if left <= 0:
             return
         decision.wakes.append(left)
     decision.copies[other] = WHOLE_SHARE
+
+
+def _open_seconds(observed: Observed, decision: Decision, found: Known, now: float) -> float:
+    """Return how long the comparison that began with the switch is still open; 0: it is over, or was decided."""
+    compared = found.compared
+    if not decision.last_good or (compared is not None and (compared.is_within or compared.is_worse)):
+        return 0.0
+    since = decision.records[decision.serving].serving_since or now
+    return max(0.0, since + quantities.seconds(observed.spec.quality.compare_for) - now)

@@ -97,8 +97,8 @@ class Record(_Remembered, frozen=True, omit_defaults=True):
     """While this one serves below the floor, and it is not known whether the last good one is better."""
     shadow_since: float | None = None
     """When it began to answer copies of requests before it gets traffic; None: it did not."""
-    withdrawn: bool = False
-    """A provisional finding against it was withdrawn; there is no second one."""
+    withdrawn_at: float | None = None
+    """When a provisional finding against it was withdrawn; there is no second one. None: none was."""
     alerted: str = ""
     """Gate under which an alert was raised already."""
     handled_action: str = ""

@@ -108,6 +108,19 @@ def test_decision_by_command_is_told_apart_from_those_by_outcomes():
     assert re.fullmatch(r"by entry \d+", texts[3])
 
 
+def test_rejection_by_a_test_set_is_told_apart_though_its_reason_is_the_same():
+    log = list(replay_logs.condemned())
+    place = next(place for place, each in enumerate(log) if isinstance(each, DecisionEntry) and each.kind == "Rejected")
+    said = "accuracy 0.880 [0.856, 0.901] on 1197 rows vs 0.985 of digits-a (margin 0.02, p 0.0005, limit 0.002)"
+    log[place] = msgspec.structs.replace(log[place], data={**log[place].data, "message": said})
+    rows = [row for row in replays.replay([log]).rows if row.what in ("Rejected", "RolledBack")]
+    assert [(row.text, row.said) for row in rows] == [
+        ("not from outcomes: Degraded", Said.NOTHING),
+        (f"after entry {log[place].seq}, not from outcomes", Said.NOTHING),
+    ]
+    assert replays.replay([log]).lives[1].ours is None
+
+
 @pytest.mark.parametrize(
     ("log", "kind", "found"),
     [

@@ -7,7 +7,10 @@ ledger does. Not covered: a real cluster.
 import json
 import os
 import re
+import select
+import signal
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -35,6 +38,8 @@ if sys.argv[1] == "create":
 if told.get("no_service"):
     sys.exit('Error from server (NotFound): services "leadline-ledger" not found')
 if told.get("hangs"):
+    if (folder / "hanging").exists():
+        (folder / "hanging").write_text("now")
     time.sleep(60)
 entries = [json.loads(line) for line in (folder / "log").read_text().splitlines()]
 
@@ -243,6 +248,23 @@ def test_forward_that_does_not_stand_in_time_is_given_up_and_ended(kubectl, caps
     (kubectl / "told").write_text('{"hangs": 1}')
     monkeypatch.setattr(fetching, "KUBECTL_SECONDS", 1.5)
     assert "does not forward within 1.5 s" in refused(capsys, "-n", "ml", "digits")
+    assert has_ended(kubectl)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_forward_ends_with_the_command_when_that_is_ended(kubectl, number):
+    (kubectl / "told").write_text('{"hangs": 1}')
+    os.mkfifo(kubectl / "hanging")
+    hanging = os.open(kubectl / "hanging", os.O_RDONLY | os.O_NONBLOCK)
+    command = [sys.executable, "-m", "leadline_cli.main", "replay", "-n", "ml", "digits"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as asked:
+        try:
+            assert select.select([hanging], [], [], 30)[0], "the forward did not begin within 30 s"
+            asked.send_signal(number)
+            assert asked.wait(30) != 0
+        finally:
+            asked.kill()
+            os.close(hanging)
     assert has_ended(kubectl)
 
 
