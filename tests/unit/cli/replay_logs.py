@@ -47,8 +47,8 @@ def withdrawn() -> tuple[Entry, ...]:
 
 @functools.cache
 def moved() -> tuple[Entry, ...]:
-    """The world moves while both can be compared: verified, and nothing follows."""
-    world = an_outcomes_world()
+    """The world moves after the comparison is over: verified on fresh requests, and nothing follows."""
+    world = an_outcomes_world(quality={"compareFor": "0s"})
     world.settle()
     world.ask(520, step_every=20)
     world.ask_for(model=uri("honest")).settle()

@@ -110,8 +110,9 @@ def test_world_that_moves_condemns_nobody_and_going_back_is_not_tried():
     world.ask(100)
     assert quality(world)["verdict"] == "Decayed"
     assert world.condition("QualityOK") == ("False", "Decayed")
+    assert "Verifying" not in kinds(world), "the comparison that began with the switch is still open"
+    world.ask(2500, step_every=50)
     assert "Verifying" in kinds(world)
-    world.ask(1500, step_every=50)
     assert served(world) == ["good", "honest"]
     assert world.condition("QualityOK") == ("False", "RollbackWouldNotHelp")
     assert world.condition("Stalled")[0] == "False"
