@@ -129,7 +129,9 @@ class Kubectl:
 
     async def apply(self, manifest: str) -> dict[str, Any]:
         """Apply YAML and return what the API server made of it: an object, or a List of several."""
-        return cast("dict[str, Any]", json.loads(await self("apply", "-f", "-", "-o", "json", stdin=manifest)))
+        # Server-side, for what kubectl itself remembers of an object has a limit of 256 KiB.
+        told = await self("apply", "--server-side", "--force-conflicts", "-f", "-", "-o", "json", stdin=manifest)
+        return cast("dict[str, Any]", json.loads(told))
 
     def lines(self, *told: str) -> AsyncGenerator[str, None]:
         """Return the lines of a kubectl command that goes on, such as a watch."""
