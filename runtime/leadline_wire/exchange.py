@@ -189,6 +189,8 @@ class ExchangeReport(msgspec.Struct, frozen=True):
     model: ModelInfo | None = None
     test_set: TestSetReport | None = None
     trouble: Trouble | None = None
+    uri_trouble: Trouble | None = None
+    """Why the model's bytes came from the ledger and not from their URI; None: they came from there. The pod is well."""
     requests: int = 0
     """Requests answered with this pod's own model since its start, test sets not counted."""
     failures: int = 0

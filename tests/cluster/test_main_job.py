@@ -93,8 +93,8 @@ def test_bytes_that_change_behind_the_uri_move_no_running_pod(place, store, digi
     before = {each["metadata"]["uid"] for each in place.pods(serving)}
     store.put({"moving.onnx": digits.files["worse.onnx"]})
     place.cluster.kubectl("scale", "mdep/digits", "-n", place.namespace, "--replicas=2")
-    place.until(lambda each: "DigestMismatch" in condition(each, "Ready")[2], within=limits.ROLLOUT)
-    status = place.status()
+    status = place.until(lambda each: "DigestMismatch" in condition(each, "Ready")[2], within=limits.ROLLOUT)
+    assert "has the model from the ledger" in condition(status, "Ready")[2]
     assert condition(status, "Ready")[0] == "True"
     assert status.get("rejected", []) == []
     assert versions_seen(place, a_row) == {serving}

@@ -15,7 +15,7 @@ from leadline_api.status import ConditionType
 from leadline_operator.reconcile import quality, troubles
 from leadline_operator.reconcile.decision import Decision
 from leadline_operator.reconcile.findings import Finding
-from leadline_operator.reconcile.observed import Existing, Observed
+from leadline_operator.reconcile.observed import Existing, Observed, Pod
 from leadline_operator.reconcile.records import Unreadable
 
 REJECTED_SHOWN = 5
@@ -121,9 +121,18 @@ def _answering(existing: Existing, name: str) -> Finding:
     """Tell whether the revision that the Service selects answers."""
     trouble = troubles.trouble(existing, name)
     more = f"; {trouble.reason}: {trouble.message}" if trouble else ""
+    more += "".join(_from_ledger(pod) for pod in existing.ready_pods(name))
     if existing.ready_pods(name):
         return Finding("True", Reason.SERVING, f"{existing.owner.url} answers with {name}{more}")
     return Finding("False", Reason.NO_READY_PODS, f"No pod of {name} is ready{more}")
+
+
+def _from_ledger(pod: Pod) -> str:
+    """Say that a pod has its bytes from the ledger, and what is wrong with their URI."""
+    trouble = pod.report.uri_trouble if pod.report is not None else None
+    if trouble is None:
+        return ""
+    return f"; pod {pod.name} has the model from the ledger, for {trouble.reason}: {trouble.message}"
 
 
 def _up_to_date(decision: Decision) -> Finding:

@@ -253,6 +253,8 @@ def _hand_over(observed: Observed, decision: Decision, now: float) -> None:
     for name, record in decision.records.items():
         if name in (decision.serving, decision.target) or record.served_until is None:
             continue
+        if name not in observed.deployments:
+            continue  # its pods are gone already
         left = record.served_until + DEMOTED_KEEP_SECONDS - now
         acknowledged = all(pod.report is not None and pod.report.forwarding for pod in observed.ready_pods(name))
         if left <= 0 or (acknowledged and decision.selected == decision.serving):

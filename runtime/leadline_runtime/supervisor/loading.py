@@ -176,11 +176,15 @@ class Loading:
             fetching.cancel()
             await asyncio.wait({fetching})
         await asyncio.to_thread(aside.replace, self._path)
-        why = pod.trouble.reason if pod.trouble is not None else "DigestMismatch"
+        pod.uri_trouble = pod.trouble or self._mismatch()
         pod.digest = trusted
         pod.bytes_done = pod.bytes_total = self._path.stat().st_size
-        shown = stores.shown(self._config.model_uri)
-        logs.warning("model fetched from the ledger's blob store instead", uri=shown, reason=why, digest=trusted)
+        logs.warning(
+            "model fetched from the ledger's blob store instead",
+            uri=stores.shown(self._config.model_uri),
+            reason=pod.uri_trouble.reason,
+            digest=trusted,
+        )
         return True
 
     def _progress(self, done: int, total: int) -> None:
@@ -201,18 +205,16 @@ class Loading:
             self._pod.phase = "Failed"
 
     def _fail_mismatch(self) -> None:
-        pod = self._pod
-        trouble = exchange.Trouble(
-            reason="DigestMismatch",
-            message=(
-                f"{stores.shown(self._config.model_uri)} has digest {pod.digest}, expected {self._trusted()}; "
-                f"looked at again every {RECHECK_SECONDS:g} s"
-            ),
-            blame="model",
-        )
-        if pod.trouble != trouble:
+        found = self._mismatch()
+        again = f"{found.message}; looked at again every {RECHECK_SECONDS:g} s"
+        trouble = exchange.Trouble(reason=found.reason, message=again, blame=found.blame)
+        if self._pod.trouble != trouble:
             logs.error("model rejected", reason=trouble.reason, message=trouble.message)
         self._fail(trouble)
+
+    def _mismatch(self) -> exchange.Trouble:
+        found = f"{stores.shown(self._config.model_uri)} has digest {self._pod.digest}, expected {self._trusted()}"
+        return exchange.Trouble(reason="DigestMismatch", message=found, blame="model")
 
     async def _is_trusted(self) -> bool:
         """Wait until there is a digest to trust; tell whether it is that of the bytes."""

@@ -19,6 +19,8 @@ class Pod:
     phase: exchange.Phase = "Fetching"
     trouble: exchange.Trouble | None = None
     """Kept until it is overcome, not just until the next try: a condition must not flap."""
+    uri_trouble: exchange.Trouble | None = None
+    """Why the bytes came from the ledger."""
     bytes_done: int = 0
     bytes_total: int = 0
     digest: str = ""
@@ -137,6 +139,7 @@ class Pod:
             model=self.model,
             test_set=self.test_set,
             trouble=self.trouble,
+            uri_trouble=self.uri_trouble,
             requests=counts.requests,
             failures=counts.failures,
             forwarded=counts.forwarded,

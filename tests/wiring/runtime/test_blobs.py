@@ -1,5 +1,6 @@
 """Model bytes in the ledger's blob store: put there once they serve, and taken from there when their URI fails."""
 
+import re
 import shutil
 
 import pytest
@@ -38,6 +39,10 @@ def test_the_ledger_may_be_named_later_by_an_exchange(start, digits, ledgers):
     eventually("kept", lambda: digest in ledgers.edge.blobs)
 
 
+def digests_of_two(message):
+    return re.findall(r"sha256:[0-9a-f]{64}", message)
+
+
 def test_a_model_that_is_gone_from_its_uri_comes_from_the_ledger(start, digits, ledgers, environment):
     digest = digits.digest("good.onnx")
     ledgers.edge.blobs[digest] = bytes_of(digits, "good.onnx")
@@ -53,8 +58,10 @@ def test_a_model_whose_bytes_were_exchanged_comes_from_the_ledger(start, digits,
     shutil.copy(digits.folder / "worse.onnx", place)
     ledgers.edge.blobs[digest] = bytes_of(digits, "good.onnx")
     pod = start(place.as_uri(), digest=digest, environment=environment).wait_ready()
-    assert pod.exchange().digest == digest
-    assert "reason=DigestMismatch" in pod.log.read_text()
+    report = pod.exchange()
+    assert report.digest == digest
+    assert report.uri_trouble.reason == "DigestMismatch"
+    assert digests_of_two(report.uri_trouble.message) == [digits.digest("worse.onnx"), digest]
 
 
 def test_rejected_bytes_are_looked_at_again_when_an_exchange_names_the_ledger(start, digits, ledgers, tmp_path):
