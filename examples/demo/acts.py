@@ -59,7 +59,7 @@ class Play:
 
     async def turn(self, seen: str, *, quote: str = "") -> None:
         """Show the ModelDeployments and say what is being seen."""
-        self.stage.report.shell("kubectl get mdep -n demo", await self.stage.kubectl("get", "mdep"))
+        self.stage.report.shell(f"kubectl get mdep -n {self.stage.namespace}", await self.stage.kubectl("get", "mdep"))
         if quote:
             self.stage.report.quote(quote)
         self.stage.report.seen(seen)
@@ -216,7 +216,7 @@ async def changed_bytes(play: Play) -> None:
         raise DemoError(f"{serving}: expected its pods to stay as they were, {before}; got {after}")
     await play.turn(f"the running pods do not move, and answer as before: {play.tally()}")
 
-    play.stage.report.shell("kubectl scale mdep digits -n demo --replicas=3")
+    play.stage.report.shell(f"kubectl scale mdep digits -n {play.stage.namespace} --replicas=3")
     await kubectl("scale", "mdep", name, "--replicas=3")
     each, _ = await play.watched.until(
         name,

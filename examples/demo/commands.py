@@ -112,7 +112,7 @@ def _shown(command: tuple[str, ...]) -> str:
     return " ".join([Path(command[0]).name, *command[1:]])[:200]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=False)
 class Kubectl:
     """Kubectl in one namespace."""
 

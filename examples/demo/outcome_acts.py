@@ -172,8 +172,8 @@ async def replay(play: Play) -> None:
     """Act 8: every decision, recomputed from the ledger's log."""
     play.stage.report.act(8, "every decision once more, from the ledger's log alone")
     for name in ("digits-outcomes", "digits-alone"):
-        play.stage.report.shell(f"leadline replay -n {stage.NAMESPACE} {name}")
-        text = await _leadline("replay", "-n", stage.NAMESPACE, name, kubectl=play.stage.tools.kubectl)
+        play.stage.report.shell(f"leadline replay -n {play.stage.namespace} {name}")
+        text = await _leadline("replay", "-n", play.stage.namespace, name, kubectl=play.stage.tools.kubectl)
         play.stage.report.shell("", text)
     play.stage.report.seen("the log alone gives the same decisions, at the same outcomes")
 
@@ -186,7 +186,7 @@ async def _leadline(*arguments: str, kubectl: str) -> str:
 async def _deciding(play: Play, name: str, revision: str, other: str) -> Deciding:
     """Return the outcome that decided a comparison."""
     path = Path(stage.MODELS) / f"{name}.log.jsonl"
-    await _leadline("replay", "-n", stage.NAMESPACE, name, "--save", str(path), kubectl=play.stage.tools.kubectl)
+    await _leadline("replay", "-n", play.stage.namespace, name, "--save", str(path), kubectl=play.stage.tools.kubectl)
     return await asyncio.to_thread(decided_pair, path, revision, other)
 
 

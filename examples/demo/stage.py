@@ -19,6 +19,8 @@ from examples.demo.commands import ROOT, CommandError, Kubectl, Tools, run
 from examples.demo.report import Report
 
 NAMESPACE: Final = "demo"
+RUNS_ANNOTATION: Final = "demo.leadline.dev/runs"
+"""On the namespace `default`: how often the demo was played on this cluster."""
 SYSTEM: Final = "leadline-system"
 RELEASE: Final = "leadline"
 MODELS: Final = ROOT / "examples" / "digits" / "out"
@@ -55,6 +57,11 @@ class Stage:
 
     def __post_init__(self) -> None:
         self.kubectl = Kubectl(self.tools.kubectl, NAMESPACE)
+
+    @property
+    def namespace(self) -> str:
+        """Where the demo plays."""
+        return self.kubectl.namespace
 
     async def set_up(self) -> None:
         """Make everything ready for the first act."""
@@ -104,14 +111,26 @@ class Stage:
         self.report.step("the operator is ready")
 
     async def _namespace(self) -> None:
-        await self._remove_namespace()
+        """Make a namespace that the ledger knows nothing of, for it remembers who was rejected in the last one."""
+        kubectl = Kubectl(self.tools.kubectl, "default")
+        counted = (await kubectl.get("namespace", "default"))["metadata"].get("annotations") or {}
+        number = int(counted.get(RUNS_ANNOTATION, "0")) + 1
+        await kubectl("annotate", "namespace", "default", f"{RUNS_ANNOTATION}={number}", "--overwrite")
+        for old in (NAMESPACE, f"{NAMESPACE}-{number - 1}"):
+            await kubectl("delete", "namespace", old, "--ignore-not-found", "--timeout=90s", limit_seconds=100)
+        if number > 1:
+            self.kubectl.namespace = f"{NAMESPACE}-{number}"
         labels = {"pod-security.kubernetes.io/enforce": "restricted"}
         await self.kubectl.apply(
-            yaml.safe_dump({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}})
+            yaml.safe_dump(
+                {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace, "labels": labels}}
+            )
         )
 
     async def _remove_namespace(self) -> None:
-        await self.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=90s", limit_seconds=100)
+        await self.kubectl(
+            "delete", "namespace", self.namespace, "--ignore-not-found", "--timeout=90s", limit_seconds=100
+        )
 
     async def _store(self) -> None:
         """Start the S3 server and upload the models and the test set."""
@@ -147,13 +166,13 @@ class Stage:
     async def tear_down(self) -> None:
         """Take away what this run made; with `keep`, nothing."""
         if self.keep:
-            self.report.step(f"KEEP=1: namespace {NAMESPACE}, chart and cluster stay; make cluster-down ends them")
+            self.report.step(f"KEEP=1: namespace {self.namespace}, chart and cluster stay; make cluster-down ends them")
             return
         if self.made_cluster:
             self.report.step(f"deleting cluster {self.tools.cluster!r}")
             await run(self.tools.kind, "delete", "cluster", "--name", self.tools.cluster, limit_seconds=120)
             return
-        self.report.step(f"removing namespace {NAMESPACE}" + (" and the chart" if self.made_chart else ""))
+        self.report.step(f"removing namespace {self.namespace}" + (" and the chart" if self.made_chart else ""))
         await self._remove_namespace()
         if self.made_chart:
             await run(
