@@ -96,10 +96,10 @@ def remembered(evidence: Evidence, desired: str, gate: str) -> dict[str, Record]
     """Return the records of revisions that a ModelDeployment of this name had, as the log knows them.
 
     Of the desired one what was found against it; where that still holds, also the one that served last, so that the
-    traffic has a place to go.
+    traffic has a place to go. One against which nothing was found starts like any other, with the digest it had.
     """
     record = _record(evidence, desired)
-    if record is None:
+    if record is None or not (record.rejections or record.pardoned or record.withdrawn_at):
         return {}
     found = {desired: record}
     serving = evidence.serving
@@ -120,6 +120,12 @@ def template_of(evidence: Evidence, revision: str) -> dict[str, Any] | None:
                 "digest": entry.data.get("digest", ""),
             }
     return None
+
+
+def digest_of(evidence: Evidence, revision: str) -> str:
+    """Return the digest that a revision's bytes had when it served; empty: none is known."""
+    known = template_of(evidence, revision)
+    return str(known["digest"]) if known else ""
 
 
 def _record(evidence: Evidence, revision: str) -> Record | None:

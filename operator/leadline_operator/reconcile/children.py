@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from leadline_operator.reconcile import announcing, records
 from leadline_operator.reconcile.decision import Decision
+from leadline_operator.reconcile.evidence import Evidence
 from leadline_operator.reconcile.observed import Observed
 from leadline_operator.reconcile.plan import Create, Delete, Replace, Write
 from leadline_operator.specs import configuration, pods, revisions, services, workloads
@@ -73,6 +74,7 @@ def _revisions(observed: Observed, decision: Decision) -> list[Write]:
 
 def _made(observed: Observed, name: str, *, number: int, record: str) -> Manifest | None:
     """Return the ControllerRevision of the desired revision, or of one that served before the object was made again."""
+    evidence = observed.ledger.evidence if observed.ledger is not None else Evidence()
     if name == observed.desired:
         image = observed.settings.runtime_image
         return revisions.controller_revision(
@@ -82,8 +84,9 @@ def _made(observed: Observed, name: str, *, number: int, record: str) -> Manifes
             number=number,
             record=record,
             ledger_url=observed.settings.ledger_url,
+            digest=announcing.digest_of(evidence, name),
         )
-    known = announcing.template_of(observed.ledger.evidence, name) if observed.ledger is not None else None
+    known = announcing.template_of(evidence, name)
     return revisions.restored(observed.owner, name, known, number=number, record=record) if known else None
 
 

@@ -45,14 +45,21 @@ class Stored:
 
 
 def controller_revision(
-    owner: Owner, *, spec: ModelDeploymentSpec, image: str, number: int, record: str, ledger_url: str = ""
+    owner: Owner,
+    *,
+    spec: ModelDeploymentSpec,
+    image: str,
+    number: int,
+    record: str,
+    ledger_url: str = "",
+    digest: str = "",
 ) -> Manifest:
-    """Return the object that freezes what a spec asks for now."""
+    """Return the object that freezes what a spec asks for now; `digest` is the one that is known from before."""
     name = name_of(owner.name, spec)
     metadata = child(owner, name, name)
     metadata["annotations"] = {names.RECORD_ANNOTATION: record}
-    if spec.model.digest:
-        metadata["annotations"][names.DIGEST_ANNOTATION] = spec.model.digest
+    if spec.model.digest or digest:
+        metadata["annotations"][names.DIGEST_ANNOTATION] = spec.model.digest or digest
     return {
         "apiVersion": "apps/v1",
         "kind": "ControllerRevision",

@@ -7,6 +7,7 @@ import dataclasses
 from datetime import UTC, datetime
 
 import pytest
+from leadline_api import names
 from leadline_operator.reconcile import evidence_state
 from leadline_operator.reconcile.evidence import Evidence, fold
 from leadline_wire.ledger import DecisionEntry
@@ -210,6 +211,23 @@ def test_rejection_and_last_good_are_remembered_when_the_object_is_made_again():
     assert world.status["rejected"][0]["reason"] == "Degraded"
     world.ask_for(model=uri("honest")).settle()
     assert served(world) == ["good", "honest"]
+
+
+def test_object_that_is_made_again_serves_with_the_digest_that_it_had():
+    world = an_outcomes_world()
+    world.settle()
+    world.objects.clear()
+    world.pods.clear()
+    world.status = {"observedGeneration": -1}
+    world.settle()
+    assert served(world) == ["good"]
+    good = world.objects["ControllerRevision", world.revision(uri("good"))]
+    assert good["metadata"]["annotations"][names.DIGEST_ANNOTATION] == world.models[uri("good")].digest
+    world.models[uri("good")] = Model(digest="sha256:" + "f" * 64)
+    world.objects.clear()
+    world.pods.clear()
+    world.settle()
+    assert world.condition("Ready")[0] == "False", "other bytes under the same URI are never a silent change"
 
 
 def test_object_that_seems_new_waits_for_the_ledger_and_not_for_ever():
