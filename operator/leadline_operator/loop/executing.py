@@ -29,7 +29,7 @@ QUIET_AGAIN_SECONDS: Final = 15.0
 WORDS_SECONDS: Final = 10.0
 """Between writes of a status in which only words differ: progress, and what a pod says while it tries again."""
 NUMBERS_SECONDS: Final = 60.0
-"""Between writes of a status in which only numbers about quality differ."""
+"""Between writes of a status in which only numbers about quality differ, unless there are twice the outcomes."""
 _NUMBERS: Final = ("estimate", "interval", "outcomes", "pairs", "evidence", "reference", "detectable", "message")
 
 log = logging.getLogger(__name__)
@@ -279,4 +279,11 @@ def _words(status: Manifest) -> Manifest:
 def _substance(status: Manifest) -> Manifest:
     """Return a status without its messages and numbers about quality."""
     words = _words(status)
-    return {**words, "conditions": [{**each, "message": ""} for each in words.get("conditions") or ()]}
+    counts = [
+        (each.get(name) or 0).bit_length() for each in status.get("quality") or () for name in ("outcomes", "pairs")
+    ]
+    return {
+        **words,
+        "counts": counts,
+        "conditions": [{**each, "message": ""} for each in words.get("conditions") or ()],
+    }
