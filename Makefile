@@ -31,7 +31,7 @@ check: venv ## Format, lint, types, layers, generated files, sizes, fast tests; 
 
 .PHONY: fast
 fast: venv
-	@$(PY) -m pytest -q $(FAST)
+	@$(PY) -m pytest -q -n auto $(FAST)
 
 .PHONY: venv
 venv: .venv/made ## .venv with everything at pinned versions; installs python3-venv on a Debian that lacks it

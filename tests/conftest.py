@@ -1,9 +1,16 @@
 """What all suites share."""
 
 import asyncio
+import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
+
+# Elsewhere each run looks at other examples; what CI says must depend on the change alone.
+hypothesis.settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    hypothesis.settings.load_profile("ci")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -32,6 +32,8 @@ _BETS: Final = np.geomspace(0.001, 0.95, 16)[:, np.newaxis]
 """Smaller ones than those that look for drops, so that the interval still narrows after 100,000 outcomes."""
 _HALVINGS: Final = 40
 """Of [0, mean]: leaves 1e-12."""
+_LEAST_MEAN: Final = 1e-12
+"""Below it the bound is 0, which is as near as the halvings come."""
 _VERSION: Final = 1
 
 
@@ -97,7 +99,7 @@ def lower_bound(summary: Summary, alpha: float) -> float:
     """
     needed = math.log(len(_BETS) / checks.level("alpha", alpha))
     mean = summary.mean
-    if not mean:
+    if not mean or mean < _LEAST_MEAN:
         return 0.0
     weights = np.array(summary.weights)
     # At the mean no bet has won anything (Jensen), towards 0 each wins without bound: there is one crossing between.
