@@ -14,12 +14,16 @@ FAST_SECONDS: Final = 0.5
 SLOW_SECONDS: Final = 5.0
 """Between soundings of a pod that is stuck."""
 STEADY_SECONDS: Final = 600.0
+FIRST_ROTATION_AT: Final = 1_767_225_600.0
+"""2026-01-01, in seconds since the epoch: rotations are counted by the calendar, so that nobody has to remember them."""
+ROTATION_SECONDS: Final = 90 * 86_400.0
+"""For which one key signs receipts; those before it are still believed."""
 
 
-def soundings(observed: Observed, decision: Decision, *, stuck: bool) -> tuple[Sounding, ...]:
+def soundings(observed: Observed, decision: Decision, now: float, *, stuck: bool) -> tuple[Sounding, ...]:
     """Return one Sounding per pod that has an address."""
     result = []
-    outcomes, copies = _outcomes(observed), _copies(observed, decision)
+    outcomes, copies = _outcomes(observed, now), _copies(observed, decision)
     for pod in observed.pods:
         if not pod.ip or pod.terminating:
             continue
@@ -43,7 +47,7 @@ def soundings(observed: Observed, decision: Decision, *, stuck: bool) -> tuple[S
     return tuple(result)
 
 
-def _outcomes(observed: Observed) -> OutcomeSettings | None:
+def _outcomes(observed: Observed, now: float) -> OutcomeSettings | None:
     """Return how predictions get receipts; None where no outcomes are taken."""
     wanted = observed.spec.outcomes
     if wanted is None or not observed.settings.ledger_url:
@@ -54,6 +58,7 @@ def _outcomes(observed: Observed) -> OutcomeSettings | None:
         key_by=wanted.key_by,
         maturity_ms=round(quantities.seconds(wanted.maturity) * 1000),
         max_age_ms=round(quantities.seconds(wanted.max_age) * 1000),
+        rotation=max(0, int((now - FIRST_ROTATION_AT) // ROTATION_SECONDS)),
         output=observed.spec.model.predictions[0].output if observed.spec.model.predictions else "",
     )
 

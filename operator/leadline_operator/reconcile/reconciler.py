@@ -25,7 +25,7 @@ def reconcile(observed: Observed, now: float) -> Plan:
         status=None if status == observed.status else status,
         events=tuple(decision.events),
         status_events=_transitions(observed, status),
-        soundings=addressing.soundings(observed, decision, stuck=stuck),
+        soundings=addressing.soundings(observed, decision, now, stuck=stuck),
         told=announcing.announcements(observed, decision, now),
         wake_after_seconds=min(decision.wakes, default=None),
     )

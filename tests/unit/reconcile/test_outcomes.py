@@ -48,6 +48,19 @@ def test_outcomes_are_counted_and_shown_in_the_columns():
     assert quality(world)["detectable"].startswith("5 points in")
 
 
+def test_pods_learn_how_receipts_are_signed_and_the_key_changes_with_the_calendar():
+    world = an_outcomes_world()
+    world.spec["outcomes"] = {"maturity": "24h", "maxAge": "7d", "percent": 50, "keyBy": "id"}
+    world.spec["model"] |= {"predictions": [{"output": "label"}]}
+    world.settle()
+    (told,) = {sounding.outcomes for _, sounding in world.pods.values()}
+    assert (told.ledger, told.share, told.key_by, told.output) == ("http://ledger", 500_000, "id", "label")
+    assert (told.maturity_ms, told.max_age_ms) == (86_400_000, 7 * 86_400_000)
+    world.now += 90 * 86_400
+    world.settle()
+    assert {sounding.outcomes.rotation for _, sounding in world.pods.values()} == {told.rotation + 1}
+
+
 def test_requests_are_copied_to_the_last_good_revision_after_a_switch_and_to_nobody_before():
     world = an_outcomes_world()
     world.settle()
