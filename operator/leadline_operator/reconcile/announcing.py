@@ -25,7 +25,7 @@ def announcements(observed: Observed, decision: Decision, now: float) -> tuple[T
     if observed.ledger is None:
         return ()
     evidence = observed.ledger.evidence
-    told = [*_terms(observed, evidence, now), *_findings(decision), *_switches(observed, decision)]
+    told = [*_terms(observed, evidence, now), *_findings(decision), *_switches(observed, decision, evidence)]
     if decision.verifying and evidence.remembered(decision.serving).verifications == 0:
         told.append(
             Told(f"verify/{decision.serving}/1", "Verifying", decision.serving, _ms(now), other=decision.last_good)
@@ -63,15 +63,25 @@ def _findings(decision: Decision) -> list[Told]:
     return [told for _, _, told in sorted(found, key=lambda each: each[:2])]
 
 
-def _switches(observed: Observed, decision: Decision) -> list[Told]:
+def _switches(observed: Observed, decision: Decision, evidence: Evidence) -> list[Told]:
     """Tell who got the traffic when: promoted by the spec, or because the one before was found bad."""
     serving = sorted(
         (record.serving_since, name) for name, record in decision.records.items() if record.serving_since is not None
     )
-    return [_switch(observed, decision, name, since) for since, name in serving]
+    # What the log has is not put together again at each pass: a pod template is some kilobytes.
+    return [
+        _switch(observed, decision, name, since)
+        for since, name in serving
+        if _switch_id(name, since) not in evidence.decisions
+    ]
+
+
+def _switch_id(name: str, since: float) -> str:
+    return f"serves/{name}/{_ms(since)}"
 
 
 def _switch(observed: Observed, decision: Decision, name: str, since: float) -> Told:
+    identifier = _switch_id(name, since)
     before = next((other for other, each in decision.records.items() if each.served_until == since), "")
     lost = decision.records[before] if before else None
     findings = (
@@ -81,7 +91,7 @@ def _switch(observed: Observed, decision: Decision, name: str, since: float) -> 
     if any(each.at <= since for each in findings):
         if any(each.provisional for each in findings):
             data["provisional"] = "true"
-        return Told(f"serves/{name}/{_ms(since)}", "RolledBack", before, _ms(since), other=name, data=data)
+        return Told(identifier, "RolledBack", before, _ms(since), other=name, data=data)
     revision = observed.by_name.get(name)
     if revision is not None:
         data = {
@@ -89,7 +99,7 @@ def _switch(observed: Observed, decision: Decision, name: str, since: float) -> 
             "template": json.dumps(revision.stored.template, sort_keys=True),
             "digest": decision.digests.get(name) or revision.digest,
         }
-    return Told(f"serves/{name}/{_ms(since)}", "Promoted", name, _ms(since), other=before, data=data)
+    return Told(identifier, "Promoted", name, _ms(since), other=before, data=data)
 
 
 def remembered(evidence: Evidence, desired: str, gate: str) -> dict[str, Record]:
