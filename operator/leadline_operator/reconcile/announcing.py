@@ -55,8 +55,9 @@ def _findings(decision: Decision) -> list[Told]:
             told = Told(f"rejected/{name}/{_ms(rejection.at)}", "Rejected", name, _ms(rejection.at), data=data)
             found.append((rejection.at, 0, told))
         if record.retries:
-            told = Told(f"retried/{name}/{record.retries}", "Retried", name, _ms(record.wanted_at))
-            found.append((record.wanted_at, 1, told))
+            told = Told(judging_outcomes.retry_id(name, record), "Retried", name, _ms(record.wanted_at))
+            # In its place among the findings: its own time moves when the revision is wanted anew.
+            found.append((max(each.at for each in record.pardoned), 1, told))
         if record.withdrawn_at is not None:
             told = Told(f"withdrawn/{name}", "Withdrawn", name, _ms(record.withdrawn_at))
             found.append((record.withdrawn_at, 2, told))

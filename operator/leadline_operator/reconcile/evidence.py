@@ -18,6 +18,8 @@ from leadline_wire import predictions
 from leadline_wire.ledger import DecisionEntry, Entry, OutcomeEntry, PairEntry
 
 _NEVER: Final = 1 << 62
+_MARGIN_MAX: Final = 0.999
+"""A spec may ask for all of it; a comparison needs something that can be lost beyond the margin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +230,7 @@ def _more_outcomes(own: Own, came: list[tuple[float, OutcomeEntry]]) -> Own:
 def _begun(terms: Terms, memory: Memory, seq: int) -> Compared:
     tries = memory.retries + memory.verifications
     alpha = terms.comparison_alpha if tries == 0 else budgets.retest_alpha(terms.comparison_alpha, tries)
-    return Compared(comparison=pairs.begin(margin=terms.margin, alpha=alpha), since_seq=seq)
+    return Compared(comparison=pairs.begin(margin=min(terms.margin, _MARGIN_MAX), alpha=alpha), since_seq=seq)
 
 
 def _more_pairs(compared: Compared, came: list[tuple[float, float, int]]) -> Compared:

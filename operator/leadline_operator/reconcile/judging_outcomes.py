@@ -20,7 +20,7 @@ from leadline_operator.reconcile.evidence import Compared, Evidence, Own, Terms
 from leadline_operator.reconcile.gate import key_of
 from leadline_operator.reconcile.observed import Observed
 from leadline_operator.reconcile.plan import Event
-from leadline_operator.reconcile.records import Rejection
+from leadline_operator.reconcile.records import Record, Rejection
 
 SILENCE_SECONDS: Final = 60.0
 """Without an outcome for so long, none flow, and a candidate does not wait for any."""
@@ -53,6 +53,16 @@ def evidence_of(observed: Observed) -> Evidence | None:
     return evidence if evidence.terms is not None and evidence.terms.key == terms.key else None
 
 
+def retry_id(name: str, record: Record) -> str:
+    """Return the name under which the ledger holds a revision's newest retry."""
+    return f"retried/{name}/{record.retries}"
+
+
+def _is_current(evidence: Evidence, name: str, record: Record) -> bool:
+    """Tell whether the log holds a revision's newest retry: what came before it is evidence no longer."""
+    return not record.retries or retry_id(name, record) in evidence.decisions
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """What is known of the serving revision by outcomes."""
@@ -70,6 +80,9 @@ def known(observed: Observed, decision: Decision, now: float) -> Known | None:
     if evidence is None or name not in observed.by_name:
         return None
     own, compared = evidence.own.get(name), evidence.pairs.get((name, other))
+    if not _is_current(evidence, name, decision.records[name]):
+        own = compared = None
+    was_compared = (compared is not None and compared.comparison.pairs > 0) or evidence.remembered(name).verifications
     verdict = decision.verdicts.get((name, other))
     if verdict is None:
         case = verdicts.Case(
@@ -79,7 +92,7 @@ def known(observed: Observed, decision: Decision, now: float) -> Known | None:
             watch=own.watch if own is not None else None,
             other=other or "last good",
             comparable=bool(other) and (bool(observed.ready_pods(other)) or _warm_pods(observed, decision, now) > 0),
-            has_last_good=bool(other),
+            has_last_good=bool(other) and not was_compared,
         )
         verdict = decision.verdicts[name, other] = verdicts.decide(case)
     return Known(evidence, own, compared, verdict)
@@ -113,7 +126,8 @@ def passes(observed: Observed, decision: Decision, name: str, now: float) -> boo
     if record.shadow_since is None:
         record = decision.records[name] = record.with_(shadow_since=now)
     since = record.shadow_since or now
-    compared = evidence.pairs.get((name, rival)) if evidence is not None else None
+    current = evidence is not None and _is_current(evidence, name, record)
+    compared = evidence.pairs.get((name, rival)) if evidence is not None and current else None
     if compared is not None and compared.is_worse:
         case = verdicts.Case(decision.gate.metric, decision.gate.margin, compared.comparison, None, other=rival)
         decision.reject(name, Reason.DEGRADED, verdicts.decide(case).message, now, gate=decision.gate.key)
@@ -162,6 +176,7 @@ def _decayed(observed: Observed, decision: Decision, found: Known, now: float) -
         count = found.compared.comparison.pairs
         said = f"{verdict.message}; it is compared with {back} on the same inputs, {count} pairs so far"
         decision.finding = testing.Judgement(Reason.DECAYED, said, None, verdict.reference)
+        decision.to_measure = back  # it may have gone cold since the switch
         return
     fresh = found.compared if found.evidence.remembered(name).verifications else None
     count = fresh.comparison.pairs if fresh is not None else 0

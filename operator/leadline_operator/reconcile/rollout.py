@@ -103,7 +103,7 @@ def _want(decision: Decision, now: float) -> None:
     record = decision.records.setdefault(decision.desired, Record())
     newest = max((each.wanted_at for each in decision.records.values()), default=0.0)
     if record.wanted_at == 0.0 or record.wanted_at < newest:
-        decision.records[decision.desired] = record.with_(wanted_at=max(now, newest))
+        decision.records[decision.desired] = record.with_(wanted_at=max(now, newest), shadow_since=None)
 
 
 def _choose_target(observed: Observed, decision: Decision, now: float) -> None:
