@@ -26,10 +26,10 @@ def announcements(observed: Observed, decision: Decision, now: float) -> tuple[T
         return ()
     evidence = observed.ledger.evidence
     told = [*_terms(observed, evidence, now), *_findings(decision), *_switches(observed, decision)]
-    if decision.verifying and evidence.remembered(decision.serving).verifications == 0:
-        told.append(
-            Told(f"verify/{decision.serving}/1", "Verifying", decision.serving, _ms(now), other=decision.last_good)
-        )
+    serving, back = decision.serving, decision.last_good
+    if decision.verifying and not judging_outcomes.is_verified(evidence, serving, back):
+        number = evidence.remembered(serving).verifications + 1
+        told.append(Told(f"verify/{serving}/{number}", "Verifying", serving, _ms(now), other=back))
     return tuple(each for each in told if each.id not in evidence.decisions)
 
 
@@ -73,13 +73,18 @@ def _switches(observed: Observed, decision: Decision) -> list[Told]:
 
 
 def _switch(observed: Observed, decision: Decision, name: str, since: float) -> Told:
-    before = next((other for other, each in decision.records.items() if each.served_until == since), "")
-    lost = decision.records[before] if before else None
-    findings = (
-        [each for each in lost.rejections if each.served and (lost.serving_since or 0) <= each.at] if lost else []
-    )
+    before = _lost_to(decision, since)
+    lost = decision.records[before] if before else Record()
+    findings = [
+        each
+        for each in lost.rejections
+        if each.served and (lost.serving_since or 0) <= each.at <= since and each.gate in ("", decision.gate.key)
+    ]
     data: dict[str, str] = {}
-    if any(each.at <= since for each in findings):
+    evidence = observed.ledger.evidence if observed.ledger is not None else Evidence()
+    # A candidate need not wait for a way back that has no pods.
+    rolls_forward = name == decision.desired and not evidence.remembered(name).served
+    if findings and not rolls_forward:
         if any(each.provisional for each in findings):
             data["provisional"] = "true"
         return Told(f"serves/{name}/{_ms(since)}", "RolledBack", before, _ms(since), other=name, data=data)
@@ -91,6 +96,18 @@ def _switch(observed: Observed, decision: Decision, name: str, since: float) -> 
             "digest": decision.digests.get(name) or revision.digest,
         }
     return Told(f"serves/{name}/{_ms(since)}", "Promoted", name, _ms(since), other=before, data=data)
+
+
+def _lost_to(decision: Decision, since: float) -> str:
+    """Return who lost the traffic at a time: later by its record, where the pass was cut between the two; empty: nobody."""
+    return next(
+        (
+            name
+            for name, each in decision.records.items()
+            if each.serving_since is not None and each.serving_since < since <= (each.served_until or 0)
+        ),
+        "",
+    )
 
 
 def remembered(evidence: Evidence, desired: str, gate: str) -> dict[str, Record]:

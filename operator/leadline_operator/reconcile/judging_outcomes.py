@@ -117,8 +117,21 @@ def judge_serving(observed: Observed, decision: Decision, now: float) -> None:
     _compare(observed, decision, found, now)
 
 
+def is_found_worse(observed: Observed, decision: Decision, name: str, now: float) -> bool:
+    """Reject a candidate that was found to be worse than the serving revision on the same inputs; tell whether it was."""
+    evidence, rival = evidence_of(observed), decision.serving
+    if evidence is None or decision.is_rejected(rival) or not _is_current(evidence, name, decision.records[name]):
+        return False
+    compared = evidence.pairs.get((name, rival))
+    if compared is None or not compared.is_worse:
+        return False
+    case = verdicts.Case(decision.gate.metric, decision.gate.margin, compared.comparison, None, other=rival)
+    decision.reject(name, Reason.DEGRADED, verdicts.decide(case).message, now, gate=decision.gate.key)
+    return True
+
+
 def passes(observed: Observed, decision: Decision, name: str, now: float) -> bool:
-    """Judge a candidate that answers copies of requests; True where it need not be compared any longer."""
+    """Tell whether a candidate that answers copies of requests need not be compared any longer."""
     shadow, evidence, rival = observed.spec.rollout.shadow, evidence_of(observed), decision.serving
     if shadow is None or not rival or decision.is_rejected(rival) or decision.records[name].serving_since is not None:
         return True
@@ -128,20 +141,18 @@ def passes(observed: Observed, decision: Decision, name: str, now: float) -> boo
     since = record.shadow_since or now
     current = evidence is not None and _is_current(evidence, name, record)
     compared = evidence.pairs.get((name, rival)) if evidence is not None and current else None
-    if compared is not None and compared.is_worse:
-        case = verdicts.Case(decision.gate.metric, decision.gate.margin, compared.comparison, None, other=rival)
-        decision.reject(name, Reason.DEGRADED, verdicts.decide(case).message, now, gate=decision.gate.key)
-        return False
     left = since + quantities.seconds(shadow.for_) - now
     own = evidence.own.get(rival) if evidence is not None else None
-    silent_since = max(since, own.last_ms / 1000 if own is not None else 0.0)
+    answers_since = observed.ledger.answers_since if observed.ledger is not None else 0.0
+    silent_since = max(since, answers_since, own.last_ms / 1000 if own is not None else 0.0)
     quiet = silent_since + SILENCE_SECONDS - now
     if left <= 0 or (compared is not None and compared.is_within):
         return True
     if quiet <= 0 and observed.ledger is not None and not observed.ledger.trouble:
         return True
     decision.copies[name] = shadow.percent * WHOLE_SHARE // 100
-    decision.wakes += [left, max(0.1, quiet)]
+    # Silence is none while the ledger is away; its return wakes by itself.
+    decision.wakes += [left, quiet] if quiet > 0 else [left]
     return False
 
 
@@ -178,7 +189,7 @@ def _decayed(observed: Observed, decision: Decision, found: Known, now: float) -
         decision.finding = testing.Judgement(Reason.DECAYED, said, None, verdict.reference)
         decision.to_measure = back  # it may have gone cold since the switch
         return
-    fresh = found.compared if found.evidence.remembered(name).verifications else None
+    fresh = found.compared if is_verified(found.evidence, name, back) else None
     count = fresh.comparison.pairs if fresh is not None else 0
     if fresh is not None and verdicts.verification(fresh.comparison) is verdicts.Verification.WOULD_NOT_HELP:
         said = f"{verdict.message}; {back} is not better on {count} fresh requests"
@@ -187,6 +198,16 @@ def _decayed(observed: Observed, decision: Decision, found: Known, now: float) -
     said = f"{verdict.message}; {back} answers copies of fresh requests to see if going back helps, {count} so far"
     decision.finding = testing.Judgement(Reason.DECAYED, said, None, verdict.reference)
     decision.verifying, decision.to_measure = True, back
+
+
+def is_verified(evidence: Evidence, name: str, back: str) -> bool:
+    """Tell whether the pairs of two revisions began after the first was found to be below its limit."""
+    own = evidence.own.get(name)
+    decided = own.decided_seq if own is not None else 0
+    return any(
+        each.kind == "Verifying" and (each.revision, each.other) == (name, back) and each.seq > decided
+        for each in evidence.decisions.values()
+    )
 
 
 def _withdraw(observed: Observed, decision: Decision, found: Known, now: float) -> None:

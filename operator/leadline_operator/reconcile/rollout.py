@@ -143,6 +143,8 @@ def _advance(observed: Observed, decision: Decision, now: float) -> None:
     if against is not None:
         decision.reject(name, reasons.known(against.reason), against.message, now, gate="")
         return
+    if not _has_served_well(record) and judging_outcomes.is_found_worse(observed, decision, name, now):
+        return
     decision.trouble = troubles.trouble(observed, name)
     reports = [pod.report for pod in observed.pods_of(name) if pod.report is not None]
     if not revision.digest:

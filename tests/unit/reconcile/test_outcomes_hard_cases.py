@@ -6,6 +6,8 @@ Not covered: how outcomes get into the log (tests/wiring/ledger, tests/wiring/ru
 import dataclasses
 from datetime import UTC, datetime
 
+from leadline_wire.exchange import Trouble
+
 from tests.unit.reconcile.outcomes_world import OutcomesWorld, an_outcomes_world
 from tests.unit.reconcile.test_outcomes import EVERY_SECOND_WRONG, kinds, quality
 from tests.unit.reconcile.world import served, uri
@@ -101,3 +103,99 @@ def test_candidate_that_was_dropped_is_compared_from_the_begin_when_it_is_wanted
     world.ask(20)
     assert served(world) == ["good"]
     assert world.condition("Reconciling") == ("True", "Shadowing")
+
+
+def test_shadow_is_not_over_because_the_ledger_was_away_for_longer_than_a_silence():
+    world = an_outcomes_world(strategy="BlueGreen", shadow={"percent": 100, "for": "10m"})
+    world.settle()
+    world.ask_for(model=uri("worse")).settle()
+    world.ask(20)
+    world.trouble = "ledger http://ledger: TimeoutError"
+    world.now += 90
+    plan = world.settle()
+    assert plan.wake_after_seconds > 1, "nothing is to be had from looking again and again"
+    world.trouble, world.answers_since = "", world.now
+    world.settle()
+    assert served(world) == ["good"]
+    world.ask(400)
+    assert served(world) == ["good"]
+    assert world.condition("Stalled") == ("True", "Degraded")
+
+
+def test_limit_is_inherited_when_outcomes_come_before_the_ledger_hears_of_the_switch():
+    world = an_outcomes_world(lastGood={"replicas": 0})
+    world.settle()
+    world.ask(520, step_every=20)
+    world.trouble = "ledger http://ledger: TimeoutError"
+    world.ask_for(model=uri("worse")).settle()
+    world.ask(5)
+    world.trouble = ""
+    world.settle()
+    world.ask(600, serving="good")
+    assert served(world) == ["good", "worse", "good"]
+
+
+def test_ledger_hears_of_a_promotion_when_a_candidate_takes_over_from_a_revision_whose_way_back_has_no_pods():
+    world = an_outcomes_world(lastGood={"replicas": 0})
+    world.settle()
+    world.ask(520, step_every=20)
+    world.ask_for(model=uri("worse")).settle()
+    world.models[uri("good")] = dataclasses.replace(
+        world.models[uri("good")], trouble=Trouble("StoreUnreachable", "away", "surroundings")
+    )
+    world.ask(600)
+    assert world.condition("Reconciling") == ("True", "RollingBack")
+    world.ask_for(model=uri("honest")).settle()
+    assert served(world) == ["good", "worse", "honest"]
+    assert kinds(world) == ["Terms", "Promoted", "Promoted", "Rejected", "Promoted"]
+
+
+def test_ledger_hears_of_a_rollback_whose_writes_were_cut_between_two_records():
+    world = an_outcomes_world()
+    world.settle()
+    world.ask_for(model=uri("worse")).settle()
+    world.is_cut_after = world.revision(uri("good"))
+    world.ask(400, serving="good")
+    assert not world.is_cut_after, "a pass was cut"
+    assert kinds(world) == ["Terms", "Promoted", "Promoted", "Rejected", "RolledBack"]
+
+
+def test_fresh_outcomes_of_one_rollback_are_not_held_against_the_next():
+    world = an_outcomes_world(lastGood={"replicas": 0})
+    world.settle()
+    world.ask(520, step_every=20)
+    world.ask_for(model=uri("honest")).settle()
+    turn_bad(world, "good", "honest")
+    world.ask(1500, step_every=50)
+    assert served(world) == ["good", "honest", "good", "honest"]
+    assert world.evidence.fresh == {}
+
+
+def test_second_decay_is_verified_on_requests_that_are_fresh_then():
+    world = an_outcomes_world()
+    world.settle()
+    world.ask(520, step_every=20)
+    world.ask_for(model=uri("honest")).settle()
+    turn_bad(world, "good", "honest")
+    world.ask(2600, step_every=50)
+    assert world.condition("QualityOK") == ("False", "RollbackWouldNotHelp")
+    world.spec["quality"]["metrics"][0]["margin"] = "0.03"
+    world.generation += 1
+    world.settle()
+    world.ask(1500, step_every=50)
+    assert quality(world)["verdict"] == "Healthy"
+    world.models[uri("honest")] = dataclasses.replace(world.models[uri("honest")], wrong=range(1000))
+    world.ask(600, serving="good")
+    assert kinds(world).count("Verifying") == 2
+
+
+def test_revision_found_worse_on_the_same_inputs_gets_no_traffic_for_another_floor():
+    world = an_outcomes_world()
+    world.settle()
+    world.ask_for(model=uri("worse")).settle()
+    world.ask(400, serving="good")
+    world.spec["quality"]["metrics"][0]["floor"] = "0.5"
+    world.generation += 1
+    world.settle()
+    assert served(world) == ["good", "worse", "good"]
+    assert world.condition("Stalled") == ("True", "Degraded")
