@@ -189,9 +189,9 @@ async def _lead(environment: Environment, api: Api, root_key: bytes, health: ser
         outrun=elector.outrun,
         woken=queue.add,  # type: ignore[arg-type]
     )
-    ledger = Ledger(environment.ledger_url, environment.ledger_token_file) if environment.ledger_url else None
-    outcomes = Outcomes(ledger, woken=lambda *key: queue.add(Key(*key))) if ledger is not None else None
     clock = time.time  # noqa: TID251 - the one place that reads the clock
+    ledger = Ledger(environment.ledger_url, environment.ledger_token_file) if environment.ledger_url else None
+    outcomes = Outcomes(ledger, woken=lambda *key: queue.add(Key(*key)), now=clock) if ledger is not None else None
     executor = Executor(api, cache, Recorder(api, instance=environment.pod), now=clock)
     try:
         await watching.sweep(api, cache, queue)

@@ -26,10 +26,10 @@ def announcements(observed: Observed, decision: Decision, now: float) -> tuple[T
         return ()
     evidence = observed.ledger.evidence
     told = [*_terms(observed, evidence, now), *_findings(decision), *_switches(observed, decision, evidence)]
-    if decision.verifying and evidence.remembered(decision.serving).verifications == 0:
-        told.append(
-            Told(f"verify/{decision.serving}/1", "Verifying", decision.serving, _ms(now), other=decision.last_good)
-        )
+    serving, back = decision.serving, decision.last_good
+    if decision.verifying and not judging_outcomes.is_verified(evidence, serving, back):
+        number = evidence.remembered(serving).verifications + 1
+        told.append(Told(f"verify/{serving}/{number}", "Verifying", serving, _ms(now), other=back))
     return tuple(each for each in told if each.id not in evidence.decisions)
 
 
@@ -55,8 +55,9 @@ def _findings(decision: Decision) -> list[Told]:
             told = Told(f"rejected/{name}/{_ms(rejection.at)}", "Rejected", name, _ms(rejection.at), data=data)
             found.append((rejection.at, 0, told))
         if record.retries:
-            told = Told(f"retried/{name}/{record.retries}", "Retried", name, _ms(record.wanted_at))
-            found.append((record.wanted_at, 1, told))
+            told = Told(judging_outcomes.retry_id(name, record), "Retried", name, _ms(record.wanted_at))
+            # In its place among the findings: its own time moves when the revision is wanted anew.
+            found.append((max(each.at for each in record.pardoned), 1, told))
         if record.withdrawn_at is not None:
             told = Told(f"withdrawn/{name}", "Withdrawn", name, _ms(record.withdrawn_at))
             found.append((record.withdrawn_at, 2, told))
@@ -82,13 +83,18 @@ def _switch_id(name: str, since: float) -> str:
 
 def _switch(observed: Observed, decision: Decision, name: str, since: float) -> Told:
     identifier = _switch_id(name, since)
-    before = next((other for other, each in decision.records.items() if each.served_until == since), "")
-    lost = decision.records[before] if before else None
-    findings = (
-        [each for each in lost.rejections if each.served and (lost.serving_since or 0) <= each.at] if lost else []
-    )
+    before = _lost_to(decision, since)
+    lost = decision.records[before] if before else Record()
+    findings = [
+        each
+        for each in lost.rejections
+        if each.served and (lost.serving_since or 0) <= each.at <= since and each.gate in ("", decision.gate.key)
+    ]
     data: dict[str, str] = {}
-    if any(each.at <= since for each in findings):
+    evidence = observed.ledger.evidence if observed.ledger is not None else Evidence()
+    # A candidate need not wait for a way back that has no pods.
+    rolls_forward = name == decision.desired and not evidence.remembered(name).served
+    if findings and not rolls_forward:
         if any(each.provisional for each in findings):
             data["provisional"] = "true"
         return Told(identifier, "RolledBack", before, _ms(since), other=name, data=data)
@@ -100,6 +106,18 @@ def _switch(observed: Observed, decision: Decision, name: str, since: float) -> 
             "digest": decision.digests.get(name) or revision.digest,
         }
     return Told(identifier, "Promoted", name, _ms(since), other=before, data=data)
+
+
+def _lost_to(decision: Decision, since: float) -> str:
+    """Return who lost the traffic at a time: later by its record, where the pass was cut between the two; empty: nobody."""
+    return next(
+        (
+            name
+            for name, each in decision.records.items()
+            if each.serving_since is not None and each.serving_since < since <= (each.served_until or 0)
+        ),
+        "",
+    )
 
 
 def remembered(evidence: Evidence, desired: str, gate: str) -> dict[str, Record]:

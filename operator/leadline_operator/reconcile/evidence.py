@@ -18,6 +18,8 @@ from leadline_wire import predictions
 from leadline_wire.ledger import DecisionEntry, Entry, OutcomeEntry, PairEntry
 
 _NEVER: Final = 1 << 62
+_MARGIN_MAX: Final = 0.999
+"""A spec may ask for all of it; a comparison needs something that can be lost beyond the margin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +230,7 @@ def _more_outcomes(own: Own, came: list[tuple[float, OutcomeEntry]]) -> Own:
 def _begun(terms: Terms, memory: Memory, seq: int) -> Compared:
     tries = memory.retries + memory.verifications
     alpha = terms.comparison_alpha if tries == 0 else budgets.retest_alpha(terms.comparison_alpha, tries)
-    return Compared(comparison=pairs.begin(margin=terms.margin, alpha=alpha), since_seq=seq)
+    return Compared(comparison=pairs.begin(margin=min(terms.margin, _MARGIN_MAX), alpha=alpha), since_seq=seq)
 
 
 def _more_pairs(compared: Compared, came: list[tuple[float, float, int]]) -> Compared:
@@ -250,7 +252,8 @@ def _decided(evidence: Evidence, entry: DecisionEntry) -> Evidence:
         return replace(evidence, terms=terms, own={}, fresh={}, pairs={}) if changed else evidence
     if entry.kind == "Promoted":
         evidence = _remember(evidence, revision, replace(memory, promoted_seq=entry.seq, served=True))
-        return replace(_inherited(evidence, revision, entry), serving=revision, before=entry.other)
+        # Whom a provisional rollback went to is no longer on trial.
+        return replace(_inherited(evidence, revision, entry), serving=revision, before=entry.other, fresh={})
     if entry.kind == "RolledBack":
         evidence = _remember(evidence, entry.other, replace(evidence.remembered(entry.other), served=True))
         evidence = replace(evidence, serving=entry.other, before="")
@@ -273,8 +276,13 @@ def _decided(evidence: Evidence, entry: DecisionEntry) -> Evidence:
 def _inherited(evidence: Evidence, revision: str, entry: DecisionEntry) -> Evidence:
     """Freeze the limit of a revision that takes over from the outcomes of the one before it, where there are enough."""
     before, terms = evidence.own.get(entry.other), evidence.terms
-    if terms is None or before is None or revision in evidence.own or before.outcomes < references.LEAST_OUTCOMES:
+    if terms is None or before is None or before.outcomes < references.LEAST_OUTCOMES:
         return evidence
+    begun = evidence.own.get(revision)
+    if begun is not None and begun.watch.reference is not None:
+        return (
+            evidence  # of outcomes that came before the switch was told, too few for a limit: it is told late, at times
+        )
     try:
         reference = _reference(before.watch.all, terms)
     except ValueError:

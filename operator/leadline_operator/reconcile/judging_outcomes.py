@@ -20,7 +20,7 @@ from leadline_operator.reconcile.evidence import Compared, Evidence, Own, Terms
 from leadline_operator.reconcile.gate import key_of
 from leadline_operator.reconcile.observed import Observed
 from leadline_operator.reconcile.plan import Event
-from leadline_operator.reconcile.records import Rejection
+from leadline_operator.reconcile.records import Record, Rejection
 
 SILENCE_SECONDS: Final = 60.0
 """Without an outcome for so long, none flow, and a candidate does not wait for any."""
@@ -53,6 +53,16 @@ def evidence_of(observed: Observed) -> Evidence | None:
     return evidence if evidence.terms is not None and evidence.terms.key == terms.key else None
 
 
+def retry_id(name: str, record: Record) -> str:
+    """Return the name under which the ledger holds a revision's newest retry."""
+    return f"retried/{name}/{record.retries}"
+
+
+def _is_current(evidence: Evidence, name: str, record: Record) -> bool:
+    """Tell whether the log holds a revision's newest retry: what came before it is evidence no longer."""
+    return not record.retries or retry_id(name, record) in evidence.decisions
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """What is known of the serving revision by outcomes."""
@@ -70,6 +80,9 @@ def known(observed: Observed, decision: Decision, now: float) -> Known | None:
     if evidence is None or name not in observed.by_name:
         return None
     own, compared = evidence.own.get(name), evidence.pairs.get((name, other))
+    if not _is_current(evidence, name, decision.records[name]):
+        own = compared = None
+    was_compared = (compared is not None and compared.comparison.pairs > 0) or evidence.remembered(name).verifications
     verdict = decision.verdicts.get((name, other))
     if verdict is None:
         case = verdicts.Case(
@@ -79,7 +92,7 @@ def known(observed: Observed, decision: Decision, now: float) -> Known | None:
             watch=own.watch if own is not None else None,
             other=other or "last good",
             comparable=bool(other) and (bool(observed.ready_pods(other)) or _warm_pods(observed, decision, now) > 0),
-            has_last_good=bool(other),
+            has_last_good=bool(other) and not was_compared,
         )
         verdict = decision.verdicts[name, other] = verdicts.decide(case)
     return Known(evidence, own, compared, verdict)
@@ -104,8 +117,21 @@ def judge_serving(observed: Observed, decision: Decision, now: float) -> None:
     _compare(observed, decision, found, now)
 
 
+def is_found_worse(observed: Observed, decision: Decision, name: str, now: float) -> bool:
+    """Reject a candidate that was found to be worse than the serving revision on the same inputs; tell whether it was."""
+    evidence, rival = evidence_of(observed), decision.serving
+    if evidence is None or decision.is_rejected(rival) or not _is_current(evidence, name, decision.records[name]):
+        return False
+    compared = evidence.pairs.get((name, rival))
+    if compared is None or not compared.is_worse:
+        return False
+    case = verdicts.Case(decision.gate.metric, decision.gate.margin, compared.comparison, None, other=rival)
+    decision.reject(name, Reason.DEGRADED, verdicts.decide(case).message, now, gate=decision.gate.key)
+    return True
+
+
 def passes(observed: Observed, decision: Decision, name: str, now: float) -> bool:
-    """Judge a candidate that answers copies of requests; True where it need not be compared any longer."""
+    """Tell whether a candidate that answers copies of requests need not be compared any longer."""
     shadow, evidence, rival = observed.spec.rollout.shadow, evidence_of(observed), decision.serving
     if shadow is None or not rival or decision.is_rejected(rival) or decision.records[name].serving_since is not None:
         return True
@@ -113,21 +139,20 @@ def passes(observed: Observed, decision: Decision, name: str, now: float) -> boo
     if record.shadow_since is None:
         record = decision.records[name] = record.with_(shadow_since=now)
     since = record.shadow_since or now
-    compared = evidence.pairs.get((name, rival)) if evidence is not None else None
-    if compared is not None and compared.is_worse:
-        case = verdicts.Case(decision.gate.metric, decision.gate.margin, compared.comparison, None, other=rival)
-        decision.reject(name, Reason.DEGRADED, verdicts.decide(case).message, now, gate=decision.gate.key)
-        return False
+    current = evidence is not None and _is_current(evidence, name, record)
+    compared = evidence.pairs.get((name, rival)) if evidence is not None and current else None
     left = since + quantities.seconds(shadow.for_) - now
     own = evidence.own.get(rival) if evidence is not None else None
-    silent_since = max(since, own.last_ms / 1000 if own is not None else 0.0)
+    answers_since = observed.ledger.answers_since if observed.ledger is not None else 0.0
+    silent_since = max(since, answers_since, own.last_ms / 1000 if own is not None else 0.0)
     quiet = silent_since + SILENCE_SECONDS - now
     if left <= 0 or (compared is not None and compared.is_within):
         return True
     if quiet <= 0 and observed.ledger is not None and not observed.ledger.trouble:
         return True
     decision.copies[name] = shadow.percent * WHOLE_SHARE // 100
-    decision.wakes += [left, max(0.1, quiet)]
+    # Silence is none while the ledger is away; its return wakes by itself.
+    decision.wakes += [left, quiet] if quiet > 0 else [left]
     return False
 
 
@@ -162,8 +187,9 @@ def _decayed(observed: Observed, decision: Decision, found: Known, now: float) -
         count = found.compared.comparison.pairs
         said = f"{verdict.message}; it is compared with {back} on the same inputs, {count} pairs so far"
         decision.finding = testing.Judgement(Reason.DECAYED, said, None, verdict.reference)
+        decision.to_measure = back  # it may have gone cold since the switch
         return
-    fresh = found.compared if found.evidence.remembered(name).verifications else None
+    fresh = found.compared if is_verified(found.evidence, name, back) else None
     count = fresh.comparison.pairs if fresh is not None else 0
     if fresh is not None and verdicts.verification(fresh.comparison) is verdicts.Verification.WOULD_NOT_HELP:
         said = f"{verdict.message}; {back} is not better on {count} fresh requests"
@@ -172,6 +198,16 @@ def _decayed(observed: Observed, decision: Decision, found: Known, now: float) -
     said = f"{verdict.message}; {back} answers copies of fresh requests to see if going back helps, {count} so far"
     decision.finding = testing.Judgement(Reason.DECAYED, said, None, verdict.reference)
     decision.verifying, decision.to_measure = True, back
+
+
+def is_verified(evidence: Evidence, name: str, back: str) -> bool:
+    """Tell whether the pairs of two revisions began after the first was found to be below its limit."""
+    own = evidence.own.get(name)
+    decided = own.decided_seq if own is not None else 0
+    return any(
+        each.kind == "Verifying" and (each.revision, each.other) == (name, back) and each.seq > decided
+        for each in evidence.decisions.values()
+    )
 
 
 def _withdraw(observed: Observed, decision: Decision, found: Known, now: float) -> None:

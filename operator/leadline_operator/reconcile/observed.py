@@ -36,6 +36,8 @@ class LedgerView:
     evidence: Evidence
     trouble: str = ""
     """Why the ledger cannot be asked at present; empty: it answers."""
+    answers_since: float = 0.0
+    """Seconds since the epoch; when it began to answer again. A silence of outcomes counts from here at the earliest."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,7 +122,8 @@ class Record(_Remembered, frozen=True, omit_defaults=True):
 
     def rejected(self, finding: Rejection) -> "Record":
         """Return the record with one more finding."""
-        return msgspec.structs.replace(self, rejections=[*self.rejections, finding][-REJECTIONS_KEPT:])
+        kept = [*self.rejections, finding][-REJECTIONS_KEPT:]
+        return msgspec.structs.replace(self, rejections=kept, shadow_since=None)
 
     def with_(self, **changes: object) -> "Record":
         """Return the record with some fields changed."""

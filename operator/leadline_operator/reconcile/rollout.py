@@ -103,7 +103,7 @@ def _want(decision: Decision, now: float) -> None:
     record = decision.records.setdefault(decision.desired, Record())
     newest = max((each.wanted_at for each in decision.records.values()), default=0.0)
     if record.wanted_at == 0.0 or record.wanted_at < newest:
-        decision.records[decision.desired] = record.with_(wanted_at=max(now, newest))
+        decision.records[decision.desired] = record.with_(wanted_at=max(now, newest), shadow_since=None)
 
 
 def _choose_target(observed: Observed, decision: Decision, now: float) -> None:
@@ -142,6 +142,8 @@ def _advance(observed: Observed, decision: Decision, now: float) -> None:
     against = troubles.finding(observed, name)
     if against is not None:
         decision.reject(name, reasons.known(against.reason), against.message, now, gate="")
+        return
+    if not _has_served_well(record) and judging_outcomes.is_found_worse(observed, decision, name, now):
         return
     decision.trouble = troubles.trouble(observed, name)
     reports = [pod.report for pod in observed.pods_of(name) if pod.report is not None]

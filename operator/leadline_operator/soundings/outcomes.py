@@ -36,10 +36,12 @@ class Outcomes:
     Args:
         ledger: The ledger's API.
         woken: Called with namespace and name when there is news.
+        now: Seconds since the epoch.
     """
 
-    def __init__(self, ledger: Ledger, *, woken: Callable[[str, str], None]) -> None:
-        self._ledger, self._woken = ledger, woken
+    def __init__(self, ledger: Ledger, *, woken: Callable[[str, str], None], now: Callable[[], float]) -> None:
+        self._ledger, self._woken, self._now = ledger, woken, now
+        self._answers_since = 0.0
         self._evidence: dict[str, Evidence] = {}
         self._kept: dict[str, int] = {}
         """Cursor of each checkpoint in the ledger."""
@@ -56,7 +58,7 @@ class Outcomes:
         self._asked.add((namespace, name))
         if not self._resumed:
             return None
-        return LedgerView(self._evidence.get(f"{namespace}/{name}", Evidence()), self._trouble)
+        return LedgerView(self._evidence.get(f"{namespace}/{name}", Evidence()), self._trouble, self._answers_since)
 
     def forget(self, namespace: str, name: str) -> None:
         """Wake a ModelDeployment that is gone no more; its evidence stays, for it may be made again."""
@@ -127,7 +129,7 @@ class Outcomes:
             if not piece.entries:
                 break
             self._fold(piece.entries)
-        self._resumed, self._trouble = True, ""
+        self._resumed, self._trouble, self._answers_since = True, "", self._now()
         self._wake_all()
         log.info("read the ledger up to entry %d, %d ModelDeployments", self._cursor, len(self._evidence))
 
@@ -164,7 +166,7 @@ class Outcomes:
         """Note trouble with the ledger, or its end, and wake whom it concerns."""
         if bool(trouble) != bool(self._trouble):
             log.log(logging.WARNING if trouble else logging.INFO, "%s", trouble or "the ledger answers")
-            self._trouble = trouble
+            self._trouble, self._answers_since = trouble, self._now()
             self._wake_all()
         self._trouble = trouble
 

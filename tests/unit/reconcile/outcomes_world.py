@@ -8,10 +8,12 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from leadline_operator.reconcile import evidence_state
+from leadline_api import names
+from leadline_operator.reconcile import evidence_state, records
 from leadline_operator.reconcile.evidence import Evidence, fold
 from leadline_operator.reconcile.observed import LedgerView, Observed
-from leadline_operator.reconcile.plan import Plan
+from leadline_operator.reconcile.plan import Plan, Replace
+from leadline_operator.reconcile.reconciler import reconcile
 from leadline_wire.ledger import DecisionEntry, Entry, OutcomeEntry, PairEntry
 
 from tests.unit.reconcile.world import ROWS, World, a_world, uri
@@ -28,15 +30,24 @@ class OutcomesWorld(World):
     trouble: str = ""
     is_read: bool = True
     """Whether the operator has read the ledger since its start."""
+    answers_since: float = 0.0
     asked: int = 0
+    is_cut_after: str = ""
+    """The pass that gives this revision the traffic ends there, once, as when the operator is killed."""
 
     def observe(self) -> Observed:
         observed = super().observe()
         settings = dataclasses.replace(observed.settings, ledger_url="http://ledger")
-        view = LedgerView(self.evidence, self.trouble) if self.is_read else None
+        view = LedgerView(self.evidence, self.trouble, self.answers_since) if self.is_read else None
         return dataclasses.replace(observed, settings=settings, ledger=view)
 
     def step(self) -> Plan:
+        if self.is_cut_after:
+            gains = [each for each in reconcile(self.observe(), self.now).writes if self._gives_the_traffic(each)]
+            if gains:
+                self.write(gains[0])
+                self.is_cut_after = ""
+                self.now += 1
         plan = super().step()
         if self.is_read and not self.trouble:
             known = {each.id for each in self.log if isinstance(each, DecisionEntry)}
@@ -48,6 +59,14 @@ class OutcomesWorld(World):
                         )
                     )
         return plan
+
+    def _gives_the_traffic(self, write: Any) -> bool:
+        if not isinstance(write, Replace) or write.manifest["metadata"]["name"] != self.is_cut_after:
+            return False
+        if write.manifest["kind"] != "ControllerRevision":
+            return False
+        record = records.read(write.manifest["metadata"]["annotations"][names.RECORD_ANNOTATION])
+        return record.served_until is None and record.serving_since != self.record(self.is_cut_after).serving_since
 
     def append(self, *entries: Entry) -> None:
         """Add entries to the log, and fold them."""

@@ -40,7 +40,7 @@ class Reader:
         token.write_text(OPERATOR)
         self.woken = asyncio.Event()
         self.ledger = Ledger(f"http://127.0.0.1:{process.port}", token)
-        self.outcomes = Outcomes(self.ledger, woken=lambda *_: self.woken.set())
+        self.outcomes = Outcomes(self.ledger, woken=lambda *_: self.woken.set(), now=lambda: 0.0)
         self.task = asyncio.create_task(self.outcomes.run())
 
     async def until(self, holds):

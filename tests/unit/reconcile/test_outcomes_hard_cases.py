@@ -1,0 +1,201 @@
+"""Outcomes where time, trouble or a second life come between: stale evidence, cold last good ones, cut passes.
+
+Not covered: how outcomes get into the log (tests/wiring/ledger, tests/wiring/runtime).
+"""
+
+import dataclasses
+from datetime import UTC, datetime
+
+from leadline_wire.exchange import Trouble
+
+from tests.unit.reconcile.outcomes_world import OutcomesWorld, an_outcomes_world
+from tests.unit.reconcile.test_outcomes import EVERY_SECOND_WRONG, kinds, quality
+from tests.unit.reconcile.world import served, uri
+
+
+def turn_bad(world: OutcomesWorld, *names: str) -> None:
+    for name in names:
+        world.models[uri(name)] = dataclasses.replace(world.models[uri(name)], wrong=EVERY_SECOND_WRONG.wrong)
+
+
+def command(world: OutcomesWorld, verb: str) -> str:
+    return f"{verb}@{datetime.fromtimestamp(world.now, UTC).isoformat()}"
+
+
+def test_margin_of_all_accuracy_is_judged_like_any_other():
+    world = an_outcomes_world()
+    world.spec["quality"]["metrics"][0]["margin"] = "1"
+    world.settle()
+    world.ask_for(model=uri("worse")).settle()
+    world.ask(100)
+    assert served(world) == ["good", "worse"]
+    assert quality(world)["verdict"] == "Healthy"
+
+
+def test_decay_wakes_a_last_good_one_that_went_cold_before_the_comparison_was_decided():
+    world = an_outcomes_world(lastGood={"replicas": "Same", "for": "10s"})
+    world.settle()
+    world.ask(520, step_every=20)
+    world.ask_for(model=uri("honest")).settle()
+    world.ask(60)
+    world.pass_time(12)
+    assert not any(revision == world.revision(uri("good")) for revision, _ in world.pods.values())
+    turn_bad(world, "honest")
+    world.ask(600, serving="good")
+    assert served(world) == ["good", "honest", "good"]
+
+
+def test_going_back_that_would_not_help_is_not_tried_when_the_last_good_one_goes_cold():
+    world = an_outcomes_world(quality={"compareFor": "0s"}, lastGood={"replicas": "Same", "for": "1h"})
+    world.settle()
+    world.ask(520, step_every=20)
+    world.ask_for(model=uri("honest")).settle()
+    turn_bad(world, "good", "honest")
+    world.ask(2500, step_every=50)
+    assert world.condition("QualityOK") == ("False", "RollbackWouldNotHelp")
+    world.now += 3600
+    world.settle()
+    assert not any(revision == world.revision(uri("good")) for revision, _ in world.pods.values())
+    assert world.condition("QualityOK") == ("False", "RollbackWouldNotHelp")
+    assert served(world) == ["good", "honest"]
+
+
+def test_candidate_rejected_on_copies_is_compared_anew_after_a_retry():
+    world = an_outcomes_world(strategy="BlueGreen", shadow={"percent": 100, "for": "10m"})
+    world.settle()
+    world.ask_for(model=uri("worse")).settle()
+    world.ask(400)
+    assert world.condition("Stalled") == ("True", "Degraded")
+    world.models[uri("worse")] = dataclasses.replace(world.models[uri("worse")], wrong=range(15))
+    world.now += 3600
+    world.action = command(world, "retry")
+    world.settle()
+    world.ask(30)
+    assert world.condition("Reconciling") == ("True", "Shadowing")
+    assert kinds(world) == ["Terms", "Promoted", "Rejected", "Retried"]
+
+
+def test_retry_is_not_undone_by_evidence_from_before_it_when_the_ledger_is_away():
+    world = an_outcomes_world()
+    world.settle()
+    world.ask_for(model=uri("worse")).settle()
+    world.ask(400, serving="good")
+    world.trouble = "ledger http://ledger: TimeoutError"
+    world.action = command(world, "retry")
+    world.pass_time(5)
+    assert served(world) == ["good", "worse", "good", "worse"]
+    world.trouble = ""
+    world.pass_time(5)
+    assert served(world) == ["good", "worse", "good", "worse"]
+    world.ask(500, serving="good")
+
+
+def test_candidate_that_was_dropped_is_compared_from_the_begin_when_it_is_wanted_again():
+    world = an_outcomes_world(strategy="BlueGreen", shadow={"percent": 100, "for": "10m"})
+    world.settle()
+    world.ask_for(model=uri("worse")).settle()
+    world.ask(20)
+    world.ask_for(model=uri("good")).settle()
+    assert not any(told.copies for _, told in world.pods.values() if told is not None)
+    world.now += 3600
+    world.ask(20)
+    world.ask_for(model=uri("worse")).settle()
+    world.ask(20)
+    assert served(world) == ["good"]
+    assert world.condition("Reconciling") == ("True", "Shadowing")
+
+
+def test_shadow_is_not_over_because_the_ledger_was_away_for_longer_than_a_silence():
+    world = an_outcomes_world(strategy="BlueGreen", shadow={"percent": 100, "for": "10m"})
+    world.settle()
+    world.ask_for(model=uri("worse")).settle()
+    world.ask(20)
+    world.trouble = "ledger http://ledger: TimeoutError"
+    world.now += 90
+    plan = world.settle()
+    assert plan.wake_after_seconds > 1, "nothing is to be had from looking again and again"
+    world.trouble, world.answers_since = "", world.now
+    world.settle()
+    assert served(world) == ["good"]
+    world.ask(400)
+    assert served(world) == ["good"]
+    assert world.condition("Stalled") == ("True", "Degraded")
+
+
+def test_limit_is_inherited_when_outcomes_come_before_the_ledger_hears_of_the_switch():
+    world = an_outcomes_world(lastGood={"replicas": 0})
+    world.settle()
+    world.ask(520, step_every=20)
+    world.trouble = "ledger http://ledger: TimeoutError"
+    world.ask_for(model=uri("worse")).settle()
+    world.ask(5)
+    world.trouble = ""
+    world.settle()
+    world.ask(600, serving="good")
+    assert served(world) == ["good", "worse", "good"]
+
+
+def test_ledger_hears_of_a_promotion_when_a_candidate_takes_over_from_a_revision_whose_way_back_has_no_pods():
+    world = an_outcomes_world(lastGood={"replicas": 0})
+    world.settle()
+    world.ask(520, step_every=20)
+    world.ask_for(model=uri("worse")).settle()
+    world.models[uri("good")] = dataclasses.replace(
+        world.models[uri("good")], trouble=Trouble("StoreUnreachable", "away", "surroundings")
+    )
+    world.ask(600)
+    assert world.condition("Reconciling") == ("True", "RollingBack")
+    world.ask_for(model=uri("honest")).settle()
+    assert served(world) == ["good", "worse", "honest"]
+    assert kinds(world) == ["Terms", "Promoted", "Promoted", "Rejected", "Promoted"]
+
+
+def test_ledger_hears_of_a_rollback_whose_writes_were_cut_between_two_records():
+    world = an_outcomes_world()
+    world.settle()
+    world.ask_for(model=uri("worse")).settle()
+    world.is_cut_after = world.revision(uri("good"))
+    world.ask(400, serving="good")
+    assert not world.is_cut_after, "a pass was cut"
+    assert kinds(world) == ["Terms", "Promoted", "Promoted", "Rejected", "RolledBack"]
+
+
+def test_fresh_outcomes_of_one_rollback_are_not_held_against_the_next():
+    world = an_outcomes_world(lastGood={"replicas": 0})
+    world.settle()
+    world.ask(520, step_every=20)
+    world.ask_for(model=uri("honest")).settle()
+    turn_bad(world, "good", "honest")
+    world.ask(1500, step_every=50)
+    assert served(world) == ["good", "honest", "good", "honest"]
+    assert world.evidence.fresh == {}
+
+
+def test_second_decay_is_verified_on_requests_that_are_fresh_then():
+    world = an_outcomes_world()
+    world.settle()
+    world.ask(520, step_every=20)
+    world.ask_for(model=uri("honest")).settle()
+    turn_bad(world, "good", "honest")
+    world.ask(2600, step_every=50)
+    assert world.condition("QualityOK") == ("False", "RollbackWouldNotHelp")
+    world.spec["quality"]["metrics"][0]["margin"] = "0.03"
+    world.generation += 1
+    world.settle()
+    world.ask(1500, step_every=50)
+    assert quality(world)["verdict"] == "Healthy"
+    world.models[uri("honest")] = dataclasses.replace(world.models[uri("honest")], wrong=range(1000))
+    world.ask(600, serving="good")
+    assert kinds(world).count("Verifying") == 2
+
+
+def test_revision_found_worse_on_the_same_inputs_gets_no_traffic_for_another_floor():
+    world = an_outcomes_world()
+    world.settle()
+    world.ask_for(model=uri("worse")).settle()
+    world.ask(400, serving="good")
+    world.spec["quality"]["metrics"][0]["floor"] = "0.5"
+    world.generation += 1
+    world.settle()
+    assert served(world) == ["good", "worse", "good"]
+    assert world.condition("Stalled") == ("True", "Degraded")
