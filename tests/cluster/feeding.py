@@ -34,6 +34,8 @@ for row, truth in told["rows"]:
         continue
     seen.append(answer["model_version"])
     receipt = (answer.get("parameters") or {}).get("receipt")
+    if told["keeps"] and receipt is not None:
+        receipts.append(receipt)
     if not told["reports"] or receipt is None:
         continue
     while True:
@@ -72,13 +74,28 @@ class Fed:
 
 
 def feed(
-    place: Place, digits: Any, rows: range, *, name: str = "digits", reports: bool = True, patient: bool = True
+    place: Place,
+    digits: Any,
+    rows: range,
+    *,
+    name: str = "digits",
+    reports: bool = True,
+    keeps: bool = False,
+    patient: bool = True,
 ) -> Fed:
-    """Ask some rows of the unseen ones, report their truths, and return what came of it."""
+    """Ask some rows of the unseen ones, report their truths or keep their receipts, and return what came of it."""
     size = len(digits.rows)
     asked = [[digits.rows[row % size], digits.truths[row % size]] for row in rows]
     host = f"{name}.{place.namespace}.svc"
-    told = {"host": host, "name": name, "rows": asked, "reports": reports, "patient": patient, "limit": 90}
+    told = {
+        "host": host,
+        "name": name,
+        "rows": asked,
+        "reports": reports,
+        "keeps": keeps,
+        "patient": patient,
+        "limit": 90,
+    }
     done = place.cluster.kubectl(
         "exec", "-i", "-n", STORE_NAMESPACE, "client", "--", "python3", "-c", FEED, input=json.dumps(told)
     )

@@ -222,3 +222,35 @@ def test_outcome_that_must_not_count_is_refused_with_a_message(place, digits, at
     assert words in json.dumps(answer)
     assert len(log_of(place)) == before
     assert operator_pod(place.cluster)
+
+
+def test_answers_by_the_clients_own_id_are_judged_at_their_maturity(place, digits):
+    outcomes = {"maturity": "4s", "keyBy": "id"}
+    serving(place, "good", **{**OUTCOMES, "outcomes": outcomes})
+    path, truth = "/v2/models/digits", digits.truths[0]
+    tensor = {"name": "image", "shape": [1, 64], "datatype": "FP32", "data": digits.rows[0]}
+    for number in range(3):
+        code, answer = place.ask(f"{path}/infer", {"id": f"order {number}", "inputs": [tensor]})
+        assert (code, answer["id"]) == (200, f"order {number}")
+    assert place.ask(f"{path}/outcomes", {"id": "order 0", "truth": truth}) == (200, {"accepted": 1})
+    code, answer = place.ask(f"{path}/outcomes", {"id": "never served", "truth": truth})
+    assert (code, "never served" in answer["error"]) == (404, True)
+    assert [each for each in log_of(place) if isinstance(each, OutcomeEntry)] == [], "not before its maturity"
+
+    def judged() -> list[str]:
+        return [each.prediction for each in log_of(place) if isinstance(each, OutcomeEntry)]
+
+    assert wait(judged, bool, within=limits.VERDICT, explain=place.explain) == [f"i{truth}"]
+    code, answer = place.ask(f"{path}/outcomes", {"id": "order 1", "truth": truth})
+    assert (code, "matur" in json.dumps(answer)) == (200, True)
+    assert judged() == [f"i{truth}"], "what comes after its maturity is kept, and never judged"
+
+
+def test_scores_are_the_mean_that_is_judged(place, digits):
+    quality = {"metrics": [{"name": "thumbs", "metric": "score", "margin": "0.05"}]}
+    serving(place, "good", **{**OUTCOMES, "quality": quality})
+    receipts = feed(place, digits, range(8), reports=False, keeps=True).receipts
+    reports = [{"receipt": receipt, "score": number / 8} for number, receipt in enumerate(receipts)]
+    assert place.ask("/v2/models/digits/outcomes", reports) == (200, {"accepted": 8, "duplicates": 0})
+    status = place.until(lambda each: each["summary"]["outcomes"] == "8", within=limits.VERDICT)
+    assert status["summary"]["quality"] == "thumbs 0.438"
