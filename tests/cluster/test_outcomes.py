@@ -225,7 +225,7 @@ def test_outcome_that_must_not_count_is_refused_with_a_message(place, digits, at
 
 
 def test_answers_by_the_clients_own_id_are_judged_at_their_maturity(place, digits):
-    outcomes = {"maturity": "4s", "keyBy": "id"}
+    outcomes = {"maturity": "10s", "keyBy": "id"}
     serving(place, "good", **{**OUTCOMES, "outcomes": outcomes})
     path, truth = "/v2/models/digits", digits.truths[0]
     tensor = {"name": "image", "shape": [1, 64], "datatype": "FP32", "data": digits.rows[0]}
