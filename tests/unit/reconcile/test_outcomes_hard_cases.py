@@ -6,11 +6,13 @@ Not covered: how outcomes get into the log (tests/wiring/ledger, tests/wiring/ru
 import dataclasses
 from datetime import UTC, datetime
 
+import pytest
+from leadline_api.status import ModelDeploymentStatus
 from leadline_wire.exchange import Trouble
 
 from tests.unit.reconcile.outcomes_world import OutcomesWorld, an_outcomes_world
 from tests.unit.reconcile.test_outcomes import EVERY_SECOND_WRONG, kinds, quality
-from tests.unit.reconcile.world import served, uri
+from tests.unit.reconcile.world import a_world, copied, served, uri
 
 
 def turn_bad(world: OutcomesWorld, *names: str) -> None:
@@ -199,3 +201,58 @@ def test_revision_found_worse_on_the_same_inputs_gets_no_traffic_for_another_flo
     world.settle()
     assert served(world) == ["good", "worse", "good"]
     assert world.condition("Stalled") == ("True", "Degraded")
+
+
+def test_status_of_a_decayed_revision_stays_as_it_is_while_a_few_more_outcomes_come():
+    world = an_outcomes_world(quality={"compareFor": "0s"})
+    world.settle()
+    world.ask(520, step_every=20)
+    world.ask_for(model=uri("honest")).settle()
+    turn_bad(world, "good", "honest")
+    world.ask(2500, step_every=50)
+    assert world.condition("QualityOK") == ("False", "RollbackWouldNotHelp")
+    before = copied(world.status)
+    world.ask(20, step_every=5)
+    assert world.status == before
+
+
+def test_status_stays_as_it_is_while_a_few_more_outcomes_make_a_reference():
+    world = an_outcomes_world()
+    world.settle()
+    world.ask(300, step_every=20)
+    before = copied(world.status)
+    assert quality(world)["verdict"] == "Collecting"
+    world.ask(4, step_every=1)
+    assert world.status == before
+    world.ask(300, step_every=20)
+    assert quality(world)["verdict"] != "Collecting"
+
+
+@pytest.mark.parametrize("is_bad", [False, True])
+def test_operator_that_has_not_read_the_ledger_yet_takes_no_verdict_back(is_bad):
+    world = an_outcomes_world(quality={"onDecay": "Alert", "compareFor": "0s"})
+    world.settle()
+    world.ask(520, step_every=20)
+    world.ask_for(model=uri("honest")).settle()
+    if is_bad:
+        turn_bad(world, "honest")
+    world.ask(200)
+    found = quality(world), world.condition("QualityOK")
+    assert found[1] == (("False", "Decayed") if is_bad else ("True", "QualityWatched"))
+    world.is_read = False
+    world.settle()
+    assert (quality(world), world.condition("QualityOK")) == found
+    assert world.condition("OutcomesFlowing") == ("Unknown", "LedgerUnreachable")
+
+
+def test_status_is_one_that_the_crd_takes_however_long_names_and_troubles_are():
+    world = a_world(strategy="RollingUpdate", floor="0.95")
+    world.spec["quality"]["metrics"][0]["name"] = "a" * 63
+    world.spec["rollout"]["lastGood"] = {"replicas": 0}
+    world.settle()
+    world.models[uri("good")] = dataclasses.replace(
+        world.models[uri("good")], trouble=Trouble("StoreUnreachable", "away " * 600, "surroundings")
+    )
+    world.ask_for(model=uri("worse")).settle()
+    assert world.condition("QualityOK") == ("False", "BelowFloor")
+    ModelDeploymentStatus.model_validate(world.status)
