@@ -14,7 +14,7 @@ from leadline_api import quantities
 from leadline_api.reasons import Reason
 from leadline_stats import budgets, verdicts
 
-from leadline_operator.reconcile import judging, testing
+from leadline_operator.reconcile import judging, testing, troubles
 from leadline_operator.reconcile.decision import Decision
 from leadline_operator.reconcile.evidence import Compared, Evidence, Own, Terms
 from leadline_operator.reconcile.gate import key_of
@@ -196,6 +196,8 @@ def _decayed(observed: Observed, decision: Decision, found: Known, now: float) -
         decision.finding = testing.Judgement(Reason.ROLLBACK_WOULD_NOT_HELP, said, None, verdict.reference)
         return
     said = f"{verdict.message}; {back} answers copies of fresh requests to see if going back helps, {count} so far"
+    trouble = troubles.trouble(observed, back)
+    said += f"; {trouble.reason}: {trouble.message}" if trouble is not None else ""
     decision.finding = testing.Judgement(Reason.DECAYED, said, None, verdict.reference)
     decision.verifying, decision.to_measure = True, back
 
