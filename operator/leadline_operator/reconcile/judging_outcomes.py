@@ -144,11 +144,15 @@ def passes(observed: Observed, decision: Decision, name: str, now: float) -> boo
     left = since + quantities.seconds(shadow.for_) - now
     own = evidence.own.get(rival) if evidence is not None else None
     answers_since = observed.ledger.answers_since if observed.ledger is not None else 0.0
-    silent_since = max(since, answers_since, own.last_ms / 1000 if own is not None else 0.0)
+    asked_ms = (
+        max((each.at_ms for each in evidence.decisions.values() if each.kind == "Terms"), default=0) if evidence else 0
+    )
+    silent_since = max(since, answers_since, asked_ms / 1000, own.last_ms / 1000 if own is not None else 0.0)
     quiet = silent_since + SILENCE_SECONDS - now
     if left <= 0 or (compared is not None and compared.is_within):
         return True
-    if quiet <= 0 and observed.ledger is not None and not observed.ledger.trouble:
+    is_heard = evidence is not None or terms_of(observed) is None  # else the terms of today are on their way
+    if quiet <= 0 and is_heard and observed.ledger is not None and not observed.ledger.trouble:
         return True
     decision.copies[name] = shadow.percent * WHOLE_SHARE // 100
     # Silence is none while the ledger is away; its return wakes by itself.

@@ -328,3 +328,19 @@ def test_record_of_a_revision_that_is_retried_every_hour_for_days_fits_into_an_a
         world.settle()
     assert world.record(worse).retries == 100
     assert len(records.write(world.record(worse))) < 30_000
+
+
+def test_shadow_goes_on_when_the_margin_is_changed_meanwhile():
+    world = an_outcomes_world(strategy="BlueGreen", shadow={"percent": 100, "for": "30m"})
+    world.settle()
+    world.ask_for(model=uri("honest")).settle()
+    world.ask(700, step_every=20)
+    assert world.condition("Reconciling") == ("True", "Shadowing")
+    world.spec["quality"]["metrics"][0]["margin"] = "0.03"
+    world.generation += 1
+    world.settle()
+    world.ask(20)
+    assert served(world) == ["good"]
+    assert world.condition("Reconciling") == ("True", "Shadowing")
+    world.pass_time(65)
+    assert served(world) == ["good", "honest"], "no outcome came for a minute"
