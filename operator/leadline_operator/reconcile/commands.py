@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal, cast
 
+import msgspec
 from leadline_api.reasons import Reason
 
 from leadline_operator.reconcile.decision import Decision
@@ -20,6 +21,8 @@ VERBS: Final = ("retry", "rollback")
 Verb = Literal["retry", "rollback"]
 LONGEST: Final = 64
 """Characters that count of the annotation; as many as the status keeps."""
+PARDONED_MESSAGE_MAX: Final = 64
+"""Characters that are kept of a finding that was pardoned before the newest retry."""
 AHEAD_SECONDS: Final = 300.0
 """How far a command's time may be ahead of ours: clocks differ a little; one in the far future would outrank all others."""
 
@@ -96,7 +99,7 @@ def obey(observed: Observed, decision: Decision, now: float) -> None:
             return
         decision.records[decision.desired] = desired.with_(
             rejections=[],
-            pardoned=[*desired.pardoned, *desired.rejections],
+            pardoned=[*map(_shortened, desired.pardoned), *desired.rejections],
             wanted_at=now,
             handled_action=command.text,
             admitted_gate="",
@@ -106,6 +109,11 @@ def obey(observed: Observed, decision: Decision, now: float) -> None:
         )
     else:
         _roll_back_by_command(decision, command.text, now)
+
+
+def _shortened(finding: Rejection) -> Rejection:
+    """Return an old finding without most of its words: the ledger has them, and an annotation has room for 256 KiB."""
+    return msgspec.structs.replace(finding, message=finding.message[:PARDONED_MESSAGE_MAX])
 
 
 def _roll_back_by_command(decision: Decision, text: str, now: float) -> None:

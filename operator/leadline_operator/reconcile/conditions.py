@@ -29,18 +29,17 @@ def is_stuck(observed: Observed, decision: Decision, now: float) -> bool:
 
 def status(observed: Observed, decision: Decision, now: float) -> dict[str, Any]:
     """Return the whole status."""
+    measured = quality.entries(observed, decision, now)
+    because = _because(decision) if decision.desired == decision.serving else ""
     found = {
         ConditionType.READY: _ready(observed, decision),
         ConditionType.UP_TO_DATE: _up_to_date(decision),
         ConditionType.RECONCILING: _reconciling(observed, decision, now),
         ConditionType.STALLED: _stalled(observed, decision, now),
-        ConditionType.QUALITY_OK: quality.condition(
-            observed, decision, now, because=_because(decision) if decision.desired == decision.serving else ""
-        ),
+        ConditionType.QUALITY_OK: quality.condition(observed, decision, now, measured=measured, because=because),
         ConditionType.OUTCOMES_FLOWING: quality.outcomes_flowing(observed, decision, now),
         ConditionType.RECORDS_READABLE: _records_readable(decision),
     }
-    measured = quality.entries(observed, decision, now)
     serves = decision.selected if decision.selected == decision.serving else ""
     stalled, reconciling = found[ConditionType.STALLED], found[ConditionType.RECONCILING]
     speaking = next(

@@ -222,7 +222,7 @@ def _more_outcomes(own: Own, came: list[tuple[float, OutcomeEntry]]) -> Own:
         own,
         watch=watch,
         first_ms=own.first_ms or came[0][1].came_at_ms,
-        last_ms=max(own.last_ms, came[-1][1].came_at_ms),
+        last_ms=max(own.last_ms, *(entry.came_at_ms for _, entry in came)),
         decided_seq=decided,
     )
 

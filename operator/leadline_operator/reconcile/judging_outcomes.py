@@ -14,7 +14,7 @@ from leadline_api import quantities
 from leadline_api.reasons import Reason
 from leadline_stats import budgets, verdicts
 
-from leadline_operator.reconcile import judging, testing
+from leadline_operator.reconcile import judging, testing, troubles
 from leadline_operator.reconcile.decision import Decision
 from leadline_operator.reconcile.evidence import Compared, Evidence, Own, Terms
 from leadline_operator.reconcile.gate import key_of
@@ -144,11 +144,15 @@ def passes(observed: Observed, decision: Decision, name: str, now: float) -> boo
     left = since + quantities.seconds(shadow.for_) - now
     own = evidence.own.get(rival) if evidence is not None else None
     answers_since = observed.ledger.answers_since if observed.ledger is not None else 0.0
-    silent_since = max(since, answers_since, own.last_ms / 1000 if own is not None else 0.0)
+    asked_ms = (
+        max((each.at_ms for each in evidence.decisions.values() if each.kind == "Terms"), default=0) if evidence else 0
+    )
+    silent_since = max(since, answers_since, asked_ms / 1000, own.last_ms / 1000 if own is not None else 0.0)
     quiet = silent_since + SILENCE_SECONDS - now
     if left <= 0 or (compared is not None and compared.is_within):
         return True
-    if quiet <= 0 and observed.ledger is not None and not observed.ledger.trouble:
+    is_heard = evidence is not None or terms_of(observed) is None  # else the terms of today are on their way
+    if quiet <= 0 and is_heard and observed.ledger is not None and not observed.ledger.trouble:
         return True
     decision.copies[name] = shadow.percent * WHOLE_SHARE // 100
     # Silence is none while the ledger is away; its return wakes by itself.
@@ -196,6 +200,8 @@ def _decayed(observed: Observed, decision: Decision, found: Known, now: float) -
         decision.finding = testing.Judgement(Reason.ROLLBACK_WOULD_NOT_HELP, said, None, verdict.reference)
         return
     said = f"{verdict.message}; {back} answers copies of fresh requests to see if going back helps, {count} so far"
+    trouble = troubles.trouble(observed, back)
+    said += f"; {trouble.reason}: {trouble.message}" if trouble is not None else ""
     decision.finding = testing.Judgement(Reason.DECAYED, said, None, verdict.reference)
     decision.verifying, decision.to_measure = True, back
 

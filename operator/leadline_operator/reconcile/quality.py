@@ -4,11 +4,13 @@ Outcomes speak before the test set where there are any, for they are about today
 beside them. Numbers that hardly moved are left as they were written, so that a status is not written for each outcome.
 """
 
+import re
+from dataclasses import replace
 from typing import Any, Final
 
 from leadline_api import reasons
 from leadline_api.reasons import Reason
-from leadline_api.status import Verdict
+from leadline_api.status import ConditionType, Verdict
 from leadline_stats import detectability, test_sets, verdicts
 
 from leadline_operator.reconcile import judging_outcomes, testing
@@ -23,8 +25,13 @@ DROP: Final = 0.05
 """Drop of the metric of which status.quality[].detectable speaks."""
 GROWTH: Final = 1.1
 """Numbers are written anew when there are so many times the outcomes."""
+MESSAGE_MAX: Final = 2048
+"""Characters of a message that the CRD takes."""
+SUMMARY_MAX: Final = 64
+"""Characters of a column that the CRD takes."""
 SILENCE_SECONDS: Final = 600.0
 """Without an outcome for so long, and for twenty times the usual pause, they have stopped."""
+_NUMBER: Final = re.compile(r"(?<![\w-])[0-9][0-9.]*(e[+-]?[0-9]+)?(?![\w-])")
 _DECAY: Final = (Reason.DECAYED, Reason.ROLLBACK_WOULD_NOT_HELP)
 
 
@@ -47,7 +54,9 @@ def entries(observed: Observed, decision: Decision, now: float) -> list[dict[str
     bad = _bad(decision)
     if bad is not None:
         entry["verdict"] = Verdict.DECAYED if bad.reason in _DECAY else Verdict.DEGRADED
-        entry["message"] = bad.message
+        entry["message"] = bad.message[:MESSAGE_MAX]
+    elif (kept := _kept(observed)) is not None:
+        return [kept]
     before = _steady(observed, entry)
     if before is not None:
         return [before]
@@ -56,15 +65,32 @@ def entries(observed: Observed, decision: Decision, now: float) -> list[dict[str
     return [entry]
 
 
-def condition(observed: Observed, decision: Decision, now: float, *, because: str) -> Finding:
-    """Return QualityOK.
+def condition(
+    observed: Observed, decision: Decision, now: float, *, measured: list[dict[str, Any]], because: str
+) -> Finding:
+    """Return QualityOK; in the words of before where only numbers differ and status.quality stays as it was.
 
     Args:
         observed: What there is.
         decision: What follows.
         now: Seconds since the epoch.
+        measured: What `entries` returned.
         because: What holds a first measurement up, as the end of a sentence; empty: nothing known.
     """
+    found = _condition(observed, decision, now, because=because)
+    said: dict[str, Any] = next(
+        (each for each in observed.status.get("conditions") or () if each.get("type") == ConditionType.QUALITY_OK), {}
+    )
+    stays = bool(measured and measured[0].get("outcomes")) and measured == observed.status.get("quality")
+    if said and stays and _bad(decision) is None and _kept(observed) is not None:
+        return Finding(said["status"], reasons.known(said["reason"]), said.get("message") or "")
+    same = (said.get("status"), said.get("reason")) == (found.status, found.reason)
+    return (
+        replace(found, message=said.get("message") or "") if stays and same and _alike(found.message, said) else found
+    )
+
+
+def _condition(observed: Observed, decision: Decision, now: float, *, because: str) -> Finding:
     record = decision.records.get(decision.serving)
     if isinstance(record, Unreadable):
         return Finding("Unknown", Reason.UNREADABLE_RECORD, f"The record of {decision.serving} cannot be read")
@@ -124,10 +150,24 @@ def summary(quality: list[dict[str, Any]], observed: Observed) -> dict[str, str]
     measured = [f"{each['name']} {float(each['estimate']):.3f}" for each in quality if "estimate" in each]
     counts = [str(each.get("outcomes", 0)) for each in quality] if observed.spec.outcomes is not None else []
     return {
-        "quality": ", ".join(measured),
+        "quality": ", ".join(measured)[:SUMMARY_MAX],
         "outcomes": ", ".join(counts),
         "verdict": ", ".join(str(each["verdict"]) for each in quality),
     }
+
+
+def _kept(observed: Observed) -> dict[str, Any] | None:
+    """Return what was said of the same spec and revision, while the ledger was not read since the operator's start."""
+    status = observed.status
+    unread = observed.ledger is None and observed.settings.ledger_url and observed.spec.outcomes is not None
+    same = (status.get("observedGeneration"), status.get("servingRevision")) == (observed.generation, observed.serving)
+    said: dict[str, Any] = next(iter(status.get("quality") or ()), {})
+    return said if unread and same and said.get("outcomes") else None
+
+
+def _alike(message: str, said: dict[str, Any]) -> bool:
+    """Tell whether two messages differ in numbers at most."""
+    return _NUMBER.sub("#", message) == _NUMBER.sub("#", said.get("message") or "")
 
 
 def _bad(decision: Decision) -> Finding | None:
@@ -214,4 +254,5 @@ def _steady(observed: Observed, entry: dict[str, Any]) -> dict[str, Any] | None:
     grew = any(entry.get(key, 0) >= GROWTH * max(1, before.get(key, 0)) for key in ("outcomes", "pairs"))
     fell = any(entry.get(key, 0) < before.get(key, 0) for key in ("outcomes", "pairs"))
     serves_on = observed.status.get("servingRevision") == observed.serving
-    return before if same_measure and serves_on and not grew and not fell else None
+    steady = same_measure and serves_on and not grew and not fell
+    return before if steady and _alike(entry.get("message") or "", before) else None

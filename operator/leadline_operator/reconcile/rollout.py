@@ -57,7 +57,10 @@ def _records(observed: Observed, decision: Decision) -> dict[str, Record]:
     desired = found.get(decision.desired)
     if desired is not None and not isinstance(desired, Unreadable) and not desired.was_tried:
         # It was made before the ledger could be read.
-        found[decision.desired] = desired.with_(rejections=known.get(decision.desired, desired).rejections)
+        told = known.get(decision.desired, desired)
+        found[decision.desired] = desired.with_(
+            rejections=told.rejections, pardoned=told.pardoned, withdrawn_at=told.withdrawn_at
+        )
     return {**known, **found}
 
 

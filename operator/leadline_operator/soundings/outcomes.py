@@ -26,6 +26,7 @@ CHECKPOINT_SECONDS: Final = 15.0
 LONGEST_PAUSE_SECONDS: Final = 5.0
 DECISIONS_MAX: Final = 64
 """Of one ModelDeployment, waiting to be told; a pass plans those again that find no room."""
+_WITHDRAWABLE: Final = ("Terms", "Verifying")
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +75,10 @@ class Outcomes:
         model = f"{namespace}/{name}"
         known = self._evidence.get(model, Evidence()).decisions
         waiting = self._told.setdefault(model, {})
+        wanted = {decision.id for decision in decisions}
+        # What the spec or the evidence asks for no longer would begin evidence anew; the others happened.
+        for over in [each.id for each in waiting.values() if each.kind in _WITHDRAWABLE and each.id not in wanted]:
+            del waiting[over]
         for decision in decisions:
             if decision.id not in known and len(waiting) < DECISIONS_MAX:
                 waiting.setdefault(decision.id, decision)
@@ -208,6 +213,8 @@ class Outcomes:
     async def _tell_one(self, model: str) -> None:
         namespace, _, name = model.partition("/")
         for identifier, decision in list(self._told.get(model, {}).items()):
+            if identifier not in self._told.get(model, {}):
+                continue
             try:
                 await self._ledger.decide(namespace, name, decision)
             except LedgerRefusedError as error:

@@ -6,11 +6,18 @@ Not covered: how outcomes get into the log (tests/wiring/ledger, tests/wiring/ru
 import dataclasses
 from datetime import UTC, datetime
 
+import pytest
+from leadline_api.status import ModelDeploymentStatus
+from leadline_operator.reconcile import records
+from leadline_operator.reconcile.evidence import Evidence, Terms, fold, terms_data
 from leadline_wire.exchange import Trouble
+from leadline_wire.ledger import DecisionEntry, OutcomeEntry
 
-from tests.unit.reconcile.outcomes_world import OutcomesWorld, an_outcomes_world
+from tests.unit.reconcile.outcomes_world import MODEL, OutcomesWorld, an_outcomes_world
 from tests.unit.reconcile.test_outcomes import EVERY_SECOND_WRONG, kinds, quality
-from tests.unit.reconcile.world import served, uri
+from tests.unit.reconcile.world import a_world, copied, served, uri
+
+TERMS = Terms("key", "accuracy", graded=False, margin=0.02, comparison_alpha=0.004, limit_alpha=0.004)
 
 
 def turn_bad(world: OutcomesWorld, *names: str) -> None:
@@ -199,3 +206,141 @@ def test_revision_found_worse_on_the_same_inputs_gets_no_traffic_for_another_flo
     world.settle()
     assert served(world) == ["good", "worse", "good"]
     assert world.condition("Stalled") == ("True", "Degraded")
+
+
+def test_status_of_a_decayed_revision_stays_as_it_is_while_a_few_more_outcomes_come():
+    world = an_outcomes_world(quality={"compareFor": "0s"})
+    world.settle()
+    world.ask(520, step_every=20)
+    world.ask_for(model=uri("honest")).settle()
+    turn_bad(world, "good", "honest")
+    world.ask(2500, step_every=50)
+    assert world.condition("QualityOK") == ("False", "RollbackWouldNotHelp")
+    before = copied(world.status)
+    world.ask(20, step_every=5)
+    assert world.status == before
+
+
+def test_status_stays_as_it_is_while_a_few_more_outcomes_make_a_reference():
+    world = an_outcomes_world()
+    world.settle()
+    world.ask(300, step_every=20)
+    before = copied(world.status)
+    assert quality(world)["verdict"] == "Collecting"
+    world.ask(4, step_every=1)
+    assert world.status == before
+    world.ask(300, step_every=20)
+    assert quality(world)["verdict"] != "Collecting"
+
+
+@pytest.mark.parametrize("is_bad", [False, True])
+def test_operator_that_has_not_read_the_ledger_yet_takes_no_verdict_back(is_bad):
+    world = an_outcomes_world(quality={"onDecay": "Alert", "compareFor": "0s"})
+    world.settle()
+    world.ask(520, step_every=20)
+    world.ask_for(model=uri("honest")).settle()
+    if is_bad:
+        turn_bad(world, "honest")
+    world.ask(200)
+    found = quality(world), world.condition("QualityOK")
+    assert found[1] == (("False", "Decayed") if is_bad else ("True", "QualityWatched"))
+    world.is_read = False
+    world.settle()
+    assert (quality(world), world.condition("QualityOK")) == found
+    assert world.condition("OutcomesFlowing") == ("Unknown", "LedgerUnreachable")
+
+
+def test_status_is_one_that_the_crd_takes_however_long_names_and_troubles_are():
+    world = a_world(strategy="RollingUpdate", floor="0.95")
+    world.spec["quality"]["metrics"][0]["name"] = "a" * 63
+    world.spec["rollout"]["lastGood"] = {"replicas": 0}
+    world.settle()
+    world.models[uri("good")] = dataclasses.replace(
+        world.models[uri("good")], trouble=Trouble("StoreUnreachable", "away " * 600, "surroundings")
+    )
+    world.ask_for(model=uri("worse")).settle()
+    assert world.condition("QualityOK") == ("False", "BelowFloor")
+    ModelDeploymentStatus.model_validate(world.status)
+
+
+def test_evidence_is_the_same_however_the_log_is_cut_when_answers_come_in_another_order_than_predictions():
+    came = [1000, 5000, 2000, 9000, 3000, 4000]
+    log = [DecisionEntry(1, MODEL, "t", "Terms", "", 0, data=terms_data(TERMS))]
+    log += [
+        OutcomeEntry(seq, MODEL, f"{seq:032x}", 0, "new", "i1", at, truth="i1") for seq, at in enumerate(came, start=2)
+    ]
+    one_by_one = Evidence()
+    for entry in log:
+        one_by_one = fold(one_by_one, [entry])
+    assert fold(Evidence(), log) == one_by_one
+    assert one_by_one.own["new"].last_ms == 9000
+
+
+def test_retry_works_when_the_object_was_made_again_before_the_ledger_could_be_read():
+    world = an_outcomes_world(strategy="BlueGreen", shadow={"percent": 100, "for": "10m"})
+    world.settle()
+    world.ask_for(model=uri("worse")).settle()
+    world.ask(400)
+    world.action = command(world, "retry")
+    world.settle()
+    world.ask(600)
+    assert kinds(world) == ["Terms", "Promoted", "Rejected", "Retried", "Rejected"]
+    world.objects.clear()
+    world.pods.clear()
+    world.status, world.is_read, world.starts_pods = {"observedGeneration": -1}, False, False
+    world.now += 31
+    world.settle()
+    world.is_read = world.starts_pods = True
+    world.settle()
+    assert served(world)[-1] == "good"
+    assert world.condition("Stalled") == ("True", "Degraded")
+    world.now += 1
+    world.action = command(world, "retry")
+    world.settle()
+    assert kinds(world)[-2:] == ["Rejected", "Retried"]
+    assert world.condition("Reconciling") == ("True", "Shadowing")
+
+
+def test_decay_says_what_keeps_the_last_good_one_from_being_compared():
+    world = an_outcomes_world(quality={"compareFor": "0s"}, lastGood={"replicas": "Same", "for": "1m"})
+    world.settle()
+    world.ask(520, step_every=20)
+    world.ask_for(model=uri("honest")).settle()
+    world.ask(20)
+    world.models[uri("good")] = dataclasses.replace(
+        world.models[uri("good")], trouble=Trouble("StoreUnreachable", "the bucket is away", "surroundings")
+    )
+    turn_bad(world, "honest")
+    world.ask(100)
+    assert world.condition("QualityOK") == ("False", "Decayed")
+    assert "the bucket is away" in quality(world)["message"]
+
+
+def test_record_of_a_revision_that_is_retried_every_hour_for_days_fits_into_an_annotation():
+    world = a_world()
+    world.settle()
+    world.models[uri("worse")].trouble = Trouble("InvalidModel", "no such operator " * 30, "model")
+    world.ask_for(model=uri("worse")).settle()
+    worse = world.revision(uri("worse"))
+    for _ in range(100):
+        world.now += 3600
+        world.action = command(world, "retry")
+        world.settle()
+    assert world.record(worse).retries == 100
+    assert len(records.write(world.record(worse))) < 30_000
+
+
+def test_shadow_goes_on_when_the_margin_is_changed_meanwhile():
+    world = an_outcomes_world(strategy="BlueGreen", shadow={"percent": 100, "for": "30m"})
+    world.settle()
+    world.ask_for(model=uri("honest")).settle()
+    world.ask(700, step_every=20)
+    assert world.condition("Reconciling") == ("True", "Shadowing")
+    world.spec["quality"]["metrics"][0]["margin"] = "0.03"
+    world.generation += 1
+    world.settle()
+    world.ask(20)
+    assert served(world) == ["good"]
+    assert world.condition("Reconciling") == ("True", "Shadowing")
+    world.pass_time(65)
+    assert served(world) == ["good", "honest"], "no outcome came for a minute"

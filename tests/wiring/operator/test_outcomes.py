@@ -124,6 +124,20 @@ async def test_killed_ledger_is_trouble_and_no_evidence_until_it_is_back(process
     assert view.evidence.own == before.evidence.own
 
 
+async def test_terms_that_are_wanted_no_longer_are_not_told_when_the_ledger_is_back(process, readers):
+    reader = readers()
+    await reader.until(lambda view: not view.trouble)
+    reader.outcomes.announce("shop", "fraud", (decision(0),))
+    await reader.until(lambda view: view.evidence.terms is not None)
+    process.kill()
+    await reader.until(lambda view: view.trouble)
+    reader.outcomes.announce("shop", "fraud", (decision(1), decision(2, "Promoted", "new")))
+    reader.outcomes.announce("shop", "fraud", (decision(2, "Promoted", "new"),))
+    process.start()
+    view = await reader.until(lambda view: "d2" in view.evidence.decisions)
+    assert list(view.evidence.decisions) == ["d0", "d2"]
+
+
 async def test_next_life_goes_on_from_the_checkpoint_with_the_same_evidence(process, readers, monkeypatch):
     monkeypatch.setattr(reading, "CHECKPOINT_SECONDS", 0.1)
     first = readers()
