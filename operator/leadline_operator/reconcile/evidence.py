@@ -270,7 +270,10 @@ def _decided(evidence: Evidence, entry: DecisionEntry) -> Evidence:
     evidence = replace(evidence, decisions={**evidence.decisions, entry.id: entry})
     revision, memory = entry.revision, evidence.remembered(entry.revision)
     if entry.kind == "Terms":
-        terms = terms_of(entry)
+        try:
+            terms = terms_of(entry)
+        except ValueError:  # of a version that writes them otherwise: nothing is judged until ours are told
+            return replace(evidence, terms=None, own={}, fresh={}, pairs={})
         changed = evidence.terms is None or evidence.terms.key != terms.key
         return replace(evidence, terms=terms, own={}, fresh={}, pairs={}) if changed else evidence
     if entry.kind == "Promoted":

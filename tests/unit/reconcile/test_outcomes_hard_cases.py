@@ -367,3 +367,33 @@ def test_candidate_is_not_condemned_for_answers_that_are_only_called_wrong():
     assert not equal.is_within, "nobody knows whether it was right where the serving one was not"
     assert compared_by_word(served_wrong=5, other_wrong=30).is_worse
     assert compared_by_word(served_wrong=0, other_wrong=0).is_within
+
+
+def test_shadow_that_is_longer_than_the_progress_deadline_is_not_stalled():
+    world = an_outcomes_world(strategy="BlueGreen", shadow={"percent": 100, "for": "30m"})
+    world.settle()
+    world.ask_for(model=uri("honest")).settle()
+    world.ask(140, each_seconds=5)
+    assert world.condition("Reconciling") == ("True", "Shadowing")
+    assert world.condition("Stalled")[0] == "False"
+
+
+def test_retry_of_a_revision_that_served_is_compared_on_copies_first():
+    world = an_outcomes_world(strategy="BlueGreen")
+    world.settle()
+    world.ask_for(model=uri("worse")).settle()
+    world.ask(400, serving="good")
+    world.spec["rollout"]["shadow"] = {"percent": 100, "for": "10m"}
+    world.action = command(world, "retry")
+    world.settle()
+    assert world.condition("Reconciling") == ("True", "Shadowing")
+    world.ask(600)
+    assert served(world) == ["good", "worse", "good"]
+    assert world.condition("Stalled") == ("True", "Degraded")
+
+
+def test_terms_that_cannot_be_read_judge_nothing_and_are_told_anew():
+    broken = fold(Evidence(), [DecisionEntry(1, MODEL, "t", "Terms", "", 0, data={"key": "key"})])
+    assert (broken.cursor, broken.terms) == (1, None)
+    mended = fold(broken, [DecisionEntry(2, MODEL, "u", "Terms", "", 0, data=terms_data(TERMS))])
+    assert mended.terms == TERMS
