@@ -139,6 +139,24 @@ def fold(evidence: Evidence, entries: Iterable[Entry]) -> Evidence:
     return replace(folding.evidence, cursor=folding.cursor)
 
 
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """Losses of the revision that is judged, and of the other: as they speak for the judged one, and against it.
+
+    The two differ where an answer was only called wrong, and the other revision's is another one, right or wrong. Such a
+    pair must neither be left out, for those where it was called right are in, nor decide anything.
+    """
+
+    judged: tuple[float, float]
+    other: tuple[float, float]
+    seq: int
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Tell whether nobody knows what one of the answers was worth."""
+        return self.judged[0] != self.judged[1] or self.other[0] != self.other[1]
+
+
 class _Folding:
     """Collects losses of each stream, for many are folded faster at once than one by one."""
 
@@ -146,7 +164,7 @@ class _Folding:
         self.evidence = evidence
         self.cursor = evidence.cursor
         self._own: dict[str, list[tuple[float, OutcomeEntry]]] = {}
-        self._pairs: dict[tuple[str, str], list[tuple[float, float, int]]] = {}
+        self._pairs: dict[tuple[str, str], list[_Pair]] = {}
 
     def outcome(self, entry: OutcomeEntry) -> None:
         loss = predictions.loss(entry.prediction, truth=entry.truth, correct=entry.correct, score=entry.score)
@@ -155,13 +173,15 @@ class _Folding:
 
     def pair(self, entry: PairEntry) -> None:
         losses, terms = pair_losses(entry), self.evidence.terms
-        if terms is None or losses is None or not all(_counts(terms, loss) for loss in losses):
+        if terms is None or losses is None or not all(_counts(terms, loss) for loss in losses if loss is not None):
             return
         served, other = losses
         if self._comes_later(entry.revision, entry.other):
-            self._pairs.setdefault((entry.revision, entry.other), []).append((served, other, entry.seq))
+            pair = _Pair((served, served), (other, other) if other is not None else (1.0, 0.0), entry.seq)
+            self._pairs.setdefault((entry.revision, entry.other), []).append(pair)
         else:
-            self._pairs.setdefault((entry.other, entry.revision), []).append((other, served, entry.seq))
+            pair = _Pair((other, other) if other is not None else (0.0, 1.0), (served, served), entry.seq)
+            self._pairs.setdefault((entry.other, entry.revision), []).append(pair)
 
     def _comes_later(self, revision: str, other: str) -> bool:
         """Tell who of two is judged: the one that was promoted later; one that never was comes after all."""
@@ -183,20 +203,20 @@ class _Folding:
         if self._pairs:
             compared = dict(self.evidence.pairs)
             for subject, came_pairs in self._pairs.items():
-                begun = compared.get(subject) or _begun(terms, self.evidence.remembered(subject[0]), came_pairs[0][2])
+                begun = compared.get(subject) or _begun(terms, self.evidence.remembered(subject[0]), came_pairs[0].seq)
                 compared[subject] = _more_pairs(begun, came_pairs)
             self.evidence, self._pairs = replace(self.evidence, pairs=compared), {}
 
 
-def pair_losses(entry: PairEntry) -> tuple[float, float] | None:
-    """Return the losses of the revision that answered the client and of the other; None where one cannot be told."""
+def pair_losses(entry: PairEntry) -> tuple[float, float | None] | None:
+    """Return the losses of the revision that answered the client and of the other; None where it cannot be told."""
     if predictions.is_failure(entry.prediction):
         return 1.0, float(predictions.is_failure(entry.other_prediction))
     served = predictions.loss(entry.prediction, truth=entry.truth, correct=entry.correct, score=entry.score)
     other = predictions.other_loss(
         entry.other_prediction, entry.prediction, truth=entry.truth, correct=entry.correct, score=entry.score
     )
-    return None if served is None or other is None else (served, other)
+    return None if served is None else (served, other)
 
 
 def _counts(terms: Terms, loss: float) -> bool:
@@ -233,12 +253,15 @@ def _begun(terms: Terms, memory: Memory, seq: int) -> Compared:
     return Compared(comparison=pairs.begin(margin=min(terms.margin, _MARGIN_MAX), alpha=alpha), since_seq=seq)
 
 
-def _more_pairs(compared: Compared, came: list[tuple[float, float, int]]) -> Compared:
+def _more_pairs(compared: Compared, came: list[_Pair]) -> Compared:
     before = compared.comparison.worse
-    comparison = pairs.fold(compared.comparison, [new for new, _, _ in came], [old for _, old, _ in came])
+    comparison = pairs.fold(compared.comparison, [each.judged[0] for each in came], [each.other[0] for each in came])
+    if any(each.is_doubtful for each in came):
+        against = pairs.fold(compared.comparison, [each.judged[1] for each in came], [each.other[1] for each in came])
+        comparison = replace(comparison, within=against.within)
     crossed_at, decided = comparison.worse.crossed_at, compared.decided_seq
     if crossed_at is not None and not before.crossed:
-        decided = came[crossed_at - before.outcomes - 1][2]
+        decided = came[crossed_at - before.outcomes - 1].seq
     return replace(compared, comparison=comparison, decided_seq=decided)
 
 
@@ -247,7 +270,10 @@ def _decided(evidence: Evidence, entry: DecisionEntry) -> Evidence:
     evidence = replace(evidence, decisions={**evidence.decisions, entry.id: entry})
     revision, memory = entry.revision, evidence.remembered(entry.revision)
     if entry.kind == "Terms":
-        terms = terms_of(entry)
+        try:
+            terms = terms_of(entry)
+        except ValueError:  # of a version that writes them otherwise: nothing is judged until ours are told
+            return replace(evidence, terms=None, own={}, fresh={}, pairs={})
         changed = evidence.terms is None or evidence.terms.key != terms.key
         return replace(evidence, terms=terms, own={}, fresh={}, pairs={}) if changed else evidence
     if entry.kind == "Promoted":

@@ -133,7 +133,7 @@ def is_found_worse(observed: Observed, decision: Decision, name: str, now: float
 def passes(observed: Observed, decision: Decision, name: str, now: float) -> bool:
     """Tell whether a candidate that answers copies of requests need not be compared any longer."""
     shadow, evidence, rival = observed.spec.rollout.shadow, evidence_of(observed), decision.serving
-    if shadow is None or not rival or decision.is_rejected(rival) or decision.records[name].serving_since is not None:
+    if shadow is None or not rival or decision.is_rejected(rival):
         return True
     record = decision.records[name]
     if record.shadow_since is None:

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 import pytest
 from leadline_api.status import ModelDeploymentStatus
 from leadline_operator.reconcile import records
-from leadline_operator.reconcile.evidence import Evidence, Terms, fold, terms_data
+from leadline_operator.reconcile.evidence import Compared, Evidence, Terms, fold, terms_data
 from leadline_wire.exchange import Trouble
-from leadline_wire.ledger import DecisionEntry, OutcomeEntry
+from leadline_wire.ledger import DecisionEntry, OutcomeEntry, PairEntry
 
 from tests.unit.reconcile.outcomes_world import MODEL, OutcomesWorld, an_outcomes_world
 from tests.unit.reconcile.test_outcomes import EVERY_SECOND_WRONG, kinds, quality
@@ -344,3 +344,56 @@ def test_shadow_goes_on_when_the_margin_is_changed_meanwhile():
     assert world.condition("Reconciling") == ("True", "Shadowing")
     world.pass_time(65)
     assert served(world) == ["good", "honest"], "no outcome came for a minute"
+
+
+def compared_by_word(*, served_wrong: int, other_wrong: int) -> Compared:
+    """Return a candidate's comparison by answers, of many classes, that are only called right or wrong; errors never meet."""
+    log = [
+        DecisionEntry(1, MODEL, "t", "Terms", "", 0, data=terms_data(TERMS)),
+        DecisionEntry(2, MODEL, "p", "Promoted", "old", 0),
+    ]
+    for number in range(3000):
+        row = number * 37 % 100
+        served, other = "i2" if row < served_wrong else "i1", "i3" if row >= 100 - other_wrong else "i1"
+        identifier, correct = f"{number:032x}", served == "i1"
+        log.append(PairEntry(3 + number, MODEL, identifier, 0, "old", served, "new", other, 0, correct=correct))
+    return fold(Evidence(), log).pairs["new", "old"]
+
+
+def test_candidate_is_not_condemned_for_answers_that_are_only_called_wrong():
+    equal = compared_by_word(served_wrong=10, other_wrong=10)
+    assert equal.comparison.pairs == 3000
+    assert not equal.is_worse
+    assert not equal.is_within, "nobody knows whether it was right where the serving one was not"
+    assert compared_by_word(served_wrong=5, other_wrong=30).is_worse
+    assert compared_by_word(served_wrong=0, other_wrong=0).is_within
+
+
+def test_shadow_that_is_longer_than_the_progress_deadline_is_not_stalled():
+    world = an_outcomes_world(strategy="BlueGreen", shadow={"percent": 100, "for": "30m"})
+    world.settle()
+    world.ask_for(model=uri("honest")).settle()
+    world.ask(140, each_seconds=5)
+    assert world.condition("Reconciling") == ("True", "Shadowing")
+    assert world.condition("Stalled")[0] == "False"
+
+
+def test_retry_of_a_revision_that_served_is_compared_on_copies_first():
+    world = an_outcomes_world(strategy="BlueGreen")
+    world.settle()
+    world.ask_for(model=uri("worse")).settle()
+    world.ask(400, serving="good")
+    world.spec["rollout"]["shadow"] = {"percent": 100, "for": "10m"}
+    world.action = command(world, "retry")
+    world.settle()
+    assert world.condition("Reconciling") == ("True", "Shadowing")
+    world.ask(600)
+    assert served(world) == ["good", "worse", "good"]
+    assert world.condition("Stalled") == ("True", "Degraded")
+
+
+def test_terms_that_cannot_be_read_judge_nothing_and_are_told_anew():
+    broken = fold(Evidence(), [DecisionEntry(1, MODEL, "t", "Terms", "", 0, data={"key": "key"})])
+    assert (broken.cursor, broken.terms) == (1, None)
+    mended = fold(broken, [DecisionEntry(2, MODEL, "u", "Terms", "", 0, data=terms_data(TERMS))])
+    assert mended.terms == TERMS
