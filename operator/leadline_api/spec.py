@@ -317,6 +317,19 @@ class Outcomes(_Model):
     """How an outcome names its prediction: by the receipt that came with it, or by the request's own id."""
 
 
+_ShadowNeedsBlueGreen = Rule(
+    cel="!has(self.shadow) || self.strategy == 'BlueGreen'",
+    message="spec.rollout.shadow needs strategy: BlueGreen: under RollingUpdate a revision has the traffic at once, and is "
+    "compared afterwards (spec.quality.compareFor)",
+    holds=lambda rollout: rollout.shadow is None or rollout.strategy == "BlueGreen",
+    shows_value=False,
+)
+_AgeCoversMaturity = Rule(
+    cel="self.maxAge >= self.maturity",
+    message="spec.outcomes.maxAge must be at least spec.outcomes.maturity: an outcome is kept until it is judged, or longer",
+    holds=lambda outcomes: quantities.seconds(outcomes.max_age) >= quantities.seconds(outcomes.maturity),
+    shows_value=False,
+)
 _ACROSS: Final = (_MetricsNeedAnswers, _ShadowNeedsOutcomes)
 
 
@@ -329,11 +342,11 @@ class ModelDeploymentSpec(_Model):
     """The model to serve."""
     runtime: Runtime = Runtime()
     """The pods that answer."""
-    rollout: Rollout = Rollout()
+    rollout: Annotated[Rollout, _ShadowNeedsBlueGreen] = Rollout()
     """How a new revision takes over."""
     quality: Annotated[Quality, _TestSetNeedsMetrics, _ScoresNeedOutcomes] = Quality()
     """How good the model must be, and what happens when it is not."""
-    outcomes: Outcomes | None = None
+    outcomes: Annotated[Outcomes, _AgeCoversMaturity] | None = None
     """True answers that come back after a prediction. Left out: none are taken."""
 
     @model_validator(mode="after")
