@@ -234,7 +234,7 @@ def test_answers_by_the_clients_own_id_are_judged_at_their_maturity(place, digit
         assert (code, answer["id"]) == (200, f"order {number}")
     assert place.ask(f"{path}/outcomes", {"id": "order 0", "truth": truth}) == (200, {"accepted": 1})
     code, answer = place.ask(f"{path}/outcomes", {"id": "never served", "truth": truth})
-    assert (code, "never served" in answer["error"]) == (404, True)
+    assert (code, "no prediction is kept under this id" in answer["error"]) == (404, True)
     assert [each for each in log_of(place) if isinstance(each, OutcomeEntry)] == [], "not before its maturity"
 
     def judged() -> list[str]:
