@@ -86,14 +86,14 @@ class Worker:
         plan = reconcile(observed, self._now())
         self._sounder.address(key, plan.soundings)
         await self._carry_out(key, observed, plan)
-        if self._outcomes is not None:
-            self._outcomes.announce(key.namespace, key.name, plan.told)
 
     async def _carry_out(self, key: Key, existing: Existing, plan: Plan) -> None:
         try:
             wrote = await self._executor.execute(key, existing, plan)
         except Gone:
-            return
+            return  # and nothing is told of what was not done
+        if self._outcomes is not None:
+            self._outcomes.announce(key.namespace, key.name, plan.told)
         if wrote:
             self._queue.add(key)  # until a pass finds nothing to do
         owed = self._executor.is_owed_a_status(key)

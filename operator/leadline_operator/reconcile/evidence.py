@@ -94,6 +94,8 @@ class Memory:
     """How often its series began anew by command."""
     verifications: int = 0
     """How often a decay was verified against the last good revision."""
+    changes: int = 0
+    """How often other terms began its evidence anew after answers had been seen."""
     withdrawn: bool = False
 
 
@@ -196,7 +198,9 @@ class _Folding:
         if self._own:
             own, fresh = dict(self.evidence.own), dict(self.evidence.fresh)
             for revision, came in self._own.items():
-                own[revision] = _more_outcomes(own.get(revision) or _planned(terms, revision), came)
+                own[revision] = _more_outcomes(
+                    own.get(revision) or _planned(terms, revision, self.evidence.remembered(revision)), came
+                )
                 if revision in fresh:
                     fresh[revision] = _more_outcomes(fresh[revision], came)
             self.evidence, self._own = replace(self.evidence, own=own, fresh=fresh), {}
@@ -224,8 +228,9 @@ def _counts(terms: Terms, loss: float) -> bool:
     return terms.graded or loss in (0.0, 1.0)
 
 
-def _planned(terms: Terms, revision: str) -> Own:
-    plan = limits.Plan(margin=terms.margin, alpha=terms.limit_alpha, graded=terms.graded)
+def _planned(terms: Terms, revision: str, memory: Memory) -> Own:
+    alpha = _level(terms.limit_alpha, memory.retries + memory.changes)
+    plan = limits.Plan(margin=terms.margin, alpha=alpha, graded=terms.graded)
     return Own(watch=limits.planned(plan), reference_of=revision)
 
 
@@ -248,9 +253,13 @@ def _more_outcomes(own: Own, came: list[tuple[float, OutcomeEntry]]) -> Own:
 
 
 def _begun(terms: Terms, memory: Memory, seq: int) -> Compared:
-    tries = memory.retries + memory.verifications
-    alpha = terms.comparison_alpha if tries == 0 else budgets.retest_alpha(terms.comparison_alpha, tries)
+    alpha = _level(terms.comparison_alpha, memory.retries + memory.verifications + memory.changes)
     return Compared(comparison=pairs.begin(margin=min(terms.margin, _MARGIN_MAX), alpha=alpha), since_seq=seq)
+
+
+def _level(alpha: float, begun_anew: int) -> float:
+    """Return the level of a series: each that begins anew has a smaller one, so that all together spend a bounded sum."""
+    return alpha if begun_anew == 0 else budgets.retest_alpha(alpha, begun_anew)
 
 
 def _more_pairs(compared: Compared, came: list[_Pair]) -> Compared:
@@ -274,8 +283,12 @@ def _decided(evidence: Evidence, entry: DecisionEntry) -> Evidence:
             terms = terms_of(entry)
         except ValueError:  # of a version that writes them otherwise: nothing is judged until ours are told
             return replace(evidence, terms=None, own={}, fresh={}, pairs={})
-        changed = evidence.terms is None or evidence.terms.key != terms.key
-        return replace(evidence, terms=terms, own={}, fresh={}, pairs={}) if changed else evidence
+        if evidence.terms is not None and evidence.terms.key == terms.key:
+            return evidence
+        for name in {*evidence.own, *(subject for subject, _ in evidence.pairs)}:
+            known = evidence.remembered(name)
+            evidence = _remember(evidence, name, replace(known, changes=known.changes + 1))
+        return replace(evidence, terms=terms, own={}, fresh={}, pairs={})
     if entry.kind == "Promoted":
         evidence = _remember(evidence, revision, replace(memory, promoted_seq=entry.seq, served=True))
         # Whom a provisional rollback went to is no longer on trial.

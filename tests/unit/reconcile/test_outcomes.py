@@ -288,6 +288,13 @@ def test_other_terms_begin_all_evidence_anew():
     world.settle()
     assert kinds(world).count("Terms") == 2
     assert world.evidence.own == {}
+    world.ask(10)
+    plan = world.evidence.own[world.revision(uri("good"))].watch.plan
+    assert plan.alpha < world.evidence.terms.limit_alpha, "at a level of its own, for answers had been seen"
+    world.ask_for(model=uri("honest")).settle()
+    world.ask(10)
+    compared = world.evidence.pairs[world.revision(uri("honest")), world.revision(uri("good"))]
+    assert compared.comparison.worse.alpha == world.evidence.terms.comparison_alpha, "one that is new has the whole"
     assert (
         evidence_state.read(evidence_state.write(world.evidence), world.evidence.decisions.values()) == world.evidence
     )
