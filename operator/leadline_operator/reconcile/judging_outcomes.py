@@ -245,6 +245,8 @@ def _compare(observed: Observed, decision: Decision, found: Known, now: float) -
     name, other = decision.serving, decision.last_good
     if not other or decision.is_rejected(name) or not observed.ready_pods(other):
         return
+    if decision.to_measure != other and _warm_pods(observed, decision, now) == 0:
+        return  # its pods only hand over, and are gone in a moment
     if not decision.verifying:
         left = _open_seconds(observed, decision, found, now)
         if left <= 0:
