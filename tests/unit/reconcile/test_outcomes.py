@@ -144,6 +144,22 @@ def test_decayed_revision_is_left_for_the_last_good_one_when_that_wins_on_fresh_
     assert world.condition("Stalled") == ("True", "RolledBack")
 
 
+def test_pods_that_only_hand_over_get_no_copies():
+    world = an_outcomes_world(lastGood={"replicas": 0})
+    world.settle()
+    world.ask_for(model=uri("worse"))
+    good, worse = world.revision(uri("good")), world.revision(uri("worse"))
+    while [revision for revision, _ in world.pods.values()].count(worse) < 2:
+        world.step()
+    world.starts_pods = False  # and ends none: Kubernetes takes its time
+    for _ in range(10):
+        plan = world.step()
+        world.now += 0.1
+        assert not any(told.copies for told in plan.soundings)
+    assert world.selected == worse
+    assert good in [revision for revision, _ in world.pods.values()]
+
+
 def test_limit_alone_sends_traffic_back_provisionally_when_nothing_can_be_compared():
     world = an_outcomes_world(lastGood={"replicas": 0})
     world.settle()
