@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.wiring.runtime.fuzzing import driving, rest
+from tests.wiring.runtime.fuzzing import calling, driving, http2, rest
 from tests.wiring.runtime.pods import Pod
 
 INPUTS = int(os.environ.get("LEADLINE_FUZZ_INPUTS", "100000"))
@@ -74,6 +74,33 @@ def test_no_stream_of_bytes_brings_it_down(target, digits):
     asyncio.run(driving.pour_all(target.public, itertools.islice(streams, count // WARM_UP_SHARE), judge))
     before = driving.resident_bytes(worker)
     asyncio.run(driving.pour_all(target.public, streams, judge))
+    assert not judge.faults, f"{len(judge.faults)} faults:\n" + "\n".join(judge.faults[:20])
+    assert sum(judge.seen.values()) == count
+    survived(target, worker, before, digits.rows[0], digits.label)
+
+
+def test_every_call_that_is_wrong_is_told_what_is_wrong(target, digits):
+    worker = target.worker_pid()
+    judge = driving.Judge()
+    count = INPUTS // 2
+    stream = http2.calls(random.Random(SEED), digits.rows[0], count)
+    asyncio.run(calling.drive(target.public, itertools.islice(stream, count // WARM_UP_SHARE), judge))
+    before = driving.resident_bytes(worker)
+    asyncio.run(calling.drive(target.public, stream, judge))
+    assert not judge.faults, f"{len(judge.faults)} faults:\n" + "\n".join(judge.faults[:20])
+    assert sum(judge.seen.values()) == count
+    assert 0 < sum(seen for (_, status), seen in judge.seen.items() if status == 0) < count // 2
+    survived(target, worker, before, digits.rows[0], digits.label)
+
+
+def test_no_conversation_brings_it_down(target, digits):
+    worker = target.worker_pid()
+    judge = driving.Judge()
+    count = INPUTS // 5
+    streams = http2.conversations(random.Random(SEED), digits.rows[0], count)
+    asyncio.run(calling.pour_all(target.public, itertools.islice(streams, count // WARM_UP_SHARE), judge))
+    before = driving.resident_bytes(worker)
+    asyncio.run(calling.pour_all(target.public, streams, judge))
     assert not judge.faults, f"{len(judge.faults)} faults:\n" + "\n".join(judge.faults[:20])
     assert sum(judge.seen.values()) == count
     survived(target, worker, before, digits.rows[0], digits.label)
