@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from leadline_runtime import logs
 from leadline_runtime.http2 import control, frames, headers, patience, sending
@@ -43,8 +43,10 @@ Make = Callable[["Connection", int, headers.Head, int], Stream]
 class Connection(asyncio.Protocol):
     """The protocol of one connection."""
 
-    def __init__(self, server: Server, make: Make) -> None:
+    def __init__(self, server: Server, make: Make, application: Any = None) -> None:
         self.server = server
+        self.application = application
+        """For the application's streams."""
         self.streams: dict[int, Stream] = {}
         self.last_stream = 0
         """Highest number that the client has used."""
@@ -123,6 +125,9 @@ class Connection(asyncio.Protocol):
         try:
             if not self._has_preface:
                 at = self._take_preface(data)
+                if not self._has_preface:
+                    self._rest = data
+                    return
             start = at
             while size - at >= 9:
                 high, length, kind, flags, stream = _unpack(data, at)
@@ -313,7 +318,7 @@ class Connection(asyncio.Protocol):
             if not flags & frames.END_STREAM and size < patience.SMALL_BYTES:
                 self.pay(patience.SMALL)
             stream.is_complete = bool(flags & frames.END_STREAM)
-            stream.took(part, last=stream.is_complete)
+            stream.took(part)
             if size:
                 self.make_room(stream, size)
             return
@@ -406,7 +411,7 @@ class Connection(asyncio.Protocol):
             del self._skipped[:-8]
 
     def _take_preface(self, data: bytes) -> int:
-        """Return where the first frame starts, or that there is none yet."""
+        """Return where the first frame starts, once the preface is whole."""
         if not frames.PREFACE.startswith(data[:24]):
             raise frames.ConnectionFaultError(frames.PROTOCOL_ERROR, "expected the connection preface of HTTP/2")
         if len(data) < 24:
@@ -416,6 +421,7 @@ class Connection(asyncio.Protocol):
 
     def _check_stream(self, stream: Stream, now: float) -> None:
         """End one stream that took too long."""
+        stream.check(now)
         limits, outgoing = self.server.limits, stream.outgoing
         rate = http1.SLOWEST_BYTES_PER_SECOND
         if outgoing is not None:

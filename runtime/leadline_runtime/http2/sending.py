@@ -28,13 +28,14 @@ _word = frames.WORD
 class Outgoing:
     """What a stream still has to send."""
 
-    __slots__ = ("parts", "sent_bytes", "since", "trailers", "waiting_bytes")
+    __slots__ = ("is_whole", "parts", "sent_bytes", "since", "trailers")
 
     def __init__(self, now: float) -> None:
         self.parts: deque[memoryview] = deque()
-        self.waiting_bytes = 0
+        self.is_whole = False
+        """No more parts will come."""
         self.trailers: headers.Block | None = None
-        """What ends the stream after the parts; None: more may come."""
+        """What ends the stream after the parts; None: the last part does."""
         self.since = now
         self.sent_bytes = 0
 
@@ -73,7 +74,7 @@ class Sender:
     # What the application uses
 
     def respond(self, stream: Stream, head: headers.Block, data: bytes, trailers: headers.Block) -> None:
-        """Send a whole answer; nothing where the client gave the stream up."""
+        """Send a whole answer with trailers; nothing where the client gave the stream up."""
         size = len(data)
         if (
             size <= stream.window
@@ -108,6 +109,17 @@ class Sender:
         self.push(stream, data)
         self.finish(stream, trailers)
 
+    def respond_plainly(self, stream: Stream, head: headers.Block, data: bytes) -> None:
+        """Send a whole answer without trailers."""
+        if stream.id not in self._streams:
+            return
+        if not data:
+            self.finish(stream, head)
+            return
+        self.start(stream, head)
+        self._append(stream, data).is_whole = True
+        self._send(stream)
+
     def start(self, stream: Stream, head: headers.Block) -> None:
         """Send the head of an answer whose data is to come."""
         if stream.id in self._streams:
@@ -115,27 +127,21 @@ class Sender:
 
     def push(self, stream: Stream, data: bytes) -> None:
         """Send data of an answer, as far as there is room now."""
-        if not data or stream.id not in self._streams:
+        if data and stream.id in self._streams:
+            self._append(stream, data)
+            self._send(stream)
+
+    def finish(self, stream: Stream, trailers: headers.Block) -> None:
+        """End the answer once its data is sent; where nothing was sent before, this is all of it."""
+        if stream.id not in self._streams:
             return
         outgoing = stream.outgoing
         if outgoing is None:
-            outgoing = stream.outgoing = Outgoing(self._server.now)
-            self.blocked[stream.id] = stream
-        outgoing.parts.append(memoryview(data))
-        outgoing.waiting_bytes += len(data)
-        self._hold(stream, len(data))
-        self.pump()
-        if stream.outgoing is not None and self._server.held_bytes > self._server.limits.held_bytes:
-            self._connection.reset(stream, frames.ENHANCE_YOUR_CALM)
-
-    def finish(self, stream: Stream, trailers: headers.Block) -> None:
-        """End the answer once its data is sent; without data before, this is all of it."""
-        if stream.id not in self._streams:
-            return
-        if stream.outgoing is None:
-            self._end(stream, trailers)
-        elif stream.outgoing.trailers is None:
-            stream.outgoing.trailers = trailers
+            self._write_block(stream, trailers, ends=True)
+            self._connection.answered(stream)
+        elif not outgoing.is_whole:
+            outgoing.is_whole = True
+            outgoing.trailers = trailers
 
     # What the connection uses
 
@@ -189,6 +195,21 @@ class Sender:
 
     # Inside
 
+    def _append(self, stream: Stream, data: bytes) -> Outgoing:
+        outgoing = stream.outgoing
+        if outgoing is None:
+            outgoing = stream.outgoing = Outgoing(self._server.now)
+            self.blocked[stream.id] = stream
+        outgoing.parts.append(memoryview(data))
+        self._hold(stream, len(data))
+        return outgoing
+
+    def _send(self, stream: Stream) -> None:
+        """Send what there is room for; give the stream up where too much waits, of all connections together."""
+        self.pump()
+        if stream.outgoing is not None and self._server.held_bytes > self._server.limits.held_bytes:
+            self._connection.reset(stream, frames.ENHANCE_YOUR_CALM)
+
     def _send_frame(self, stream: Stream) -> bool:
         """Send one frame of a stream; tell whether there was room."""
         outgoing = stream.outgoing
@@ -203,22 +224,21 @@ class Sender:
             outgoing.parts.popleft()
         else:
             outgoing.parts[0] = part[size:]
-        outgoing.waiting_bytes -= size
         outgoing.sent_bytes += size
         self._hold(stream, -size)
         if size >= frames.FRAME_BYTES // 4:
             self._connection.purse += patience.SENT
-        self.write(b"%b%b" % (_head(size >> 16, size & 0xFFFF, 0, 0, stream.id), part[:size]))
-        if not outgoing.parts:
+        is_last = not outgoing.parts
+        ends = is_last and outgoing.is_whole and outgoing.trailers is None
+        self.write(_head(size >> 16, size & 0xFFFF, 0, ends, stream.id) + part[:size])
+        if is_last:
             self.blocked.pop(stream.id, None)
             stream.outgoing = None
             if outgoing.trailers is not None:
-                self._end(stream, outgoing.trailers)
+                self._write_block(stream, outgoing.trailers, ends=True)
+            if outgoing.is_whole:
+                self._connection.answered(stream)
         return True
-
-    def _end(self, stream: Stream, trailers: headers.Block) -> None:
-        self._write_block(stream, trailers, ends=True)
-        self._connection.answered(stream)
 
     def _write_block(self, stream: Stream, block: headers.Block, *, ends: bool) -> None:
         if self._must_shrink:

@@ -32,6 +32,7 @@ class Stream:
         "held_bytes",
         "id",
         "is_complete",
+        "is_piecewise",
         "outgoing",
         "received_bytes",
         "since",
@@ -51,6 +52,8 @@ class Stream:
         self.held_bytes = 0
         """What the server counts of this stream: pieces of the body, or of an answer that the client has no room for."""
         self.is_complete = False
+        self.is_piecewise = False
+        """Pieces go to `took` as they come, instead of all to `completed`; set by `begun`."""
         self.since = 0.0
         """When the first piece came, in seconds of the server's clock."""
         self.outgoing: Outgoing | None = None
@@ -65,9 +68,12 @@ class Stream:
         """Answer the request; called once, with `body` set."""
         raise NotImplementedError
 
-    def took(self, part: bytes, *, last: bool) -> None:
-        """Take a piece of the body, where `is_piecewise`."""
+    def took(self, part: bytes) -> None:
+        """Take a piece of the body, where `is_piecewise`; `is_complete` is set with the last."""
         raise NotImplementedError
+
+    def check(self, now: float) -> None:
+        """Look at the time, of which `now` is the exact one; called every half second."""
 
     def refuse(self, status: int, message: str, *, extra: bytes = b"") -> None:
         """Answer with an error, given as HTTP status; does nothing where it was answered before."""
@@ -78,8 +84,3 @@ class Stream:
 
     def leave(self) -> None:
         """End what could go on for ever; the client is going elsewhere."""
-
-    @property
-    def is_piecewise(self) -> bool:
-        """Tell whether pieces go to `took` as they come, instead of all to `completed`."""
-        return False
