@@ -101,7 +101,7 @@ prepared: commands product-images
 packages: venv
 	@hack/cluster/provide packages
 commands: packages
-	@hack/cluster/provide build cluster helm s3 >/dev/null
+	@hack/cluster/provide build cluster helm h2spec s3 >/dev/null
 product-images: packages
 	@hack/cluster/provide build operator runtime >/dev/null
 
