@@ -189,18 +189,18 @@ def _spoiled(request: Infer, chance: random.Random) -> Infer:
 def conversations(chance: random.Random, row: list[float], count: int) -> Iterator[bytes]:
     """Yield what a client sends on one connection: right at first, then not."""
     message = prefixed(Infer(raw=(struct.pack("<64f", *row),)).message())
+    encoder = hpack.Encoder()
+    right = [frame(SETTINGS, 0, 0)]
+    for stream in (1, 3):
+        right += [frame(HEADERS, END_HEADERS, stream, block(encoder)), frame(DATA, END_STREAM, stream, message)]
     for _ in range(count):
-        encoder = hpack.Encoder()
-        frames = [frame(SETTINGS, 0, 0)]
-        for stream in (1, 3):
-            frames.append(frame(HEADERS, END_HEADERS, stream, block(encoder)))
-            frames.append(frame(DATA, END_STREAM, stream, message))
+        frames = list(right)
         kind = chance.randrange(4)
         if kind == 0:
             yield PREFACE + values.spoil_bytes(b"".join(frames), chance)
             continue
         for _ in range(chance.choice([1, 1, 3, 40])):
-            frames.insert(chance.randrange(len(frames) + 1), _odd_frame(chance, encoder))
+            frames.insert(chance.randrange(len(frames) + 1), _odd_frame(chance))
         if kind == 1:
             chance.shuffle(frames)
         yield (PREFACE if kind != 2 or chance.random() < 0.8 else values.spoil_bytes(PREFACE, chance)) + b"".join(
@@ -208,27 +208,25 @@ def conversations(chance: random.Random, row: list[float], count: int) -> Iterat
         )
 
 
-def _odd_frame(chance: random.Random, encoder: hpack.Encoder) -> bytes:
-    kind = chance.randrange(12)
-    stream = chance.choice([0, 1, 2, 3, 5, 7, 2**31 - 1, 2**31, 2**32 - 1])
-    payload = chance.choice(
-        [
-            b"",
-            bytes(4),
-            b"\xff" * 4,
-            bytes(8),
-            chance.randbytes(chance.choice([1, 5, 6, 9, 200])),
-            struct.pack(">HI", chance.randrange(8), chance.choice([0, 1, 65_535, 2**31, 2**32 - 1])),
-            block(
-                encoder,
-                extra=[
-                    (chance.choice(["connection", "Upper", ":path", "x", "te"]), "y" * chance.choice([0, 1, 5_000]))
-                ],
-            ),
-            b"\x3f\xff\xff\xff\xff\xff",
-            bytes(20_000),
-        ]
-    )
-    return frame(
-        kind, chance.randrange(256) if chance.random() < 0.5 else chance.choice([0, 1, 4, 5, 8, 9, 32]), stream, payload
-    )
+_STREAMS = [0, 1, 2, 3, 5, 7, 2**31 - 1, 2**31, 2**32 - 1]
+_FLAGS = [0, 1, 4, 5, 8, 9, 32]
+_PAYLOADS = [b"", bytes(4), b"\xff" * 4, bytes(8), b"\x3f\xff\xff\xff\xff\xff", bytes(20_000)]
+_HEADERS = [
+    hpack.Encoder().encode([(":method", "POST"), (name, "y" * length)])
+    for name in ("connection", "Upper", ":path", "x", "te")
+    for length in (0, 1, 5_000)
+]
+
+
+def _odd_frame(chance: random.Random) -> bytes:
+    kind = chance.randrange(4)
+    if kind == 0:
+        payload = chance.choice(_PAYLOADS)
+    elif kind == 1:
+        payload = chance.choice(_HEADERS)
+    elif kind == 2:
+        payload = chance.randbytes(chance.choice([1, 5, 6, 9, 200]))
+    else:
+        payload = struct.pack(">HI", chance.randrange(8), chance.choice([0, 1, 65_535, 2**31, 2**32 - 1]))
+    flags = chance.randrange(256) if chance.random() < 0.5 else chance.choice(_FLAGS)
+    return frame(chance.randrange(12), flags, chance.choice(_STREAMS), payload)
