@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
+import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from tests.wiring.runtime.fuzzing import values
 
 INFER = "/v2/models/digits/infer"
-KINDS = ("value", "text", "bytes", "path", "method")
+KINDS = ("value", "text", "bytes", "binary", "packed", "path", "method")
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ def inputs(chance: random.Random, row: list[float], count: int) -> Iterator[Inpu
     whole = valid(row)
     text = json.dumps(whole).encode()
     for _ in range(count):
-        kind = chance.choices(KINDS, (10, 4, 4, 1, 1))[0]
+        kind = chance.choices(KINDS, (10, 4, 4, 6, 1, 1, 1))[0]
         if kind == "value":
             spoiled, at = values.spoil_value(whole, chance)
             yield Input(kind, framed(json.dumps(spoiled).encode()), named(at))
@@ -55,6 +59,14 @@ def inputs(chance: random.Random, row: list[float], count: int) -> Iterator[Inpu
             yield Input(kind, framed(values.spoil_text(whole, chance)))
         elif kind == "bytes":
             yield Input(kind, framed(values.spoil_bytes(text, chance)))
+        elif kind == "binary":
+            yield Input(kind, _binary(chance, row))
+        elif kind == "packed":
+            coding = chance.choice(["gzip", "deflate", "br", "x", "identity", "gzip, gzip"])
+            pack = gzip.compress if "gzip" in coding else zlib.compress
+            packed = pack(chance.choice([text, text, bytes(10**6), b""]), 1)
+            body = values.spoil_bytes(packed, chance) if chance.random() < 0.5 else packed
+            yield Input(kind, framed(body, head=f"content-encoding: {coding}\r\n"))
         elif kind == "path":
             target = values.spoil_bytes(chance.choice(TARGETS).encode(), chance)
             clean = bytes(byte for byte in target if 0x21 <= byte < 0x7F) or b"/"
@@ -64,6 +76,37 @@ def inputs(chance: random.Random, row: list[float], count: int) -> Iterator[Inpu
             method = chance.choice(METHODS)
             target = chance.choice(TARGETS)
             yield Input(kind, framed(b"", method=method, target=target), is_head=method == "HEAD")
+
+
+def _binary(chance: random.Random, row: list[float]) -> bytes:
+    """Return a request with binary tensors of which the head, the numbers or the lengths are spoiled."""
+    raw = struct.pack("<64f", *row)
+    tensor: dict[str, Any] = {
+        "name": "X",
+        "shape": [1, 64],
+        "datatype": "FP32",
+        "parameters": {"binary_data_size": len(raw)},
+    }
+    whole: dict[str, Any] = {"inputs": [tensor], "parameters": {"binary_data_output": True}}
+    kind = chance.randrange(5)
+    if kind == 0:
+        whole, _ = values.spoil_value(whole, chance)
+    elif kind == 1:
+        tensor["parameters"]["binary_data_size"] = chance.choice(
+            [0, -1, 255, 257, 2**31, 2**63, 1.5, "256", None, True, [256]]
+        )
+    elif kind == 2:
+        tensor["datatype"] = chance.choice(["BYTES", "BOOL", "FP16", "BF16", "INT64", "X", "", None])
+    head = json.dumps(whole).encode()
+    length: Any = len(head)
+    body = head + chance.choice([raw, raw, raw[:-1], raw + b"\x00", b"", raw + raw, chance.randbytes(256)])
+    if kind == 3:
+        length = chance.choice(
+            [0, -1, length - 1, length + 1, len(body), len(body) + 1, 2**31, 2**63, "x", "1e3", "", " "]
+        )
+    elif kind == 4:
+        body = values.spoil_bytes(body, chance)
+    return framed(body, head=f"inference-header-content-length: {length}\r\n")
 
 
 def named(at: values.Path) -> tuple[str, ...]:
