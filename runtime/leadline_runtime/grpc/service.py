@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from google.protobuf.message import DecodeError
-
 from leadline_runtime import VERSION, errors, logs
 from leadline_runtime.grpc import bare, calls, framing, protocol, streaming
 from leadline_runtime.grpc.calls import Caller
@@ -149,7 +147,7 @@ class Service:
         """Return a HealthCheckResponse, in its frame, to a HealthCheckRequest in its."""
         try:
             name = protocol.HealthRequest.FromString(framing.message_of(asked)).service
-        except DecodeError:
+        except protocol.DecodeError:
             name = "?"
         states = protocol.HealthResponse.ServingStatus
         state = states.SERVING if self._model is not None else states.NOT_SERVING
@@ -173,7 +171,7 @@ def read(kind: Any, caller: Caller) -> Any:
     """
     try:
         return kind.FromString(framing.message_of(caller.body))
-    except DecodeError as error:
+    except protocol.DecodeError as error:
         raise errors.BadRequestError(f"body: expected a {kind.DESCRIPTOR.full_name}; {error}") from error
 
 

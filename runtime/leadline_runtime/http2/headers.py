@@ -23,6 +23,8 @@ _INTEGER_BYTES_MAX: Final = 5
 """An integer of more bytes is beyond all that a block can hold; hpack would build it, digit by digit."""
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
 _VALUE: Final = re.compile(rb"(?:[^\0\r\n\t ](?:[^\0\r\n]*[^\0\r\n\t ])?)?")
+_PATH: Final = re.compile(rb"(?:/[!-~]*|\*)")
+"""A path goes on in lines of HTTP/1.1, so it must fit into one."""
 _PSEUDO: Final = frozenset({b":method", b":path", b":scheme", b":authority"})
 _OF_CONNECTIONS: Final = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"}
@@ -154,6 +156,8 @@ def head(fields: list[Field]) -> Head:
     method, path = pseudo.get(b":method"), pseudo.get(b":path")
     if method == b"CONNECT" or not method or not path or not pseudo.get(b":scheme"):
         raise _malformed("expected one each of :method, :scheme and :path, and not CONNECT")
+    if not _PATH.fullmatch(path):
+        raise _malformed(":path: expected / and what a URI may hold")
     if b":authority" in pseudo:
         values[b"host"] = pseudo[b":authority"]
     length = values.get(b"content-length")

@@ -4,7 +4,7 @@ Until a model is attached, everything that needs one answers 503 with what is be
 request costs one look into a dictionary. Must not parse bodies.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
@@ -23,12 +23,21 @@ _PLATFORM: Final = "onnxruntime_onnx"
 class Routes:
     """Finds the handler of a request."""
 
-    def __init__(self, name: str, revision: str, outcomes: Handler | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        revision: str,
+        outcomes: Handler | None = None,
+        *,
+        posts: Mapping[bytes, Handler] | None = None,
+    ) -> None:
         self._name = name
         self._revision = revision
         self._waiting_for = "the model is being fetched"
         self._infer: Handler = self._not_ready
         self._outcomes = outcomes
+        self._posts = posts or {}
+        """What else is posted here, by path: calls of gRPC that other pods of ours pass on."""
         self._metadata: dict[str, Any] | None = None
         self._handlers: dict[tuple[bytes, bytes], Handler] = {}
         self._methods: dict[bytes, bytes] = {}
@@ -99,7 +108,7 @@ class Routes:
             b"/v2/health/live": b'{"live":true}',
             b"/v2/health/ready": b'{"ready":true}' if ready else None,
         }
-        handlers: dict[tuple[bytes, bytes], Handler] = {}
+        handlers: dict[tuple[bytes, bytes], Handler] = {(b"POST", path): post for path, post in self._posts.items()}
         for base in (model, version):
             gets[base] = described if ready else None
             gets[base + b"/ready"] = orjson.dumps({"name": self._name, "ready": True}) if ready else None
