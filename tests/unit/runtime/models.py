@@ -25,6 +25,8 @@ def save(
     inputs: dict[str, tuple[int, Any]],
     outputs: dict[str, tuple[int, Any]],
     metadata: dict[str, str] | None = None,
+    *,
+    opset: int = 17,
 ) -> Path:
     """Write a model; tensors are given as name: (element type, shape)."""
     graph = helper.make_graph(
@@ -34,8 +36,8 @@ def save(
         [helper.make_tensor_value_info(name, *kind) for name, kind in outputs.items()],
     )
     domains = {node.domain for node in nodes} - {""}
-    opsets = [helper.make_opsetid("", 17), *(helper.make_opsetid(domain, 1) for domain in domains)]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
+    opsets = [helper.make_opsetid("", opset), *(helper.make_opsetid(domain, 1) for domain in domains)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=9 if opset < 19 else 11)
     helper.set_model_props(model, metadata or {})
     path.write_bytes(model.SerializeToString())
     return path
@@ -149,6 +151,29 @@ class Served:
         self.loop.run()
         (answer,) = answers(transport.sent)
         return answer
+
+    def ask_binary(self, header: Any, tensors: bytes = b"", *, head: str = "", **more: Any) -> Answer:
+        """Return the answer to a request with raw tensors after its JSON."""
+        text = header if isinstance(header, bytes) else json.dumps(header).encode()
+        length = f"inference-header-content-length: {len(text)}\r\n"
+        return self.ask(text + tensors, head=f"{length}{head}", **more)
+
+
+def told(answer: Answer) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Return an answer's JSON and its raw tensors by name, taken apart as the binary tensor data extension says."""
+    assert answer.status == 200, answer.body
+    assert answer.headers["content-type"] == "application/octet-stream"
+    at = int(answer.headers["inference-header-content-length"])
+    header = json.loads(answer.body[:at])
+    tensors = {}
+    for output in header["outputs"]:
+        size = output.get("parameters", {}).get("binary_data_size")
+        if size is not None:
+            assert "data" not in output
+            tensors[output["name"]] = answer.body[at : at + size]
+            at += size
+    assert at == len(answer.body)
+    return header, tensors
 
 
 def tensor(data: Any, shape: list[Any], name: str = "x", datatype: str = "FP32", **more: Any) -> dict[str, Any]:

@@ -151,11 +151,8 @@ def test_inputs_with_different_numbers_of_rows_are_refused(two_inputs):
     assert "the same number of rows" in json.loads(answer.body)["error"]
 
 
-def test_a_compressed_body_and_a_binary_one_are_refused_as_such(served):
+def test_a_compressed_body_is_refused_as_such(served):
     assert served.ask(b"\x1f\x8b", head="content-encoding: gzip\r\n").status == 415
-    answer = served.ask(b"{}\0\0\0", head="inference-header-content-length: 2\r\n")
-    assert answer.status == 415
-    assert "binary tensors are not offered" in json.loads(answer.body)["error"]
 
 
 @pytest.mark.parametrize(
