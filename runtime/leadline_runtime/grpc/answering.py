@@ -149,9 +149,7 @@ class RawForm:
         """Make what answers of one row of these shapes share."""
         self._inner = inner
         shapes = [(1, *shape) for shape in inner]
-        sizes = [
-            math.prod(shape) * output.datatype.bytes for shape, output in zip(shapes, self._outputs, strict=True)
-        ]
+        sizes = [math.prod(shape) * output.datatype.bytes for shape, output in zip(shapes, self._outputs, strict=True)]
         self._template = template = self._make(shapes, sizes)
         self._row = template.begin(b"").replace(b"%", b"%%") + template.tensors
         self._signed = b"%b%b" + template.described.replace(b"%", b"%%") + template.tensors

@@ -160,9 +160,7 @@ def decode(message: Any, model: signature.Signature) -> decoding.Request:
         raise errors.BadRequestError(f'inputs: "{missing[0]}" is missing; expected {model.input_names()}')
     rows = decoding.count_rows(arrays, model)
     parameters = {name: _parameter(name, value) for name, value in message.parameters.items()}
-    return decoding.Request(
-        arrays, rows, message.id or None, _outputs(message, model), parameters=parameters or None
-    )
+    return decoding.Request(arrays, rows, message.id or None, _outputs(message, model), parameters=parameters or None)
 
 
 def _outputs(message: Any, model: signature.Signature) -> tuple[int, ...] | None:
@@ -212,7 +210,9 @@ def _typed(contents: Any, datatype: datatypes.Datatype, where: str, count: int) 
     """Return the elements that came as typed contents."""
     wanted = answering.CONTENTS.get(datatype.name)
     if wanted is None:
-        raise errors.BadRequestError(f"{where}: expected raw_input_contents, for contents have no field for {datatype.name}")
+        raise errors.BadRequestError(
+            f"{where}: expected raw_input_contents, for contents have no field for {datatype.name}"
+        )
     others = [field.name for field, _ in contents.ListFields() if field.name != wanted]
     if others:
         raise errors.BadRequestError(f"{where}: expected {datatype.name} in contents.{wanted}, got {others[0]}")

@@ -157,7 +157,10 @@ class Service:
 
     def _refuse_unknown(self, caller: Caller) -> None:
         shown = caller.head.path.decode("utf-8", "replace")[:200]
-        caller.refuse(501, f"there is no method {shown} here; {protocol.INFERENCE} has the protocol's, besides it {protocol.HEALTH}")
+        caller.refuse(
+            501,
+            f"there is no method {shown} here; {protocol.INFERENCE} has the protocol's, besides it {protocol.HEALTH}",
+        )
 
     def _not_ready(self, caller: Caller) -> None:
         caller.refuse(503, f'model "{self._name}" is not ready: {self._waiting_for}')
@@ -182,7 +185,9 @@ def check_names(name: str, revision: str, asked_name: str, asked_version: str) -
         BadRequestError: It is another.
     """
     if asked_name != name:
-        raise errors.BadRequestError(f'there is no model "{asked_name[:200]}" here; this pod serves "{name}"', status=404)
+        raise errors.BadRequestError(
+            f'there is no model "{asked_name[:200]}" here; this pod serves "{name}"', status=404
+        )
     if asked_version not in {"", revision}:
         raise errors.BadRequestError(
             f'there is no version "{asked_version[:200]}" here; this pod serves "{revision}"', status=404

@@ -149,7 +149,9 @@ def head(fields: list[Field]) -> Head:
     for name, value in fields:
         if name[:1] == b":":
             if values or name in pseudo or name not in _PSEUDO or not _VALUE.fullmatch(value):
-                raise _malformed(f"pseudo-header {name.decode('latin-1')!r} is not one of a request, or not in its place")
+                raise _malformed(
+                    f"pseudo-header {name.decode('latin-1')!r} is not one of a request, or not in its place"
+                )
             pseudo[name] = value
         else:
             _add(values, name, value)
@@ -179,7 +181,9 @@ def check_trailers(fields: list[Field]) -> None:
 
 def _add(values: dict[bytes, bytes], name: bytes, value: bytes) -> None:
     if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
-        raise _malformed(f"header {name.decode('latin-1')[:80]!r}: not a field name in lower case, or not a field value")
+        raise _malformed(
+            f"header {name.decode('latin-1')[:80]!r}: not a field name in lower case, or not a field value"
+        )
     if name in _OF_CONNECTIONS or (name == b"te" and value != b"trailers"):
         raise _malformed(f"header {name.decode('latin-1')} has no place in HTTP/2")
     if name in values:

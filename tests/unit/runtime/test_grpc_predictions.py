@@ -260,11 +260,10 @@ def test_entity_and_tags_are_taken_from_the_parameters(classifier):
 
 def test_a_copy_of_a_call_is_answered_in_words(classifier, folder):
     class Copier:
-        offered: list = []
-
         def offer(self, bodies, ids, words):
-            self.offered += bodies
+            offered.extend(bodies)
 
+    offered: list = []
     classifier.sign().recorder.copier = Copier()
     client = usual_client(classifier)
     client.call(infer_request(0, 1, 0))
@@ -273,7 +272,7 @@ def test_a_copy_of_a_call_is_answered_in_words(classifier, folder):
     told = []
     own = client.served.server
     own.app = client.predictions.infer_rest
-    for body in Copier.offered:
+    for body in offered:
         assert isinstance(body, forms.Headed)
         head = f"host: x\r\nleadline-copy: 1\r\n{body.lines.decode()}"
         transport = classifier.send(request("/v2/models/m/infer", body.body, head=head))

@@ -47,10 +47,16 @@ def test_a_connection_that_begins_in_http2_is_handed_over(step):
 
 
 @pytest.mark.parametrize(
-    "sent", [b"PRI * HTTP/1.1\r\nhost: x\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", b"PRIX", request("/a") + b"PRI * HTTP/3"]
+    "sent",
+    [
+        b"PRI * HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n",
+        b"PRIX",
+        request("/a") + b"PRI * HTTP/3",
+    ],
 )
 def test_what_only_looks_like_it_is_refused(sent):
-    port, transport, client = both()
+    _, transport, client = both()
     transport.protocol.data_received(sent)
     transport.protocol.data_received(b"\r\n\r\n")
     assert client.asked == []

@@ -4,6 +4,7 @@ import asyncio
 import queue
 import subprocess
 import threading
+from typing import Self
 
 import grpc
 import numpy as np
@@ -79,9 +80,9 @@ def test_triton_client_gets_the_outputs_it_asks_for(client, digits):
 
 
 def test_triton_client_is_told_what_is_wrong(client, digits):
+    given = triton.InferInput("X", [1, 3], "FP32")
+    given.set_data_from_numpy(np.zeros((1, 3), np.float32))
     with pytest.raises(triton.InferenceServerException, match='input "X": expected shape') as error:
-        given = triton.InferInput("X", [1, 3], "FP32")
-        given.set_data_from_numpy(np.zeros((1, 3), np.float32))
         client.infer("digits", [given])
     assert error.value.status() == "StatusCode.INVALID_ARGUMENT"
     with pytest.raises(triton.InferenceServerException, match='there is no model "other" here') as error:
@@ -328,7 +329,7 @@ class Relay:
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever)
 
-    def __enter__(self) -> "Relay":
+    def __enter__(self) -> Self:
         self.server = self.loop.run_until_complete(asyncio.start_server(self._relay, "127.0.0.1", self.port))
         self.thread.start()
         return self
