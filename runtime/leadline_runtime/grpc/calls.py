@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from leadline_runtime import errors
 from leadline_runtime.grpc import framing, plain, status
@@ -17,6 +17,7 @@ from leadline_runtime.http2 import headers, streams
 from leadline_runtime.http2.connection import Connection
 
 if TYPE_CHECKING:
+    from leadline_runtime.web import connection as http1
     from leadline_runtime.web.server import Server
 
 _TIMEOUT: Final = re.compile(rb"([0-9]{1,8})([HMSmun])")
@@ -177,7 +178,8 @@ class Call(streams.Stream):
         if is_grpc(self.head):
             self._complete(self._known())
         else:
-            self.connection.server.app(plain.Request(self))
+            # To the routes it is a connection with one request.
+            self.connection.server.app(cast("http1.Connection", plain.Request(self)))
 
     def took(self, part: bytes) -> None:
         """Take messages apart, and hand on those that are whole."""

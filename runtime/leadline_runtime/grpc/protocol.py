@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
 
 FILES: Final = descriptor_pb2.FileDescriptorSet.FromString(
     (Path(__file__).parent / "protocol.binpb").read_bytes(),
@@ -22,6 +22,9 @@ for _file in FILES:
 INFERENCE: Final = "inference.GRPCInferenceService"
 HEALTH: Final = "grpc.health.v1.Health"
 REFLECTION: Final = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
+
+DecodeError: type[Exception] = message.DecodeError
+"""What reading a message raises where the bytes are none."""
 
 
 def _message(name: str) -> Any:
@@ -57,7 +60,7 @@ def file_of(symbol: str) -> bytes | None:
         for kind in (*file.service, *file.message_type, *file.enum_type):
             whole = f"{file.package}.{kind.name}"
             if symbol == whole or symbol.startswith(whole + "."):
-                return file.SerializeToString()
+                return bytes(file.SerializeToString())
     return None
 
 

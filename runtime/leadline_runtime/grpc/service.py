@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from google.protobuf.message import DecodeError
-
 from leadline_runtime import VERSION, errors, logs
 from leadline_runtime.grpc import bare, calls, framing, protocol, streaming
 from leadline_runtime.grpc.calls import Caller
@@ -149,7 +147,7 @@ class Service:
         """Return a HealthCheckResponse, in its frame, to a HealthCheckRequest in its."""
         try:
             name = protocol.HealthRequest.FromString(framing.message_of(asked)).service
-        except DecodeError:
+        except protocol.DecodeError:
             name = "?"
         states = protocol.HealthResponse.ServingStatus
         state = states.SERVING if self._model is not None else states.NOT_SERVING
@@ -159,7 +157,10 @@ class Service:
 
     def _refuse_unknown(self, caller: Caller) -> None:
         shown = caller.head.path.decode("utf-8", "replace")[:200]
-        caller.refuse(501, f"there is no method {shown} here; {protocol.INFERENCE} has the protocol's, besides it {protocol.HEALTH}")
+        caller.refuse(
+            501,
+            f"there is no method {shown} here; {protocol.INFERENCE} has the protocol's, besides it {protocol.HEALTH}",
+        )
 
     def _not_ready(self, caller: Caller) -> None:
         caller.refuse(503, f'model "{self._name}" is not ready: {self._waiting_for}')
@@ -173,7 +174,7 @@ def read(kind: Any, caller: Caller) -> Any:
     """
     try:
         return kind.FromString(framing.message_of(caller.body))
-    except DecodeError as error:
+    except protocol.DecodeError as error:
         raise errors.BadRequestError(f"body: expected a {kind.DESCRIPTOR.full_name}; {error}") from error
 
 
@@ -184,7 +185,9 @@ def check_names(name: str, revision: str, asked_name: str, asked_version: str) -
         BadRequestError: It is another.
     """
     if asked_name != name:
-        raise errors.BadRequestError(f'there is no model "{asked_name[:200]}" here; this pod serves "{name}"', status=404)
+        raise errors.BadRequestError(
+            f'there is no model "{asked_name[:200]}" here; this pod serves "{name}"', status=404
+        )
     if asked_version not in {"", revision}:
         raise errors.BadRequestError(
             f'there is no version "{asked_version[:200]}" here; this pod serves "{revision}"', status=404

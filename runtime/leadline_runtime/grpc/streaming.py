@@ -10,8 +10,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from google.protobuf.message import DecodeError
-
 from leadline_runtime.grpc import calls, framing, protocol
 from leadline_runtime.http2 import headers
 
@@ -80,9 +78,8 @@ class _Message:
 
     def answer(self, answer: bytes) -> None:
         """Keep the answer until those before it are there."""
-        message = framing.message_of(answer)
         # Field 2 of a ModelStreamInferResponse: the answer as it is.
-        self._replied(b"\x12%b%b" % (framing.varint(len(message)), message))
+        self._replied(b"\x12" + framing.varint(len(answer) - framing.HEAD_BYTES) + answer[framing.HEAD_BYTES :])
 
     def refuse(self, status: int, message: str, *, extra: bytes = b"") -> None:  # noqa: ARG002  # as connections have it
         """Answer with an error: the stream goes on."""
@@ -105,7 +102,7 @@ class Reflection:
         """Answer a question."""
         try:
             asked = protocol.ReflectionRequest.FromString(framing.message_of(body))
-        except DecodeError:
+        except protocol.DecodeError:
             self._call.refuse(400, "expected a ServerReflectionRequest")
             return
         answer = protocol.ReflectionResponse(valid_host=asked.host, original_request=asked)

@@ -23,6 +23,8 @@ _INTEGER_BYTES_MAX: Final = 5
 """An integer of more bytes is beyond all that a block can hold; hpack would build it, digit by digit."""
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
 _VALUE: Final = re.compile(rb"(?:[^\0\r\n\t ](?:[^\0\r\n]*[^\0\r\n\t ])?)?")
+_PATH: Final = re.compile(rb"(?:/[!-~]*|\*)")
+"""A path goes on in lines of HTTP/1.1, so it must fit into one."""
 _PSEUDO: Final = frozenset({b":method", b":path", b":scheme", b":authority"})
 _OF_CONNECTIONS: Final = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"}
@@ -147,13 +149,17 @@ def head(fields: list[Field]) -> Head:
     for name, value in fields:
         if name[:1] == b":":
             if values or name in pseudo or name not in _PSEUDO or not _VALUE.fullmatch(value):
-                raise _malformed(f"pseudo-header {name.decode('latin-1')!r} is not one of a request, or not in its place")
+                raise _malformed(
+                    f"pseudo-header {name.decode('latin-1')!r} is not one of a request, or not in its place"
+                )
             pseudo[name] = value
         else:
             _add(values, name, value)
     method, path = pseudo.get(b":method"), pseudo.get(b":path")
     if method == b"CONNECT" or not method or not path or not pseudo.get(b":scheme"):
         raise _malformed("expected one each of :method, :scheme and :path, and not CONNECT")
+    if not _PATH.fullmatch(path):
+        raise _malformed(":path: expected / and what a URI may hold")
     if b":authority" in pseudo:
         values[b"host"] = pseudo[b":authority"]
     length = values.get(b"content-length")
@@ -175,7 +181,9 @@ def check_trailers(fields: list[Field]) -> None:
 
 def _add(values: dict[bytes, bytes], name: bytes, value: bytes) -> None:
     if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
-        raise _malformed(f"header {name.decode('latin-1')[:80]!r}: not a field name in lower case, or not a field value")
+        raise _malformed(
+            f"header {name.decode('latin-1')[:80]!r}: not a field name in lower case, or not a field value"
+        )
     if name in _OF_CONNECTIONS or (name == b"te" and value != b"trailers"):
         raise _malformed(f"header {name.decode('latin-1')} has no place in HTTP/2")
     if name in values:

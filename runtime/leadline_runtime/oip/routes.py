@@ -4,7 +4,7 @@ Until a model is attached, everything that needs one answers 503 with what is be
 request costs one look into a dictionary. Must not parse bodies.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from urllib.parse import unquote_to_bytes
 
 import orjson
@@ -20,12 +20,21 @@ Handler = Callable[[Connection], None]
 class Routes:
     """Finds the handler of a request."""
 
-    def __init__(self, name: str, revision: str, outcomes: Handler | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        revision: str,
+        outcomes: Handler | None = None,
+        *,
+        posts: Mapping[bytes, Handler] | None = None,
+    ) -> None:
         self._name = name
         self._revision = revision
         self._waiting_for = "the model is being fetched"
         self._infer: Handler = self._not_ready
         self._outcomes = outcomes
+        self._posts = posts or {}
+        """What else is posted here, by path: calls of gRPC that other pods of ours pass on."""
         self._described: dict[str, bytes] | None = None
         """What tells of the model, by the path's last part; None: it is not served yet."""
         self._document: bytes | None = None
@@ -106,7 +115,7 @@ class Routes:
             b"/v2/health/ready": b'{"ready":true}' if described is not None else None,
             openapi.PATH.encode(): self._document,
         }
-        handlers: dict[tuple[bytes, bytes], Handler] = {}
+        handlers: dict[tuple[bytes, bytes], Handler] = {(b"POST", path): post for path, post in self._posts.items()}
         for base in (model, version):
             for part in ("", "/config", "/ready"):
                 gets[base + part.encode()] = described[part] if described is not None else None

@@ -56,6 +56,15 @@ def error(status: int, message: str, *, extra: bytes = b"") -> bytes:
     return json(orjson.dumps({"error": message}), status, extra=extra)
 
 
+def message_of(body: bytes) -> str:
+    """Return what an error's body says; empty where it is none of ours."""
+    try:
+        message = orjson.loads(body)["error"]
+    except (ValueError, KeyError, TypeError):
+        return ""
+    return message if isinstance(message, str) else ""
+
+
 def first_line(status: int) -> bytes:
     """Return the status line with its end; a status without a known phrase has none."""
     return _FIRST_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status

@@ -22,6 +22,7 @@ from leadline_wire import exchange
 
 from leadline_runtime import cgroup, channel, errors, logs, messages, settings
 from leadline_runtime.engine import batching, counters, session
+from leadline_runtime.grpc import asking, calls, service
 from leadline_runtime.oip import encoding, inference, routes
 from leadline_runtime.testset import runner
 from leadline_runtime.web import server
@@ -52,7 +53,10 @@ class Worker:
         self._evidence = evidence.Evidence(config, self._counters, self._loop, _now_ms)
         names = (config.model_name, config.revision, self._evidence.reporting.handle)
         self._routes = routes.Routes(*names)
-        self._own_routes = routes.Routes(*names)
+        self._service = service.Service(config.model_name, config.revision)
+        self._own_service = service.Service(config.model_name, config.revision)
+        bare = dict.fromkeys(self._own_service.bare_paths, self._own_service.handle_bare)
+        self._own_routes = routes.Routes(*names, posts=bare)
         self._forwarder = forwarding.Forwarder(self._counters, self._loop)
         limits = server.Limits(
             body_bytes=config.max_body_bytes,
@@ -63,6 +67,10 @@ class Worker:
         )
         self._public = server.Server(self._routes.handle, limits, now=self._loop.time())
         self._own = server.Server(self._own_routes.handle, limits, now=self._loop.time())
+        self._calls = calls.Port(self._service.handle, self._service.receivers, self._loop.time)
+        self._public.http2 = self._calls.protocol
+        own_calls = calls.Port(self._own_service.handle, self._own_service.receivers, self._loop.time)
+        self._own.http2 = own_calls.protocol
         self._batcher: batching.Batcher | None = None
         self._tests: runner.Runner | None = None
         self._role = messages.SetRole(serial=-1, standby=False, forward=None)
@@ -95,6 +103,7 @@ class Worker:
         self._role = role
         self._forwarder.aim(role.forward)
         self._public.app = self._forwarder.handle if role.standby else self._routes.handle
+        self._calls.rpc = self._forwarder.handle_call if role.standby else self._service.handle
         self._public.close_connections(closing=role.standby or self._draining)
         self._own_task(self._confirm(role.serial))
 
@@ -133,7 +142,10 @@ class Worker:
         )
         self._evidence.attach(model, handlers)
         self._routes.attach(model.signature, handlers.infer, max_rows=self._config.max_rows)
-        self._own_routes.attach(model.signature, handlers.infer_own, max_rows=self._config.max_rows)
+        predictions = asking.Predictions(handlers, model.signature, self._config.model_name, self._config.revision)
+        self._own_routes.attach(model.signature, predictions.infer_rest, max_rows=self._config.max_rows)
+        self._service.attach(model.signature, predictions.infer)
+        self._own_service.attach(model.signature, predictions.infer_own)
         self._batcher = batcher
         self._tests = runner.Runner(batcher, self._report_test_set)
         # What is alive now stays alive; the collector need not look at it again.
@@ -150,7 +162,7 @@ class Worker:
         )
 
     def _wait_for(self, what: str) -> None:
-        for port in (self._routes, self._own_routes):
+        for port in (self._routes, self._own_routes, self._service, self._own_service):
             port.wait_for(what)
 
     def _report_test_set(self, report: exchange.TestSetReport) -> None:

@@ -92,7 +92,7 @@ class Client:
         self.cancelled: list[int] = []
         self.echo = echo
         self.server = shared.server if shared else server.Server(lambda _: None, limits or server.Limits())
-        self.connection = connection.Connection(self.server, Stream, self)
+        self.connection = self.make_connection()
         self.transport = Transport()
         self.encoder = hpack.Encoder()
         self.decoder = hpack.Decoder()
@@ -100,6 +100,9 @@ class Client:
         self.connection.connection_made(self.transport)  # type: ignore[arg-type]
         usual = frames.PREFACE + frames.settings(settings or {}) + frames.SETTINGS_ACK
         self.send(usual if begin is None else begin)
+
+    def make_connection(self) -> connection.Connection:
+        return connection.Connection(self.server, Stream, self)
 
     def send(self, data: bytes) -> None:
         self.connection.data_received(data)

@@ -32,7 +32,18 @@ def flood(client: Client, frame: bytes, times: int = 100_000) -> int:
         (frames.frame(frames.PRIORITY, 0, 1, bytes(5)), patience.FULL + 2),
         (frames.frame(0xBB, 0, 0, b"unknown"), patience.FULL + 2),
     ],
-    ids=["ping", "settings", "windows", "empty data", "tiny data", "padding", "room", "room of one", "priority", "unknown"],
+    ids=[
+        "ping",
+        "settings",
+        "windows",
+        "empty data",
+        "tiny data",
+        "padding",
+        "room",
+        "room of one",
+        "priority",
+        "unknown",
+    ],
 )
 def test_frames_that_bring_nobody_an_answer_are_bounded(frame, most):
     client = Client()
