@@ -29,7 +29,10 @@ _FREE_BATCHES_MAX: Final = 4
 _NOT_FINITE: Final = (
     "the model answered with a number that is not finite (NaN or infinite), which JSON cannot carry; binary tensors can"
 )
-
+_NOT_FINITE_ASKED: Final = (
+    "the request holds numbers that are not finite (NaN or infinite), and so does the answer, which JSON cannot carry; "
+    "ask for binary tensors"
+)
 _TEXT: Final = b"text/plain"
 
 
@@ -125,18 +128,31 @@ class RowBatch:
         if given is not None and recorder.copier is not None:
             # An answered caller has dropped its own.
             copied = self._copyable() if self.raw_rows else [caller.body for caller in callers]
+        failures = 0
         if bad:
-            for row, caller in enumerate(callers):
-                if row in bad:
-                    caller.refuse(500, _NOT_FINITE)
-                else:
-                    caller.answer(answers[row])
+            failures = self._answer_but(bad, answers, copied)
         else:
             for caller, answer in zip(callers, answers, strict=True):
                 caller.answer(answer)
         if given is not None:
             recorder.took(given, copied, self.identifiers, bad)
-        return len(bad)
+        return failures
+
+    def _answer_but(self, bad: AbstractSet[int], answers: Sequence[bytes], copied: list[Copyable] | None) -> int:
+        """Answer the rows that can be, refuse the others; return how many the model is to blame for."""
+        failures = 0
+        asked = self._views[self.rows]
+        for row, caller in enumerate(self.callers):
+            if row not in bad:
+                caller.answer(answers[row])
+            elif _is_finite(asked[row]):
+                failures += 1
+                caller.refuse(500, _NOT_FINITE)
+            else:
+                caller.refuse(400, _NOT_FINITE_ASKED)
+                if copied is not None:
+                    copied[row] = b""
+        return failures
 
     def fail(self, error: Exception) -> int:
         """Answer all with 500."""
@@ -248,8 +264,7 @@ class ArrayBatch:
                 )
             words = copied[rows.start : rows.stop] if copied is not None else None
             if not _answer((caller, request, form), own, receipt, words, is_row=request.rows == 1):
-                failures += 1
-                _refuse_failed(recorder, origin, caller, form.copyable(caller), _NOT_FINITE)
+                failures += _refuse_unfinite(recorder, origin, caller, form.copyable(caller), request)
         return failures
 
     def fail(self, error: Exception) -> int:
@@ -306,8 +321,7 @@ class LoneBatch:
             )
         if _answer((caller, request, form), outputs, receipt, words, is_row=True):
             return 0
-        _refuse_failed(recorder, self.origin, caller, form.copyable(caller), _NOT_FINITE)
-        return 1
+        return _refuse_unfinite(recorder, self.origin, caller, form.copyable(caller), request)
 
     def fail(self, error: Exception) -> int:
         """Answer with 500."""
@@ -360,6 +374,21 @@ def _refuse_failed(recorder: Recorder, origin: Origin, caller: Caller, copyable:
     if origin is Origin.CLIENT:
         recorder.failed(copyable)
     caller.refuse(500, message)
+
+
+def _refuse_unfinite(
+    recorder: Recorder, origin: Origin, caller: Caller, copyable: Copyable, request: decoding.Request
+) -> int:
+    """Refuse what has no answer in JSON; return 1 if the model is to blame, 0 if the request was no better."""
+    if all(map(_is_finite, request.arrays.values())):
+        _refuse_failed(recorder, origin, caller, copyable, _NOT_FINITE)
+        return 1
+    caller.refuse(400, _NOT_FINITE_ASKED)
+    return 0
+
+
+def _is_finite(array: Array) -> bool:
+    return array.dtype == object or bool(np.isfinite(array).all())
 
 
 def _failed(error: Exception) -> str:

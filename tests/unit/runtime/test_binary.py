@@ -302,3 +302,15 @@ def test_only_json_fails_on_a_number_that_is_not_finite(tmp_path):
     served.loop.run()
     assert [answers(transport.sent)[0].status for transport in sent] == [200, 500, 200, 500]
     assert (served.counters.batches, served.counters.failures) == (1, 2)
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize("has_rows", [True, False])
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_numbers_that_the_client_sent_are_not_the_models_failure(tmp_path, rows, has_rows, number):
+    served = Served(models.identity(tmp_path / "model.onnx"), has_rows=has_rows)
+    data = floats(*[1.0] * (3 * rows - 1), number)
+    answer = served.ask_binary(asking(raw(12 * rows, [rows, 3])), data)
+    assert (answer.status, served.counters.failures) == (400, 0)
+    assert "the request holds numbers that are not finite" in json.loads(answer.body)["error"]
+    assert served.ask(asking(tensor([1, 2, 3], [1, 3]))).status == 200
