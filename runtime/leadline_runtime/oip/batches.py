@@ -30,7 +30,7 @@ _NOT_FINITE: Final = (
     "the model answered with a number that is not finite (NaN or infinite), which JSON cannot carry; binary tensors can"
 )
 _NOT_FINITE_ASKED: Final = (
-    "the request holds numbers that are not finite (NaN or infinite), and so does the answer, which JSON cannot carry; "
+    "data holds elements that are not finite (null, NaN or infinite), and so does the answer, which JSON cannot carry; "
     "ask for binary tensors"
 )
 _TEXT: Final = b"text/plain"

@@ -62,6 +62,7 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_begin",
         "_busy",
         "_checked",
         "_chunks",
@@ -95,6 +96,8 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._keep = True
         self._fed_bytes = 0
+        self._begin = b""
+        """The first bytes of a request that comes in pieces."""
         self._held_bytes = 0
         self._known: tuple[bytes, int, bytes, int] | None = None
         """Head before and after the digits of its content-length, each with its length; set only while the parser stands
@@ -233,7 +236,7 @@ class Connection(asyncio.Protocol):
                 self._fail(400, f"not a valid HTTP/1.1 request: {error}")
         else:
             if self._fed_bytes:
-                self._check_partial(len(data))
+                self._check_partial(data)
             elif self._learn_left:
                 self._learn(data)
 
@@ -366,10 +369,14 @@ class Connection(asyncio.Protocol):
     def _is_between_requests(self) -> bool:
         return self._state == _HEAD and not (self._fed_bytes or self._targets or self._head)
 
-    def _check_partial(self, fed_bytes: int) -> None:
+    def _check_partial(self, data: bytes) -> None:
         """Look at a request of which a part is still to come."""
+        fed_bytes = len(data)
         if self._fed_bytes <= fed_bytes:
             self._since = self._server.now
+            self._begin = data[: len(_PREFACE)]
+        elif len(self._begin) < len(_PREFACE):
+            self._begin += data[: len(_PREFACE)]
         server, limits = self._server, self._server.limits
         if self._state == _HEAD:
             if self._fed_bytes > limits.head_bytes:
@@ -436,9 +443,9 @@ class Connection(asyncio.Protocol):
         make = self._server.http2
         if make is None or self._busy or self._waiting or self._state != _HEAD:
             return False
-        # What came before went into the parser: as no other byte has stopped it, it is the preface's own begin.
-        begin = _PREFACE[: self._fed_bytes - len(data)] + data
-        if not begin.startswith(_PREFACE[: len(begin)]):
+        before = self._fed_bytes - len(data)
+        begin = (self._begin if before else b"") + data
+        if before >= len(_PREFACE) or not begin.startswith(_PREFACE[: len(begin)]):
             return False
         self._server.connections.discard(self)
         self._state = _ENDING

@@ -312,5 +312,5 @@ def test_numbers_that_the_client_sent_are_not_the_models_failure(tmp_path, rows,
     data = floats(*[1.0] * (3 * rows - 1), number)
     answer = served.ask_binary(asking(raw(12 * rows, [rows, 3])), data)
     assert (answer.status, served.counters.failures) == (400, 0)
-    assert "the request holds numbers that are not finite" in json.loads(answer.body)["error"]
+    assert "data holds elements that are not finite" in json.loads(answer.body)["error"]
     assert served.ask(asking(tensor([1, 2, 3], [1, 3]))).status == 200

@@ -73,3 +73,20 @@ def test_a_port_without_http2_refuses_it():
     protocol, transport = port.connect()
     protocol.data_received(conversation())
     assert answers(transport.sent)[0].status == 400
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (b"POST /a HTTP/1.0\r\nhost: x\r\nx: ", b"y" * 100, b"\x00\x00"),
+        (b"POS", b" * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+        (b"PRI * HTTP/2.0\r\n\r\nSX", b"\r\n\r\n"),
+        (b"P", b"O", b"\x00"),
+    ],
+)
+def test_a_request_in_pieces_that_ends_badly_is_not_handed_over(pieces):
+    port, transport, client = both()
+    for piece in pieces:
+        transport.protocol.data_received(piece)
+    assert client.asked == []
+    assert answers(transport.sent)[-1].status == 400
