@@ -85,7 +85,7 @@ def test_a_port_without_http2_refuses_it():
     ],
 )
 def test_a_request_in_pieces_that_ends_badly_is_not_handed_over(pieces):
-    port, transport, client = both()
+    _, transport, client = both()
     for piece in pieces:
         transport.protocol.data_received(piece)
     assert client.asked == []
