@@ -80,6 +80,12 @@ def load(path: Path, *, threads: int, max_rows: int) -> Model:
     if not inputs or not outputs:
         raise errors.RejectedError("InvalidModel", "the model has no inputs or no outputs; expected at least one each")
     metadata = session.get_modelmeta().custom_metadata_map
+    if bf16.is_needed((*inputs, *outputs)) and any(tensor.datatype.kind is datatypes.Kind.TEXT for tensor in inputs):
+        raise errors.RejectedError(
+            "InvalidModel",
+            "the model takes strings and has BF16 inputs or outputs; onnxruntime's Python interface cannot feed both: "
+            "cast BF16 to FP32 at the model's inputs and outputs",
+        )
     run = (
         bf16.runner(session, inputs, outputs)
         if bf16.is_needed((*inputs, *outputs))

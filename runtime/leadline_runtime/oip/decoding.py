@@ -91,7 +91,7 @@ def split(body: raw.Buffer, header_bytes: bytes) -> tuple[raw.Buffer, memoryview
     return view[:length], view[length:]
 
 
-def load(body: raw.Buffer, content_encoding: bytes | None = None) -> dict[str, Any]:
+def load(body: raw.Buffer) -> dict[str, Any]:
     """Return the JSON object in the body.
 
     Raises:
@@ -100,8 +100,6 @@ def load(body: raw.Buffer, content_encoding: bytes | None = None) -> dict[str, A
     try:
         request = orjson.loads(body)
     except ValueError as error:
-        if content_encoding not in {None, b"identity"}:
-            raise errors.BadRequestError("content-encoding: expected none, the body as it is", status=415) from error
         if not len(body):
             raise errors.BadRequestError("body: expected a JSON object, got nothing") from error
         raise errors.BadRequestError(f"body: expected a JSON object; {error}") from error
@@ -171,6 +169,8 @@ def outputs(request: dict[str, Any], model: signature.Signature) -> tuple[tuple[
             raise errors.BadRequestError(f"outputs[{place}].name: expected {model.output_names()}, got {_shown(name)}")
         where = f"outputs[{place}].parameters"
         parameters = _parameters(output, where)
+        if parameters:
+            _refuse_not_offered(parameters, where)
         if known[name] in places:
             raise errors.BadRequestError(f'outputs[{place}].name: "{name}" is given twice')
         places.append(known[name])
@@ -180,13 +180,18 @@ def outputs(request: dict[str, Any], model: signature.Signature) -> tuple[tuple[
 
 
 def count_rows(arrays: Mapping[str, Array], model: signature.Signature) -> int:
-    """Return how many rows a request has; 1 where the model has none.
+    """Return how many rows a request has; 1 where the model has none, which alone may take tensors without an element.
 
     Raises:
-        BadRequestError: Not as many in all inputs.
+        BadRequestError: Not as many in all inputs, or none.
     """
     if not model.has_rows:
         return 1
+    for name, array in arrays.items():
+        if not array.size:
+            raise errors.BadRequestError(
+                f'input "{name}": expected at least one row and one element, got shape {list(array.shape)}'
+            )
     rows = {name: array.shape[0] for name, array in arrays.items()}
     if len(set(rows.values())) > 1:
         raise errors.BadRequestError(f"inputs: expected the same number of rows in all, got {rows}")
@@ -204,8 +209,6 @@ def check_shape(lengths: tuple[int, ...], expected: signature.Tensor, where: str
     )
     if not fits:
         raise errors.BadRequestError(f"{where}: expected shape {list(expected.shape)}, got {_shown(lengths)}")
-    if 0 in lengths and 0 not in expected.shape:
-        raise errors.BadRequestError(f"{where}: expected at least one element, got shape {list(lengths)}")
 
 
 def _parameters(owner: dict[str, Any], where: str) -> dict[str, Any] | None:
@@ -213,6 +216,14 @@ def _parameters(owner: dict[str, Any], where: str) -> dict[str, Any] | None:
     if parameters is not None and not isinstance(parameters, dict):
         raise errors.BadRequestError(f"{where}: expected an object, got {_kind(parameters)}")
     return parameters
+
+
+def _refuse_not_offered(parameters: dict[str, Any], where: str) -> None:
+    """Refuse what Triton offers beside the protocol, and what would be answered otherwise than meant if passed over."""
+    if "classification" in parameters:
+        raise errors.BadRequestError(f"{where}: classification is not offered; ask for the output as it is")
+    if "shared_memory_region" in parameters:
+        raise errors.BadRequestError(f"{where}: shared memory is not offered; send and ask for tensors in the body")
 
 
 def _flag(parameters: dict[str, Any] | None, name: str, where: str, *, default: bool) -> bool:
@@ -231,6 +242,8 @@ def _array(tensor: dict[str, Any], expected: signature.Tensor, tail: _Tail | Non
         )
     parameters = _parameters(tensor, f"{where}, parameters")
     shape = _shape(tensor.get("shape"), expected, where)
+    if parameters:
+        _refuse_not_offered(parameters, where)
     if parameters is not None and "binary_data_size" in parameters:
         return _raw_array(tensor, parameters["binary_data_size"], (expected, shape, where), tail)
     data = tensor.get("data")
@@ -292,12 +305,14 @@ def _flat(data: list[Any], shape: tuple[int, ...], where: str) -> list[Any]:
 
 
 def _floats(flat: list[Any], datatype: datatypes.Datatype, where: str) -> Array:
-    _check_types(flat, {int, float}, datatype, where)
+    _check_types(flat, {int, float, type(None)}, datatype, where)
+    # What is missing is not a number: pandas writes NaN as null, and models of tables know what to do with it.
     wide: Array = np.array(flat, dtype=np.float64)
     with np.errstate(over="ignore"):
         array: Array = wide.astype(datatype.numpy)
-    if not np.isfinite(array).all():
-        place = int(np.flatnonzero(~np.isfinite(array))[0])
+        too_large = np.isinf(raw.to_bf16(array) if datatype is datatypes.BF16 else array)
+    if too_large.any():
+        place = int(np.flatnonzero(too_large)[0])
         raise errors.BadRequestError(f"{where}: element {place}, {flat[place]!r}, is too large for {datatype.name}")
     return array
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import orjson
 
-from leadline_runtime.oip import binary_encoding, datatypes, forms, signature, texts
+from leadline_runtime.oip import binary_encoding, compression, datatypes, forms, signature, texts
 from leadline_runtime.oip.forms import Array, Caller, Copyable, Form
 from leadline_runtime.outcomes.minting import Rows
 from leadline_runtime.web import responses
@@ -194,27 +194,31 @@ class Encoder:
     def __init__(self, model: signature.Signature, name: str, revision: str) -> None:
         self._outputs = model.outputs
         self._start = b'{"model_name":%b,"model_version":%b' % (texts.escaped(name), texts.escaped(revision))
-        self._forms: dict[tuple[tuple[int, ...] | None, frozenset[int]], Form] = {}
+        self._forms: dict[tuple[tuple[int, ...] | None, frozenset[int], bytes], Form] = {}
         self.usual = JsonForm(self._outputs, None, self._start)
         """All outputs as JSON."""
 
-    def form(self, places: tuple[int, ...] | None, binary: frozenset[int] = _NO_ROWS) -> Form:
+    def form(self, places: tuple[int, ...] | None, binary: frozenset[int] = _NO_ROWS, coding: bytes = b"") -> Form:
         """Return the form of answers with these outputs.
 
         Args:
             places: Of the outputs asked for, in the order asked for; None: all.
             binary: Places of those that come as binary tensors after the JSON.
+            coding: What the body is packed with; empty: it is not.
         """
-        if places is None and not binary:
+        if places is None and not binary and not coding:
             return self.usual
-        form = self._forms.get((places, binary))
+        key = (places, binary, coding)
+        form = self._forms.get(key)
         if form is None:
             if len(self._forms) >= _FORMS_MAX:
                 self._forms.clear()
-            form = (
-                binary_encoding.BinaryForm(self._outputs, places, binary, self._start)
-                if binary
-                else JsonForm(self._outputs, places, self._start)
-            )
-            self._forms[places, binary] = form
+            form = self._forms[key] = self._make(*key)
         return form
+
+    def _make(self, places: tuple[int, ...] | None, binary: frozenset[int], coding: bytes) -> Form:
+        if coding:
+            return compression.PackedForm(self.form(places, binary), coding)
+        if binary:
+            return binary_encoding.BinaryForm(self._outputs, places, binary, self._start)
+        return JsonForm(self._outputs, places, self._start)

@@ -14,7 +14,7 @@ from leadline_wire import exchange
 
 from leadline_runtime import errors
 from leadline_runtime.engine import batching, counters
-from leadline_runtime.oip import batches, decoding, encoding, forms, raw
+from leadline_runtime.oip import batches, compression, decoding, encoding, forms, raw, signature
 from leadline_runtime.oip.batches import Origin
 from leadline_runtime.oip.forms import Caller, Form
 from leadline_runtime.outcomes.recording import Recorder
@@ -26,11 +26,16 @@ _HEADERS_MAX: Final = 64
 """JSON headers of binary requests that are known."""
 _HEADER_BYTES_MAX: Final = 4_096
 """Longest of them."""
+_ELEMENT_BYTES: Final = 16
+"""Of one number as JSON, about."""
 _R: Final = ord("r")
 _L: Final = ord("l")
 """Letters of `true` and `false` that none of the protocol's own names has. A byte is found by one memchr; asked for a
 bytes object, CPython first raises and drops a TypeError, and a word takes eight times as long as a letter."""
 _HEADER: Final = forms.HEADER
+_CODING: Final = b"content-encoding"
+_ACCEPTED: Final = b"accept-encoding"
+_CODINGS: Final = compression.WINDOW_BITS
 _COPY: Final = exchange.COPY_HEADER.encode()
 _FORWARDED: Final = exchange.FORWARDED_HEADER.encode()
 
@@ -45,6 +50,7 @@ class Inference:
         recorder: Recorder | None = None,
         *,
         pack_rows: bool = True,
+        max_body_bytes: int = 16 << 20,
     ) -> None:
         self.public_origin = Origin.CLIENT
         """Of what comes to the public port; ASIDE while this revision is a candidate."""
@@ -53,6 +59,8 @@ class Inference:
         self._recorder = recorder or Recorder(counters.Counters())
         self._signature = batcher.model.signature
         self._max_rows = batcher.max_rows
+        self._max_body_bytes = max_body_bytes
+        """Of a body once it is unpacked."""
         self._free: list[batches.RowBatch] = []
         """Batches that have been answered; their buffers are used again."""
         self._headers: dict[bytes, Form] = {}
@@ -68,7 +76,7 @@ class Inference:
             self._pack_into = layout.pack_into
             self._pack_raw_into = layout.pack_raw_into
             self.row_bytes = layout.bytes
-            self.infer = self._infer_row
+            self.infer = self._infer_large if _may_be_large(self._signature) else self._infer_row
         else:
             self.infer = self._infer_any
 
@@ -237,18 +245,41 @@ class Inference:
         """Take a request of any kind."""
         if origin is None:
             origin = self.public_origin
+        headers = caller.headers
+        if _CODING in headers:
+            self._infer_packed(caller, origin)
+            return
         text: raw.Buffer = caller.body
         tail = None
         try:
-            header_bytes = caller.headers.get(_HEADER)
+            header_bytes = headers.get(_HEADER)
             if header_bytes is not None:
                 text, tail = decoding.split(text, header_bytes)
-            document = decoding.load(text, caller.headers.get(b"content-encoding"))
-            request = decoding.decode(document, self._signature, tail)
+            request = decoding.decode(decoding.load(text), self._signature, tail)
         except errors.BadRequestError as error:
             caller.refuse(error.status, str(error))
             return
-        self.take(caller, request, self._encoder.form(request.outputs, request.binary), origin)
+        coding = headers.get(_ACCEPTED)
+        form = self._encoder.form(request.outputs, request.binary, coding if coding in _CODINGS else b"")
+        self.take(caller, request, form, origin)
+
+    def _infer_packed(self, caller: Caller, origin: Origin) -> None:
+        """Unpack a body and take it for what the client meant; copies are made of it unpacked."""
+        coding = caller.headers.pop(_CODING)
+        try:
+            if coding.lower() != b"identity":
+                caller.body = compression.unpacked(caller.body, coding, self._max_body_bytes)
+        except errors.BadRequestError as error:
+            caller.refuse(error.status, str(error))
+            return
+        self.infer(caller, origin)
+
+    def _infer_large(self, caller: Caller, origin: Origin | None = None) -> None:
+        """Take a request whose answer may be large: one row, unless the client wants it packed."""
+        if caller.headers.get(_ACCEPTED) in _CODINGS:
+            self._infer_any(caller, origin)
+        else:
+            self._infer_row(caller, origin)
 
     def _refuse_full(self, caller: Caller) -> None:
         batcher = self._batcher
@@ -269,3 +300,10 @@ class Inference:
     def _new_batch(self) -> batches.RowBatch:
         assert self._layout is not None
         return batches.RowBatch(self._layout, self._max_rows, self._encoder.usual, self._recorder, self._free)
+
+
+def _may_be_large(model: signature.Signature) -> bool:
+    """Tell whether the answer to one row may be worth packing."""
+    return any(-1 in output.row_shape for output in model.outputs) or (
+        sum(math.prod(output.row_shape) for output in model.outputs) * _ELEMENT_BYTES > compression.SMALLEST_BYTES
+    )

@@ -137,11 +137,13 @@ class Worker:
             loop=self._loop,
         )
         encoder = encoding.Encoder(model.signature, self._config.model_name, self._config.revision)
-        handlers = inference.Inference(batcher, encoder, self._evidence.recorder)
+        handlers = inference.Inference(
+            batcher, encoder, self._evidence.recorder, max_body_bytes=self._config.max_body_bytes
+        )
         self._evidence.attach(model, handlers)
-        self._routes.attach(model.signature, handlers.infer)
         predictions = asking.Predictions(handlers, model.signature, self._config.model_name, self._config.revision)
-        self._own_routes.attach(model.signature, predictions.infer_rest)
+        self._routes.attach(model.signature, handlers.infer, max_rows=self._config.max_rows)
+        self._own_routes.attach(model.signature, predictions.infer_rest, max_rows=self._config.max_rows)
         self._service.attach(model.signature, predictions.infer)
         self._own_service.attach(model.signature, predictions.infer_own)
         self._batcher = batcher

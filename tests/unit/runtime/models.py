@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,11 @@ def save(
     helper.set_model_props(model, metadata or {})
     path.write_bytes(model.SerializeToString())
     return path
+
+
+def digest(path: Path) -> str:
+    """Return a file's digest as a ModelDeployment has it."""
+    return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
 def identity(path: Path, element: int = FLOAT, shape: Any = ("N", 3)) -> Path:
@@ -87,14 +94,21 @@ class Served:
 
     def __init__(
         self,
-        path: Path,
+        path: Path | None,
         *,
         max_rows: int = 8,
         max_queue_rows: int = 64,
         row_layout: bool = True,
         model: session.Model | None = None,
+        attached: bool = True,
+        has_rows: bool = True,
     ) -> None:
-        self.model = model or session.load(path, threads=1, max_rows=max_rows)
+        if model is None:
+            assert path is not None
+            model = session.load(path, threads=1, max_rows=max_rows)
+        if not has_rows:
+            model = dataclasses.replace(model, signature=dataclasses.replace(model.signature, has_rows=False))
+        self.model = model
         self.loop: Any = Loop()
         self.counters = counters.Counters()
         self.batcher = batching.Batcher(
@@ -114,7 +128,8 @@ class Served:
             pack_rows=row_layout,
         )
         self.routes = routes.Routes("m", "m-1")
-        self.routes.attach(self.model.signature, self.inference.infer)
+        if attached:
+            self.routes.attach(self.model.signature, self.inference.infer, max_rows=max_rows)
         self.server = server.Server(self.routes.handle, server.Limits())
 
         own = routes.Routes("m", "m-1")

@@ -126,6 +126,13 @@ def test_bf16_is_fp32_on_our_side_and_rounded_to_the_nearest(rows, tmp_path):
     assert np.array_equal(output, nearest[:rows], equal_nan=True)
 
 
+def test_strings_beside_bf16_are_refused(tmp_path):
+    tensors = {"x": (TensorProto.STRING, ("N", 3)), "z": (TensorProto.BFLOAT16, ("N", 3))}
+    nodes = [helper.make_node("Identity", ["x"], ["y"]), helper.make_node("Identity", ["z"], ["w"])]
+    path = models.save(tmp_path / "m.onnx", nodes, tensors, {"y": tensors["x"], "w": tensors["z"]})
+    assert "cast BF16 to FP32" in refused(path)
+
+
 def test_classes_that_are_no_list_are_refused(tmp_path):
     nodes = [helper.make_node("Identity", ["x"], ["y"])]
     tensors = ({"x": (models.FLOAT, ("N", 3))}, {"y": (models.FLOAT, ("N", 3))})
