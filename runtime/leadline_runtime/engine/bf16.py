@@ -41,7 +41,7 @@ def runner(
 def _value(array: Array, *, is_half: bool) -> Any:
     if is_half:
         return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(raw.bf16_bits(array), _ONNX_BF16)
-    return onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array))
+    return onnxruntime.OrtValue.ortvalue_from_numpy(np.asarray(array, order="C"))
 
 
 def _array(value: Any) -> Array:

@@ -129,7 +129,7 @@ class Service:
             answer.models.add(
                 name=self._name,
                 version=self._revision,
-                state="READY" if is_ready else "LOADING",
+                state="READY" if is_ready else "UNAVAILABLE",
                 reason="" if is_ready else self._waiting_for,
             )
         caller.answer(framing.framed(answer.SerializeToString()))

@@ -1,8 +1,9 @@
-"""Header blocks: hpack decodes what `scan` let pass, `head` checks what RFC 9113 asks of a request; answers' are made once.
+"""Header blocks: what RFC 9113 asks of a request's fields, and the blocks of answers, made once.
 
 A client repeats itself: from its second request on a block is mostly indexes into the tables. A block that leaves the
-dynamic table alone means the same for as long as the table stays as it is, so `Decoder` keeps what it said. Blocks of
-ours use no dynamic table and can be sent on any connection. Must not know streams.
+dynamic table alone means the same for as long as the table stays as it is, so `Decoder` keeps what it said; and a field
+that was found to be one is not looked at again. Blocks of ours use no dynamic table and can be sent on any connection.
+Must not know streams.
 """
 
 from __future__ import annotations
@@ -11,16 +12,15 @@ import re
 from collections.abc import Iterable
 from typing import Any, Final
 
-import hpack
-
-from leadline_runtime.http2 import frames
-
-Field = tuple[bytes, bytes]
+from leadline_runtime.http2 import compression, frames
+from leadline_runtime.http2.compression import Field
 
 _KNOWN_MAX: Final = 64
 """Blocks whose meaning is kept, per connection."""
-_INTEGER_BYTES_MAX: Final = 5
-"""An integer of more bytes is beyond all that a block can hold; hpack would build it, digit by digit."""
+_FIELDS_MAX: Final = 512
+"""Fields that are known to be well-formed, of all connections."""
+_FIELD_BYTES_MAX: Final = 512
+"""Longest that is remembered."""
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
 _VALUE: Final = re.compile(rb"(?:[^\0\r\n\t ](?:[^\0\r\n]*[^\0\r\n\t ])?)?")
 _PATH: Final = re.compile(rb"(?:/[!-~]*|\*)")
@@ -66,10 +66,10 @@ class Block:
 class Decoder:
     """Decodes the blocks of one connection, in their order."""
 
-    __slots__ = ("_hpack", "heads")
+    __slots__ = ("_blocks", "heads")
 
     def __init__(self, list_bytes_max: int) -> None:
-        self._hpack = hpack.Decoder(max_header_list_size=list_bytes_max)
+        self._blocks = compression.Decoder(list_bytes_max)
         self.heads: dict[bytes, Head] = {}
         """By blocks that leave the dynamic table alone."""
 
@@ -77,11 +77,12 @@ class Decoder:
         """Return a block's fields.
 
         Raises:
-            ConnectionFaultError: It cannot be decoded, so that the tables of both sides differ from now on.
+            ConnectionFaultError: It cannot be decoded.
         """
-        if scan(block):
+        fields, changes = self._blocks.decode(block)
+        if changes:
             self.heads.clear()
-        return self._decoded(block)
+        return fields
 
     def head(self, block: bytes) -> Head:
         """Return the head of a request that is not in `heads`.
@@ -90,52 +91,13 @@ class Decoder:
             ConnectionFaultError: It cannot be decoded.
             StreamFaultError: It is malformed.
         """
-        changes = scan(block)
+        fields, changes = self._blocks.decode(block)
         if changes or len(self.heads) >= _KNOWN_MAX:
             self.heads.clear()
-        checked = head(self._decoded(block))
+        checked = head(fields)
         if not changes:
             self.heads[block] = checked
         return checked
-
-    def _decoded(self, block: bytes) -> list[Field]:
-        try:
-            return self._hpack.decode(block, raw=True)  # type: ignore[return-value]  # raw: pairs of bytes
-        except hpack.OversizedHeaderListError as error:
-            raise frames.ConnectionFaultError(
-                frames.ENHANCE_YOUR_CALM, f"header list is larger than {self._hpack.max_header_list_size} bytes"
-            ) from error
-        except hpack.HPACKError as error:
-            raise frames.ConnectionFaultError(frames.COMPRESSION_ERROR, f"header block: {error}") from error
-
-
-def scan(block: bytes) -> bool:
-    """Tell whether a block changes the dynamic table.
-
-    Raises:
-        ConnectionFaultError: It ends too early, or holds an integer beyond reason.
-    """
-    changes = False
-    at, size = 0, len(block)
-    while at < size:
-        first = block[at]
-        if first & 0x80:
-            if first & 0x7F == 0x7F:
-                at = _integer(block, at, 0x7F)[1]
-            else:
-                at += 1
-        elif first & 0xE0 == 0x20:
-            changes = True
-            at = _integer(block, at, 0x1F)[1]
-        else:
-            changes = changes or bool(first & 0x40)
-            name, at = _integer(block, at, 0x3F if first & 0x40 else 0x0F)
-            for _ in range(1 if name else 2):
-                length, at = _integer(block, at, 0x7F)
-                at += length
-    if at > size:
-        raise frames.ConnectionFaultError(frames.COMPRESSION_ERROR, "header block ends within a string")
-    return changes
 
 
 def head(fields: list[Field]) -> Head:
@@ -154,7 +116,7 @@ def head(fields: list[Field]) -> Head:
                 )
             pseudo[name] = value
         else:
-            _add(values, name, value)
+            _add(values, (name, value))
     method, path = pseudo.get(b":method"), pseudo.get(b":path")
     if method == b"CONNECT" or not method or not path or not pseudo.get(b":scheme"):
         raise _malformed("expected one each of :method, :scheme and :path, and not CONNECT")
@@ -175,43 +137,34 @@ def check_trailers(fields: list[Field]) -> None:
         StreamFaultError: They are malformed.
     """
     values: dict[bytes, bytes] = {}
-    for name, value in fields:
-        _add(values, name, value)
+    for field in fields:
+        _add(values, field)
 
 
-def _add(values: dict[bytes, bytes], name: bytes, value: bytes) -> None:
-    if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
-        raise _malformed(
-            f"header {name.decode('latin-1')[:80]!r}: not a field name in lower case, or not a field value"
-        )
-    if name in _OF_CONNECTIONS or (name == b"te" and value != b"trailers"):
-        raise _malformed(f"header {name.decode('latin-1')} has no place in HTTP/2")
+def _add(values: dict[bytes, bytes], field: Field) -> None:
+    name, value = field
+    if field not in _well_formed:
+        if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
+            raise _malformed(
+                f"header {name.decode('latin-1')[:80]!r}: not a field name in lower case, or not its value"
+            )
+        if name in _OF_CONNECTIONS or (name == b"te" and value != b"trailers"):
+            raise _malformed(f"header {name.decode('latin-1')} has no place in HTTP/2")
+        if len(name) + len(value) <= _FIELD_BYTES_MAX:
+            if len(_well_formed) >= _FIELDS_MAX:
+                _well_formed.clear()
+            _well_formed.add(field)
     if name in values:
         value = values[name] + (b"; " if name == b"cookie" else b", ") + value
     values[name] = value
 
 
+_well_formed: Final[set[Field]] = set()
+"""Fields that were looked at."""
+
+
 def _malformed(message: str) -> frames.StreamFaultError:
     return frames.StreamFaultError(frames.PROTOCOL_ERROR, message)
-
-
-def _integer(block: bytes, at: int, mask: int) -> tuple[int, int]:
-    """Return an integer of HPACK (RFC 7541, 5.1) and where it ends."""
-    if at >= len(block):
-        raise frames.ConnectionFaultError(frames.COMPRESSION_ERROR, "header block ends within a field")
-    value = block[at] & mask
-    at += 1
-    if value < mask:
-        return value, at
-    for shift in range(0, 7 * _INTEGER_BYTES_MAX, 7):
-        if at >= len(block):
-            break
-        byte = block[at]
-        at += 1
-        value += (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-    raise frames.ConnectionFaultError(frames.COMPRESSION_ERROR, "header block holds an integer that never ends")
 
 
 def _literal(name: bytes, value: bytes) -> bytes:

@@ -80,7 +80,7 @@ def to_bf16(array: Array) -> Array:
 
 def bf16_bits(array: Array) -> Array:
     """Return the 16 bits of the nearest BF16 to each FP32; what is not a number stays so."""
-    bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
+    bits = np.asarray(array, np.float32, order="C").view(np.uint32)  # a scalar stays one
     rounded = (bits + (0x7FFF + ((bits >> 16) & 1))) >> 16
     quiet = (bits >> 16) | 0x40
     return np.where(np.isnan(array), quiet, rounded).astype(np.uint16)

@@ -141,8 +141,8 @@ class Worker:
             batcher, encoder, self._evidence.recorder, max_body_bytes=self._config.max_body_bytes
         )
         self._evidence.attach(model, handlers)
-        self._routes.attach(model.signature, handlers.infer, max_rows=self._config.max_rows)
         predictions = asking.Predictions(handlers, model.signature, self._config.model_name, self._config.revision)
+        self._routes.attach(model.signature, handlers.infer, max_rows=self._config.max_rows)
         self._own_routes.attach(model.signature, predictions.infer_rest, max_rows=self._config.max_rows)
         self._service.attach(model.signature, predictions.infer)
         self._own_service.attach(model.signature, predictions.infer_own)

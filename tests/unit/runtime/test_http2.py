@@ -201,3 +201,23 @@ def test_an_idle_connection_is_ended_by_two_goaways():
     client.server.check(12.5)
     assert client.ended_with() == frames.NO_ERROR
     assert client.transport.shut
+
+
+@pytest.mark.parametrize("number", [1, 3], ids=["waits for its answer", "was answered"])
+def test_more_of_a_request_that_had_ended_is_refused(number):
+    for send, is_of_connection in (("data", False), ("headers", True)):
+        client = Client()
+        client.ask(1, b"x")
+        client.ask(3, b"x")
+        client.asked[1].respond(b"")
+        client.received()
+        if send == "data":
+            client.send(frames.frame(frames.DATA, frames.END_STREAM, number, b"more"))
+        else:
+            block = client.block([("trailer", "x")])
+            client.send(frames.frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, number, block))
+        told = [frame for frame in client.received() if frame.kind in {frames.RST_STREAM, frames.GOAWAY}]
+        assert [(frame.kind == frames.GOAWAY, frame.code) for frame in told] == [
+            (is_of_connection, frames.STREAM_CLOSED)
+        ]
+        assert client.transport.shut == is_of_connection

@@ -150,7 +150,7 @@ def test_a_pod_that_is_not_ready_says_so(start, digits):
             client.get_model_metadata("digits")
         assert error.value.status() == "StatusCode.UNAVAILABLE"
         (model,) = client.get_model_repository_index().models
-        assert model.state == "LOADING"
+        assert model.state == "UNAVAILABLE"
         assert "the model is being fetched" in model.reason
 
 
