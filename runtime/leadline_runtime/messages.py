@@ -56,6 +56,8 @@ class RunTestSet(msgspec.Struct, frozen=True, tag=True):
     uri: str
     """For messages; without credentials."""
     truth: str
+    task: str
+    """As `exchange.TestSetRequest` has it."""
 
 
 class SendCounts(msgspec.Struct, frozen=True, tag=True):
