@@ -172,10 +172,14 @@ def judge(
 
 
 def judge_replay(gate: Gate, admitted: TestResult, replayed: TestResult) -> Judgement:
-    """Hold a replay against the revision's own answers at admission: no sampling, so no probability."""
+    """Hold a replay against the revision's own answers at admission: no sampling, so no probability.
+
+    Answers that differed between the passes of the admission may differ again: as many rows may be lost besides.
+    """
     if replayed.digest != admitted.digest or replayed.rows != admitted.rows:
         return Judgement(None, "")
-    if not test_sets.replay_is_worse(admitted.right_rows, replayed.right_rows, admitted.rows, gate.margin):
+    steady = max(0, admitted.right_rows - admitted.changed)
+    if not test_sets.replay_is_worse(steady, replayed.right_rows, admitted.rows, gate.margin):
         return Judgement(None, "")
     message = f"{describe(gate, replayed)}; at admission it was {admitted.estimate:.3f} on the same rows (margin {gate.margin:g})"
     return Judgement(Reason.DEGRADED, message, None, admitted.estimate)
@@ -184,4 +188,5 @@ def judge_replay(gate: Gate, admitted: TestResult, replayed: TestResult) -> Judg
 def describe(gate: Gate, test: TestResult) -> str:
     """Say what was measured, e.g. `accuracy 0.984 [0.973, 0.991] on 1197 rows`."""
     low, high = test_sets.accuracy_interval(test.right_rows, test.rows)
-    return f"{gate.metric} {test.estimate:.3f} [{low:.3f}, {high:.3f}] on {test.rows} rows"
+    varying = f", {test.changed} of them answered differently in two passes" if test.changed else ""
+    return f"{gate.metric} {test.estimate:.3f} [{low:.3f}, {high:.3f}] on {test.rows} rows{varying}"
