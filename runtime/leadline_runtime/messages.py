@@ -120,6 +120,8 @@ class Counts(msgspec.Struct, frozen=True, tag=True):
     kept: int = 0
     kept_dropped: int = 0
     ledger_trouble: exchange.Trouble | None = None
+    untold: dict[str, int] = {}
+    """Lines of the access log and spans that were dropped; empty: there is neither."""
 
 
 ToWorker = Load | SetRole | SetEvidence | Listen | RunTestSet | SendCounts | Drain
