@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import orjson
 
@@ -25,6 +25,11 @@ WRITE_BYTES: Final = 4_096
 _TARGET_CHARACTERS: Final = 512
 _HEADER_CHARACTERS: Final = 128
 _CLOSE_SECONDS: Final = 0.5
+_LINE: Final = (
+    b'{"time":"%b.%03dZ","port":"%b","protocol":"%b","method":"%b","path":%b,"status":%d,"duration_ms":%.3f,'
+    b'"request_bytes":%d,"response_bytes":%d,"revision":%b,"client":"%b"%b}\n'
+)
+"""Methods are those that the parser knows, and an address is one: neither needs quoting."""
 ERROR_STATUS: Final = 400
 """A status from here on is an error."""
 
@@ -66,7 +71,7 @@ class AccessLog:
             descriptor: Of the output.
         """
         self._share = share
-        self._revision = revision
+        self._lines = _Lines(revision)
         self._descriptor = descriptor
         self._buffer: deque[Record] = deque()
         self._ending = threading.Event()
@@ -77,6 +82,11 @@ class AccessLog:
     def start(self) -> None:
         """Begin to write."""
         self._thread.start()
+
+    @property
+    def only_errors(self) -> bool:
+        """Tell whether no request without an error gets a line."""
+        return self._share <= 0
 
     def wants(self, status: int) -> bool:
         """Tell whether a request with this status gets a line."""
@@ -113,7 +123,7 @@ class AccessLog:
     def _write_all(self) -> None:
         block = b""
         while self._buffer:
-            line = _line(self._buffer.popleft(), self._revision)
+            line = self._lines.line(self._buffer.popleft())
             if block and len(block) + len(line) > WRITE_BYTES:
                 self._write(block)
                 block = b""
@@ -137,34 +147,45 @@ def _write(descriptor: int, block: bytes) -> None:
             time.sleep(_PAUSE_SECONDS)  # the output was made non-blocking by whoever else has it
 
 
-def _line(record: Record, revision: str) -> bytes:
-    fields: dict[str, Any] = {
-        "time": _shown(record.ended_ns),
-        "port": record.port,
-        "protocol": record.protocol,
-        "method": record.method.decode("latin-1"),
-        "path": _brief(record.target, _TARGET_CHARACTERS),
-        "status": record.status,
-        "duration_ms": round(record.seconds * 1e3, 3),
-        "request_bytes": record.request_bytes,
-        "response_bytes": record.response_bytes,
-        "revision": revision,
-        "client": record.client,
-    }
-    if record.trace:
-        fields["trace_id"] = record.trace[3:35].decode("latin-1")
-    if record.request_id:
-        fields["request_id"] = _brief(record.request_id, _HEADER_CHARACTERS)
-    if record.grpc_status is not None:
-        fields["grpc_status"] = record.grpc_status
-    return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
+class _Lines:
+    """Prints records; what stays the same from line to line is printed once."""
+
+    def __init__(self, revision: str) -> None:
+        self._revision = orjson.dumps(revision)
+        self._second = -1
+        self._moment = b""
+
+    def line(self, record: Record) -> bytes:
+        """Return a JSON object and a line's end."""
+        second, rest_ns = divmod(record.ended_ns, 1_000_000_000)
+        if second != self._second:
+            self._second = second
+            self._moment = datetime.fromtimestamp(second, UTC).isoformat().removesuffix("+00:00").encode()
+        extra = b""
+        if record.trace:
+            extra = b',"trace_id":%b' % orjson.dumps(record.trace[3:35].decode("latin-1"))
+        if record.request_id:
+            extra += b',"request_id":%b' % _brief(record.request_id, _HEADER_CHARACTERS)
+        if record.grpc_status is not None:
+            extra += b',"grpc_status":%d' % record.grpc_status
+        return _LINE % (
+            self._moment,
+            rest_ns // 1_000_000,
+            record.port.encode(),
+            record.protocol.encode(),
+            record.method,
+            _brief(record.target, _TARGET_CHARACTERS),
+            record.status,
+            record.seconds * 1e3,
+            record.request_bytes,
+            record.response_bytes,
+            self._revision,
+            record.client.encode(),
+            extra,
+        )
 
 
-def _shown(nanoseconds: int) -> str:
-    moment = datetime.fromtimestamp(nanoseconds // 1_000_000 / 1_000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _brief(raw: bytes, characters: int) -> str:
+def _brief(raw: bytes, characters: int) -> bytes:
+    """Return what a client sent as a JSON string within a bound."""
     text = raw.decode("utf-8", "replace")
-    return text if len(text) <= characters else text[: characters - 1] + "…"
+    return orjson.dumps(text if len(text) <= characters else text[: characters - 1] + "…")

@@ -1,7 +1,7 @@
 """One request as access log and traces see it, and what there is for all requests of a worker.
 
-Whatever answers requests is a caller here: it says `begin` with a request in hand and `end` once its answer is on the
-way. `connections` does that for HTTP/1.1. Must not answer anything.
+Whatever answers requests asks for a `span` with a request in hand, and says `ended` once the answer is on its way.
+`connections` does that for HTTP/1.1. Must not answer anything.
 """
 
 import re
@@ -45,12 +45,71 @@ class Observer:
         """Return the model as it is to be run."""
         return model if self.tracer is None else self.timings.watched(model)
 
-    def begin(self, port: str, method: bytes, target: bytes, headers: Mapping[bytes, bytes], client: str) -> "Seen":
-        """Note a request."""
-        seen = Seen(self, port, client, method=method, target=target, headers=headers)
-        if self.tracer is not None:
-            seen.span = self.tracer.begin(method, target, headers, client, self.now_ns())
-        return seen
+    def span(self, method: bytes, target: bytes, headers: Mapping[bytes, bytes], client: str) -> "Span | None":
+        """Return the span of a request that begins now; None: it is not sampled."""
+        return None if self.tracer is None else self.tracer.begin(method, target, headers, client, self.now_ns())
+
+    def ended(
+        self,
+        began: float,
+        span: "Span | None",
+        *,
+        port: str,
+        client: str,
+        method: bytes,
+        target: bytes,
+        headers: Mapping[bytes, bytes],
+        body: bytes,
+        status: int,
+        response_bytes: int,
+        protocol: str = _PROTOCOL,
+        grpc_status: int | None = None,
+    ) -> None:
+        """Note the answer to a request, or that nobody was there to take it (`CLIENT_GONE`).
+
+        Args:
+            began: What `now` said when the request was whole.
+            span: What `span` returned then.
+            port: `public` or `own`.
+            client: Its address.
+            method: Of HTTP.
+            target: As sent.
+            headers: The request's, names in lower case.
+            body: The request's.
+            status: Of HTTP.
+            response_bytes: Without the head.
+            protocol: As the access log has it.
+            grpc_status: Of a gRPC call.
+        """
+        log = self.log
+        wanted = log is not None and log.wants(status)
+        if not wanted and span is None:
+            return
+        ended = now()
+        trace = headers.get(b"traceparent", b"")
+        if span is not None:
+            found = _ROWS.search(body, 0, _LOOK_BYTES)
+            rows = int(found[1]) if found is not None else 0
+            span.end(status, began, ended, rows=rows, grpc_status=grpc_status)
+            trace = span.traceparent
+        if log is not None and wanted:
+            log.add(
+                Record(
+                    self.now_ns(),
+                    ended - began,
+                    port,
+                    protocol,
+                    method,
+                    target,
+                    status,
+                    len(body),
+                    response_bytes,
+                    client,
+                    trace,
+                    headers.get(b"x-request-id", b""),
+                    grpc_status,
+                )
+            )
 
     def refused(self, port: str, status: int, client: str) -> None:
         """Note what came in and was no request."""
@@ -72,71 +131,6 @@ class Observer:
             self.log.close()
         if self.tracer is not None:
             self.tracer.close()
-
-
-class Seen:
-    """One request under way."""
-
-    __slots__ = ("_client", "_headers", "_method", "_observer", "_port", "_target", "began", "span")
-
-    def __init__(
-        self,
-        observer: Observer,
-        port: str,
-        client: str,
-        *,
-        method: bytes,
-        target: bytes,
-        headers: Mapping[bytes, bytes],
-    ) -> None:
-        self._observer = observer
-        self._port = port
-        self._method = method
-        self._target = target
-        self._headers = headers
-        self._client = client
-        self.span: Span | None = None
-        self.began = now()
-
-    def end(
-        self,
-        status: int,
-        body: bytes,
-        response_bytes: int,
-        *,
-        protocol: str = _PROTOCOL,
-        grpc_status: int | None = None,
-    ) -> None:
-        """Note the answer, or that nobody was there to take it (`CLIENT_GONE`)."""
-        observer, span, log = self._observer, self.span, self._observer.log
-        wanted = log is not None and log.wants(status)
-        if not wanted and span is None:
-            return
-        ended = now()
-        trace = self._headers.get(b"traceparent", b"")
-        if span is not None:
-            found = _ROWS.search(body, 0, _LOOK_BYTES)
-            rows = int(found[1]) if found is not None else 0
-            span.end(status, self.began, ended, rows=rows, grpc_status=grpc_status)
-            trace = span.traceparent
-        if log is not None and wanted:
-            log.add(
-                Record(
-                    observer.now_ns(),
-                    ended - self.began,
-                    self._port,
-                    protocol,
-                    self._method,
-                    self._target,
-                    status,
-                    len(body),
-                    response_bytes,
-                    self._client,
-                    trace,
-                    self._headers.get(b"x-request-id", b""),
-                    grpc_status,
-                )
-            )
 
 
 def observer(config: settings.Settings, environment: Mapping[str, str], now_ns: Callable[[], int]) -> Observer | None:

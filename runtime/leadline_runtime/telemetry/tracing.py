@@ -126,7 +126,7 @@ class Tracer:
             attributes=attributes,
             start_time=now_ns,
         )
-        return Span(self._tracer, span, self._timings, began_ns=now_ns, is_inference=route.endswith("/infer"))
+        return Span(span, self._timings, began_ns=now_ns, is_inference=route.endswith("/infer"))
 
     def close(self) -> None:
         """Send what waits, for a moment at most."""
@@ -148,16 +148,13 @@ class Tracer:
 class Span:
     """The span of one request."""
 
-    __slots__ = ("_began_ns", "_is_inference", "_span", "_timings", "_tracer", "traceparent")
+    __slots__ = ("_began_ns", "_is_inference", "_span", "_timings", "traceparent")
 
-    def __init__(
-        self, tracer: trace.Tracer, span: trace.Span, timings: runs.Timings, *, began_ns: int, is_inference: bool
-    ) -> None:
+    def __init__(self, span: trace.Span, timings: runs.Timings, *, began_ns: int, is_inference: bool) -> None:
         context = span.get_span_context()
         self.traceparent = b"00-%032x-%016x-%02x" % (context.trace_id, context.span_id, int(context.trace_flags))
         """For whoever answers in our place."""
         self._began_ns = began_ns
-        self._tracer = tracer
         self._span = span
         self._timings = timings
         self._is_inference = is_inference
@@ -181,10 +178,9 @@ class Span:
             if rows:
                 span.set_attribute("leadline.rows", rows)
             span.set_attribute("leadline.batch.rows", run.rows)
-            context = trace.set_span_in_context(span)
-
-            for name, first, last in (("queue", began, run.began), ("inference", run.began, run.ended)):
-                self._tracer.start_span(name, context=context, start_time=at(first)).end(at(last))
+            # Events, for a span of its own costs as much as the request's.
+            span.add_event("inference.begin", timestamp=at(run.began))
+            span.add_event("inference.end", timestamp=at(run.ended))
         span.end(at(ended))
 
 

@@ -61,6 +61,7 @@ class Collector:
                         "ended": span.end_time_unix_nano,
                         "status": span.status.code,
                         "attributes": _plain(span.attributes),
+                        "events": [(event.name, event.time_unix_nano) for event in span.events],
                     }
                     for span in scope.spans
                 ]
