@@ -57,7 +57,8 @@ class RunTestSet(msgspec.Struct, frozen=True, tag=True):
     """For messages; without credentials."""
     truth: str
     task: str
-    """As `exchange.TestSetRequest` has it."""
+    pace_seconds: float
+    """Both as `exchange.TestSetRequest` has them."""
 
 
 class SendCounts(msgspec.Struct, frozen=True, tag=True):

@@ -63,6 +63,8 @@ class TestSetRequest(msgspec.Struct, frozen=True):
     task: Literal["", "classification", "regression"] = ""
     """What is measured: right and wrong (empty: the same), or errors. A regression is never measured unasked, for an
     operator that knows right and wrong only would take its answers for wrong ones."""
+    pace_seconds: float = 0.0
+    """How long the run may take while clients are served: the longer, the less they notice of it. 0: some seconds."""
 
 
 class OutcomeSettings(msgspec.Struct, frozen=True):

@@ -24,7 +24,7 @@ LATE_REPLAYS: Final = 10
 
 def admission_request(gate: Gate, revision: Revision, *, digest: str = "") -> TestSetRequest | None:
     """Return the run that a revision is admitted by: two passes, to learn whether its answers vary."""
-    return _request(gate, f"a{revision.record.retries}", digest=digest, passes=2)
+    return _request(gate, f"a{revision.record.retries}", digest=digest, passes=2, pace_seconds=0.0)
 
 
 def replay_requests(
@@ -43,7 +43,7 @@ def replay_requests(
     goes_on = begun.get(newest, False) and due - newest <= LATE_REPLAYS
 
     def asked(number: int) -> TestSetRequest | None:
-        return _request(gate, f"r{number}", digest=test.digest, passes=1)
+        return _request(gate, f"r{number}", digest=test.digest, passes=1, pace_seconds=gate.interval_seconds / 2)
 
     ask_for, to_judge = asked(newest if goes_on else due), asked(newest)
     return (ask_for, to_judge) if ask_for is not None and to_judge is not None else None
@@ -70,7 +70,7 @@ def next_replay_seconds(gate: Gate, test: TestResult, now: float) -> float:
     return test.at + (replay_number(gate, test, now) + 1) * gate.interval_seconds - now
 
 
-def _request(gate: Gate, run: str, *, digest: str, passes: int) -> TestSetRequest | None:
+def _request(gate: Gate, run: str, *, digest: str, passes: int, pace_seconds: float) -> TestSetRequest | None:
     wanted = gate.test_set
     if wanted is None:
         return None
@@ -81,6 +81,7 @@ def _request(gate: Gate, run: str, *, digest: str, passes: int) -> TestSetReques
         digest=wanted.digest or digest,
         output=gate.output,
         passes=passes,
+        pace_seconds=pace_seconds,
     )
 
 

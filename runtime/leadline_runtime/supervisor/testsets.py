@@ -111,6 +111,7 @@ class TestSets:
             uri=shown,
             truth=request.truth,
             task=request.task,
+            pace_seconds=request.pace_seconds,
         )
         self._pod.test_set = exchange.TestSetReport(run=request.run, state="Running", digest=digest)
         self._worker.send(self._order)

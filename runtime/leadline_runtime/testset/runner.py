@@ -7,6 +7,7 @@ step: the report goes to the supervisor, from there to the operator. Must not re
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -18,17 +19,23 @@ from leadline_wire import exchange
 from leadline_runtime import errors, logs, messages
 from leadline_runtime.engine.batching import Batcher
 from leadline_runtime.engine.session import Model
-from leadline_runtime.oip import datatypes, signature
+from leadline_runtime.oip import datatypes
 from leadline_runtime.testset import measuring, orders, scoring
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_CHUNK_ROWS: Final = 16
-"""Rows of one run."""
-_SLOW_SECONDS: Final = 0.002
-"""A model that takes longer for one row answers a test set row by row, so that a request waits for one row at most."""
-_PAUSE_PER_RUN: Final = 4.0
-"""Pause after a run, as a multiple of its time, while requests come: a share of a fifth at most."""
+_CHUNK_ROWS_MAX: Final = 16
+"""Rows of one run, at most."""
+_CHUNK_SECONDS: Final = 0.0005
+"""So many rows are run at once as take about this long: a request that comes meanwhile waits for them. At least one."""
+_OVERHEAD_SECONDS: Final = 0.0001
+"""What we do ourselves for a run, about."""
+_PACE_SECONDS: Final = 10.0
+"""How long a run may take under load where nobody says."""
+_PAUSE_LEAST: Final = 4.0
+"""Pause after a run, as a multiple of its time, while requests come: a share of a fifth at most..."""
+_PAUSE_MOST: Final = 99.0
+"""...and of a hundredth where there is time for that: fewer than one request in a hundred meets such a run."""
 
 _Found = scoring.Prediction | scoring.Score | scoring.Value
 
@@ -69,11 +76,12 @@ class Runner:
             classes = scoring.truths(truth, order.truth, prediction)
         rows = len(truth)
         self._report(exchange.TestSetReport(run=order.run, state="Running", digest=order.digest, rows=rows))
-        first = await self._pass(inputs, rows, prediction, number=0)
+        pace = (order.pace_seconds or _PACE_SECONDS) / order.passes
+        first = await self._pass(inputs, rows, prediction, number=0, pace_seconds=pace)
         _refuse_missing(first, inputs, order)
         unsteady = [False] * rows
         for number in range(1, order.passes):
-            again = await self._pass(inputs, rows, prediction, number=number)
+            again = await self._pass(inputs, rows, prediction, number=number, pace_seconds=pace)
             for row, (one, other) in enumerate(zip(first, again, strict=True)):
                 unsteady[row] |= not measuring.is_same(one, other)
         if isinstance(prediction, scoring.Value):
@@ -93,18 +101,20 @@ class Runner:
         )
 
     async def _pass(
-        self, inputs: Mapping[str, Array], rows: int, prediction: _Found, *, number: int
+        self, inputs: Mapping[str, Array], rows: int, prediction: _Found, *, number: int, pace_seconds: float
     ) -> list[scoring.Answer]:
         batcher = self._batcher
         model = batcher.model
-        chunk_rows = _chunk_rows(model.signature, model.row_seconds, batcher.max_rows)
+        chunk_rows = _chunk_rows(model, batcher.max_rows)
+        # By what the warm-up measured, not by what runs take now: that has waiting for an idle moment in it.
+        run_seconds = _run_seconds(model, chunk_rows, batcher.max_rows) + _OVERHEAD_SECONDS
+        pause_seconds = run_seconds * _pause(rows / chunk_rows * run_seconds, pace_seconds)
         answers: list[scoring.Answer] = []
+        accepted = batcher.accepted
         for start, end in _cuts(rows, chunk_rows, shift=number * chunk_rows // 2 % chunk_rows):
-            accepted = batcher.accepted
-            began = batcher.loop.time()
             answers += await self._chunk(inputs, start, end, prediction)
-            busy = batcher.accepted != accepted
-            await asyncio.sleep(_PAUSE_PER_RUN * (batcher.loop.time() - began) if busy else 0)
+            busy, accepted = batcher.accepted != accepted, batcher.accepted
+            await asyncio.sleep(pause_seconds if busy else 0)
         return answers
 
     async def _chunk(
@@ -146,10 +156,25 @@ def _cuts(rows: int, chunk_rows: int, *, shift: int) -> Iterator[tuple[int, int]
         start, end = end, end + chunk_rows
 
 
-def _chunk_rows(model: signature.Signature, row_seconds: float, max_rows: int) -> int:
-    if not model.has_rows or row_seconds > _SLOW_SECONDS:
-        return 1
-    return min(_CHUNK_ROWS, max_rows)
+def _chunk_rows(model: Model, max_rows: int) -> int:
+    """Return how many rows are run at once: a power of two, so that pods of equal speed choose the same."""
+    rows = 1
+    if model.signature.has_rows:
+        while 2 * rows <= min(_CHUNK_ROWS_MAX, max_rows) and _run_seconds(model, 2 * rows, max_rows) <= _CHUNK_SECONDS:
+            rows *= 2
+    return rows
+
+
+def _run_seconds(model: Model, rows: int, max_rows: int) -> float:
+    """Return about how long a run of so many rows takes, from what the warm-up measured."""
+    if rows == 1 or not math.isfinite(model.full_seconds):
+        return model.row_seconds * rows
+    return model.row_seconds + (model.full_seconds - model.row_seconds) * (rows - 1) / max(1, max_rows - 1)
+
+
+def _pause(work_seconds: float, pace_seconds: float) -> float:
+    """Return the pause after a run as a multiple of its time, so that the work is done in about the time that it has."""
+    return min(_PAUSE_MOST, max(_PAUSE_LEAST, pace_seconds / max(work_seconds, 1e-6) - 1))
 
 
 def _loaded(folder: Path, model: Model) -> tuple[Array, dict[str, Array]]:

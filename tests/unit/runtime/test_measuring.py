@@ -2,6 +2,8 @@
 
 import math
 
+from leadline_runtime.engine import session
+from leadline_runtime.oip import signature
 from leadline_runtime.testset import measuring, runner
 from leadline_wire import exchange
 
@@ -62,3 +64,23 @@ def test_further_passes_cut_the_rows_elsewhere_and_leave_none_out():
             cuts = list(runner._cuts(rows, 16, shift=shift))
             assert [row for start, end in cuts for row in range(start, end)] == list(range(rows))
     assert list(runner._cuts(20, 16, shift=8)) == [(0, 8), (8, 20)]
+
+
+def model(row_seconds, full_seconds, *, has_rows=True):
+    return session.Model(None, signature.Signature((), (), has_rows), "", "", (), row_seconds, full_seconds)
+
+
+def test_as_many_rows_are_run_at_once_as_hold_nobody_up():
+    assert runner._chunk_rows(model(10e-6, 20e-6), 64) == 16
+    assert runner._chunk_rows(model(10e-6, 20e-6), 3) == 2
+    assert runner._chunk_rows(model(100e-6, 64 * 100e-6), 64) == 4
+    assert runner._chunk_rows(model(5e-3, 64 * 5e-3), 64) == 1
+    assert runner._chunk_rows(model(10e-6, 10e-6, has_rows=False), 64) == 1
+    assert runner._chunk_rows(model(0.0, math.inf, has_rows=False), 64) == 1
+
+
+def test_under_load_a_run_takes_the_time_that_it_has_and_never_more_than_a_fifth_of_the_cores():
+    assert runner._pause(0.01, 10.0) == 99.0
+    assert runner._pause(1.0, 10.0) == 9.0
+    assert runner._pause(60.0, 10.0) == 4.0
+    assert runner._pause(0.0, 10.0) == 99.0
