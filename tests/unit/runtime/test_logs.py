@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import threading
+from pathlib import Path
 
 import pytest
 from leadline_runtime import logs
@@ -158,3 +159,20 @@ def test_a_share_of_the_good_and_all_errors_are_wanted():
     wanted = sum(log.wants(200) for _ in range(10_000))
     assert 2_000 < wanted < 3_000
     assert not any(access_log.AccessLog(0.0, "m-1").wants(200) for _ in range(100))
+
+
+def test_the_docs_show_a_line_as_it_is():
+    page = (Path(__file__).parents[3] / "docs" / "observability.md").read_text()
+    (example,) = [line for line in page.splitlines() if line.startswith('{"time":"')]
+    trace = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    shown = record(b"/v2/models/digits/infer")._replace(
+        ended_ns=1_772_357_400_123_000_000,
+        seconds=0.000412,
+        method=b"POST",
+        request_bytes=1_306,
+        response_bytes=331,
+        client="10.244.1.7",
+        trace=trace,
+        request_id=b"order-7",
+    )
+    assert written(shown).decode().strip() == example.replace("digits-6c1f02ab9e", "m-1")

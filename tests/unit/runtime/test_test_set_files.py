@@ -2,7 +2,9 @@
 
 import gzip
 import io
+import re
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -263,3 +265,11 @@ def test_a_column_of_too_many_values_is_refused(read, monkeypatch):
     monkeypatch.setattr(sources, "VALUES_MAX", 5)
     for data in (npz(image=np.eye(3), y=np.arange(3)), parquet(image=np.eye(3).tolist(), y=[1, 2, 3])):
         assert 'column "image" holds 9 values; expected at most 5' in read(data, IMAGE)
+
+
+def test_the_example_of_the_docs_is_read(read):
+    page = (Path(__file__).parents[3] / "docs" / "test-sets.md").read_text()
+    (example,) = re.findall(r"```csv\n(.*?)```", page, re.DOTALL)
+    truth, rows = read(example.encode(), TensorInfo("X", "FP32", [-1, 4]), truth="species")
+    assert truth == ["setosa", "virginica"]
+    assert rows.tolist() == np.array([[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]], np.float32).tolist()

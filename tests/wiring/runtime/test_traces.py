@@ -1,5 +1,6 @@
 """Traces of real pods, as a collector gets them."""
 
+import http.client
 import json
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from leadline_wire import exchange
 from opentelemetry.proto.trace.v1 import trace_pb2
 
 from tests.wiring.runtime.collectors import Collector
-from tests.wiring.runtime.pods import call, eventually, free_ports, infer, inference
+from tests.wiring.runtime.pods import call, eventually, free_ports, infer, inference, send
 
 TRACE_ID, PARENT_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SAMPLED = {"traceparent": f"00-{TRACE_ID}-{PARENT_ID}-01", "tracestate": "vendor=x", "user-agent": "test/1"}
@@ -115,16 +116,18 @@ def test_a_standby_pod_passes_its_own_span_on(traced, collector, digits):
     forward = exchange.Forward("digits-2", "127.0.0.1", serving.own)
     standby.report("forwarding", lambda report: report.forwarding, role="standby", forward=forward)
     # Twice on one connection, with the same head: the second must not become a child of the first.
-    for _ in range(2):
-        assert (
-            call(standby.public, "POST", PATH, inference(digits.rows[0]), SAMPLED).json()["model_version"] == "digits-2"
-        )
-    spans = collected(collector, 4)
+    for port in (standby.own, standby.public):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        for _ in range(2):
+            answer = send(connection, "POST", PATH, inference(digits.rows[0]), SAMPLED)
+            assert answer.json()["model_version"] == ("digits-2" if port == standby.public else "digits-1")
+        connection.close()
+    spans = collected(collector, 6)
     passing = [span for span in spans if span["attributes"].get("leadline.revision") == "digits-1"]
     answering = [span for span in spans if span["attributes"].get("leadline.revision") == "digits-2"]
     assert {span["trace"] for span in spans} == {TRACE_ID}
-    assert [span["parent"] for span in passing] == [PARENT_ID] * 2
-    assert {span["parent"] for span in answering} == {span["id"] for span in passing}
+    assert [span["parent"] for span in passing] == [PARENT_ID] * 4
+    assert {span["parent"] for span in answering} == {span["id"] for span in passing[2:]}
     assert {span["state"] for span in answering} == {"vendor=x"}
 
 
