@@ -36,6 +36,8 @@ _REPEAT_SECONDS: Final = 60.0
 _ERROR_STATUS: Final = 500
 _CLIENT_GONE: Final = 499
 _METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE", b"CONNECT"})
+_PATHS: Final = frozenset({"/v2", "/v2/health/live", "/v2/health/ready", "/v2/repository/index"})
+_ACTIONS: Final = frozenset({"infer", "ready", "outcomes", "stats"})
 
 _Value = str | int | float | bool
 
@@ -75,7 +77,7 @@ class Tracer:
         self._provider.add_span_processor(self._processor)
         self._tracer = self._provider.get_tracer("leadline_runtime", VERSION)
         self._revision = config.revision
-        self._prefix = f"/v2/models/{config.model_name}"
+        self._model = config.model_name
         _quiet()
         sys.setswitchinterval(min(_SWITCH_SECONDS, sys.getswitchinterval()))
 
@@ -136,13 +138,18 @@ class Tracer:
         thread.join(_CLOSE_SECONDS)
 
     def _route(self, path: str) -> str:
-        """Return the path with names left out, so that there are few; empty where there is nothing."""
-        if path.startswith("/v2/models/"):
-            parts = path.split("/")[4:]
-            if parts[:1] == ["versions"]:
-                parts[1:2] = ["{version}"]
-            return "/".join(["/v2/models/{model}", *parts]) if len(parts) <= 3 and path.startswith(self._prefix) else ""
-        return path if path in {"/v2", "/v2/health/live", "/v2/health/ready"} else ""
+        """Return the path with names left out; empty where there is nothing, for what clients make up must name no span."""
+        if path in _PATHS:
+            return path
+        parts = path.split("/")[3:]
+        if not path.startswith("/v2/models/") or parts[0] != self._model:
+            return ""
+        route = ["/v2/models/{model}"]
+        rest = parts[1:]
+        if rest[:1] == ["versions"] and len(rest) > 1:
+            route.append("versions/{version}")
+            rest = rest[2:]
+        return "/".join([*route, *rest]) if not rest or (len(rest) == 1 and rest[0] in _ACTIONS) else ""
 
 
 class Span:
