@@ -124,10 +124,11 @@ class ObservedServer(server.Server):
         now, traced = observing.now, self._observer.tracer is not None
 
         def begun(connection: Connection) -> None:
-            assert isinstance(connection, ObservedConnection)
-            connection.began = now()
-            if traced:
-                connection.trace()
+            # Requests over other protocols come here as well, with a caller of their own that notes them.
+            if isinstance(connection, ObservedConnection):
+                connection.began = now()
+                if traced:
+                    connection.trace()
             app(connection)
 
         self._begun = begun
