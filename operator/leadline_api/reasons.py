@@ -63,8 +63,7 @@ class Reason(StrEnum):
     SIGNATURE_INVALID = (
         "SignatureInvalid",
         "The key of spec.model.signature did not sign these bytes",
-        "See the message for the file; sign the model again, or correct the key; then annotate "
-        "leadline.dev/action=retry@<now>",
+        "Sign the model again, or correct the key; then annotate leadline.dev/action=retry@<now>",
     )
     BELOW_FLOOR = (
         "BelowFloor",

@@ -40,8 +40,13 @@ def direct(digits, tmp_path_factory):
             yield server, bucket
 
 
-async def test_a_version_and_an_alias_come_from_the_server(proxied, tmp_path, monkeypatch, digits):
+@pytest.fixture
+def tracking(proxied, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", proxied.url)
+
+
+@pytest.mark.usefixtures("tracking")
+async def test_a_version_and_an_alias_come_from_the_server(tmp_path):
     by_alias = await Gather(f"models:/{NAME}@champion", tmp_path / "alias").found()
     by_version = await Gather(f"models:/{NAME}/1", tmp_path / "version").found()
     other = await Gather("models:/digits%20of%20the%20post/2", tmp_path / "other").found()
@@ -62,8 +67,8 @@ async def test_a_version_and_an_alias_come_from_the_server(proxied, tmp_path, mo
         ("models:/no-version", "ModelNotFound", "expected models:/NAME@ALIAS or models:/NAME/VERSION"),
     ],
 )
-async def test_what_the_registry_does_not_have_is_said(proxied, tmp_path, monkeypatch, uri, reason, said):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", proxied.url)
+@pytest.mark.usefixtures("tracking")
+async def test_what_the_registry_does_not_have_is_said(tmp_path, uri, reason, said):
     trouble = await Gather(uri, tmp_path).trouble()
     assert said in trouble.message
     assert not reason or trouble.reason == reason

@@ -61,7 +61,7 @@ def we_say(public: Path, folder: Path, signature: Path, loaded: str = "model.onn
 def signed(tmp_path_factory):
     """A signed folder with its keys; tests change copies of it."""
     folder = tmp_path_factory.mktemp("signed")
-    private, public = key_pair(folder / "keys")
+    private, _ = key_pair(folder / "keys")
     model = tree(folder / "model", FILES)
     sign(private, model, model / "model.sig")
     return folder
@@ -220,12 +220,12 @@ def test_a_container_that_is_started_again_needs_no_signature_from_the_store(sta
 
 @pytest.mark.parametrize("told_by", ["exchange", "spec"])
 def test_bytes_of_the_ledger_need_no_second_signature_if_their_digest_was_learned(
-    start, digits, signed, ledgers, tmp_path, told_by
+    start, digits, signed, ledgers, told_by
 ):
     digest = digits.digest("good.onnx")
     ledgers.edge.blobs[digest] = (digits.folder / "good.onnx").read_bytes()
     environment = {**key_of(signed), "LEADLINE_LEDGER_URL": ledgers.edge.url}
-    gone = (tmp_path / "gone.onnx").as_uri()
+    gone = (digits.folder / "gone.onnx").as_uri()
     pod = start(gone, digest=digest if told_by == "spec" else "", environment=environment)
     if told_by == "exchange":
         pod.report("nothing there", lambda report: report.trouble)
