@@ -61,6 +61,7 @@ def build(places: layout.Layout, name: str) -> Path:
 
 
 def _install_pip(folder: Path, what: Sequence[str]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
     _run([sys.executable, "-m", "venv", str(folder)], folder)
     _run([str(folder / "bin" / "pip"), "install", "-q", "--disable-pip-version-check", *what], folder)
 
