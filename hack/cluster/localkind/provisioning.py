@@ -30,11 +30,11 @@ KIND: Final = layout.SOURCES / "kind"
 CLUSTER: Final = "leadline"
 """Name of the cluster that Makefile, tests and demo share."""
 
-_TOOL_OF_IMAGE: Final = {"s3": "versitygw", "pause": "pause", "coredns": "coredns"}
+_TOOL_OF_IMAGE: Final = {"s3": "versitygw", "oci-registry": "registry", "pause": "pause", "coredns": "coredns"}
 _IMAGES: Final = (*product_images.PRODUCTS, *_TOOL_OF_IMAGE)
 _LOADED: Final = ("operator", "runtime", "s3")
 _COMMANDS: Final = ("helm", "hyperkube")
-_STORES: Final = ("versitygw", "registry", "oras", "fake-gcs-server", *servers.SERVERS)
+_STORES: Final = ("versitygw", "registry", "oci-registry", "oras", "fake-gcs-server", *servers.SERVERS)
 """What tests of fetching models talk to."""
 _CLUSTER: Final = ("hyperkube", "pause", "coredns")
 

@@ -28,6 +28,6 @@ def test_every_version_is_pinned_and_no_host_is_named(name):
 
 
 def test_everything_that_tests_fetch_from_is_built_by_one_word():
-    assert {"versitygw", "registry", "oras", "fake-gcs-server", *servers.SERVERS} == set(
+    assert {"versitygw", "registry", "oci-registry", "oras", "fake-gcs-server", *servers.SERVERS} == set(
         provisioning._spelled_out(["stores"])
     )
