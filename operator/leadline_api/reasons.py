@@ -161,6 +161,11 @@ class Reason(StrEnum):
         "The pod's disk has no room for the model",
         "Give the node more disk, or use a smaller model",
     )
+    EXECUTION_PROVIDER_MISSING = (
+        "ExecutionProviderMissing",
+        "An execution provider of spec.runtime.executionProviders is not in the runtime's image, or does not start",
+        "Use an image with that build of onnxruntime (spec.runtime.image), on a node with the device",
+    )
     INVALID_TEST_SET = (
         "InvalidTestSet",
         "The test set cannot be used with the model",

@@ -208,8 +208,31 @@ class Resources(_Model):
     """What the pod may use at most."""
 
 
+ExecutionProvider = Annotated[
+    str,
+    Field(max_length=512),
+    matches(
+        r"[A-Za-z]{1,48}ExecutionProvider(:[A-Za-z0-9_]{1,64}=[^,: ]{1,256})*",
+        "must be an execution provider of onnxruntime, such as CUDAExecutionProvider, with options such as :device_id=0",
+    ),
+]
+
+
 class Runtime(_Model):
     """The pods that answer."""
+
+    image: (
+        Annotated[
+            str,
+            Field(min_length=1, max_length=512),
+            matches(r"[a-zA-Z0-9][-a-zA-Z0-9._/:@]*", "must be the name of an image, best by its digest"),
+        ]
+        | None
+    ) = None
+    """Image of the runtime, such as one with onnxruntime for a GPU. Left out: the chart's."""
+    execution_providers: Annotated[list[ExecutionProvider], Field(max_length=8)] = []
+    """What runs the model, in the order of preference, such as [CUDAExecutionProvider, CPUExecutionProvider]. Left out:
+    the CPU. One that is not in the image or does not start is an error, not a slow service."""
 
     replicas: Annotated[int, Field(ge=0, le=1000)] = 1
     """Pods of the serving revision."""

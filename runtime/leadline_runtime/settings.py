@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from leadline_runtime import errors
+from leadline_runtime.engine import providers
 
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _SCHEMES: Final = ("file", "pvc", "http", "https", "s3", "gs", "az", "oci", "hf")
@@ -72,6 +73,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         SettingsError: A variable is missing or its value cannot be meant.
     """
     source = _Source(environment)
+    providers.of(environment)  # read where a model is loaded; a mistake is told at the start
     return Settings(
         model_name=source.name("LEADLINE_MODEL_NAME"),
         revision=source.name("LEADLINE_REVISION"),

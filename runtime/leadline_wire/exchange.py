@@ -134,6 +134,8 @@ class ModelInfo(msgspec.Struct, frozen=True):
     prediction: str = ""
     """Output taken as the prediction."""
     classes: int = 0
+    providers: list[str] = []
+    """onnxruntime's execution providers that run it; empty: an older runtime does not say."""
 
 
 class TestSetReport(msgspec.Struct, frozen=True):

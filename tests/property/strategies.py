@@ -77,6 +77,10 @@ def specs() -> st.SearchStrategy[Json]:
         {},
         {
             "replicas": st.integers(0, 1_000),
+            "image": st.from_regex(r"[a-z]{1,9}(/[a-z]{1,9})?(:[a-z0-9]{1,9})?", fullmatch=True),
+            "executionProviders": st.lists(
+                st.from_regex(r"[A-Z]{2,9}ExecutionProvider(:[a-z_]{1,9}=[a-z0-9]{1,9})?", fullmatch=True), max_size=3
+            ),
             "resources": _part({}, {"requests": resources, "limits": resources}),
             "batching": _part({}, {"maxRows": st.integers(1, 4_096)}),
         },

@@ -84,6 +84,9 @@ def frozen_template(
         container["volumeMounts"].append({"name": volume["name"], "mountPath": mount, "readOnly": True})
     if spec.model.signature is not None:
         environment.append({"name": "LEADLINE_SIGNATURE_KEY_FILE", "value": f"{names.SIGNATURE_DIR}/{_KEY_FILE}"})
+    if spec.runtime.execution_providers:
+        providers = ",".join(spec.runtime.execution_providers)
+        environment.append({"name": "LEADLINE_EXECUTION_PROVIDERS", "value": providers})
     return {
         "metadata": {"labels": labels(owner, revision)},
         "spec": {

@@ -136,6 +136,7 @@ class Loading:
             digest=self._pod.digest,
             inline=message.inline,
             threads=message.threads,
+            providers=",".join(message.model.providers),
             row_seconds=f"{message.row_seconds:.6f}",
             full_seconds=f"{message.full_seconds:.6f}",
         )

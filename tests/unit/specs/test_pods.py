@@ -105,6 +105,16 @@ def test_who_must_have_signed_makes_another_revision_and_limits_do_not():
     assert revisions.name_of("digits", spec(fetch={"maxSize": "20Gi"})) == revisions.name_of("digits", spec())
 
 
+def test_an_image_and_execution_providers_of_ones_own_make_another_revision():
+    runtime = {"image": "registry.example/leadline-gpu:1", "executionProviders": ["CUDAExecutionProvider:device_id=0"]}
+    asked = ModelDeploymentSpec.model_validate({"model": PLAIN, "runtime": runtime})
+    made = revisions.controller_revision(OWNER, spec=asked, image="runtime:1", number=1, record="{}")
+    pod = made["data"]["template"]
+    assert container(pod)["image"] == "registry.example/leadline-gpu:1"
+    assert variables(pod)["LEADLINE_EXECUTION_PROVIDERS"] == "CUDAExecutionProvider:device_id=0"
+    assert revisions.name_of("digits", asked) != revisions.name_of("digits", spec())
+
+
 def test_limits_are_laid_over_as_the_runtime_reads_them():
     _, overlaid = template(fetch={"maxSize": "20Gi", "timeout": "90m"})
     found = variables(overlaid)
