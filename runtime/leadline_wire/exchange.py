@@ -143,6 +143,8 @@ class ModelInfo(msgspec.Struct, frozen=True):
     prediction: str = ""
     """Output taken as the prediction."""
     classes: int = 0
+    providers: list[str] = []
+    """onnxruntime's execution providers that run it; empty: an older runtime does not say."""
 
 
 class ClassCount(msgspec.Struct, frozen=True):
@@ -217,6 +219,8 @@ class ExchangeReport(msgspec.Struct, frozen=True):
     """0: not known."""
     digest: str = ""
     """Digest of the model's bytes as fetched; empty: not fetched yet."""
+    resolved: str = ""
+    """What the URI's name stood for when it was fetched, where it may move: a manifest's digest, a commit, a version."""
     model: ModelInfo | None = None
     test_set: TestSetReport | None = None
     trouble: Trouble | None = None

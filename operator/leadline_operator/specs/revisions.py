@@ -20,6 +20,14 @@ def inputs_of(spec: ModelDeploymentSpec) -> dict[str, Any]:
     inputs: dict[str, Any] = {"uri": spec.model.uri}
     if spec.model.digest:
         inputs["digest"] = spec.model.digest
+    if spec.model.signature:
+        # Does not change answers, but whether there may be any: what was admitted without is not so with it.
+        inputs["signature"] = spec.model.signature.model_dump(by_alias=True, exclude_none=True)
+    # Other arithmetic may give other answers.
+    if spec.runtime.image:
+        inputs["image"] = spec.runtime.image
+    if spec.runtime.execution_providers:
+        inputs["executionProviders"] = list(spec.runtime.execution_providers)
     return inputs
 
 
@@ -68,7 +76,9 @@ def controller_revision(
         "data": {
             "hashVersion": HASH_VERSION,
             "inputs": inputs_of(spec),
-            "template": frozen_template(owner, name, spec=spec, image=image, ledger_url=ledger_url),
+            "template": frozen_template(
+                owner, name, spec=spec, image=spec.runtime.image or image, ledger_url=ledger_url
+            ),
         },
     }
 

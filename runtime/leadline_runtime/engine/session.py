@@ -6,6 +6,7 @@ the pod is ready, never inside a request.
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import onnxruntime
 from leadline_wire import exchange
 
 from leadline_runtime import errors, logs
-from leadline_runtime.engine import bf16, onnx_file
+from leadline_runtime.engine import bf16, onnx_file, providers
 from leadline_runtime.oip import datatypes, signature
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -42,6 +43,8 @@ class Model:
     """Best run with one row in warm-up; 0 where the model could not be run on made-up input."""
     full_seconds: float
     """Best run with as many rows as a batch may have."""
+    providers: tuple[str, ...] = ("CPUExecutionProvider",)
+    """onnxruntime's execution providers that run it, in the order of preference."""
 
     def info(self, prediction: str) -> exchange.ModelInfo:
         """Return what the operator is told; `prediction` is the output taken as the prediction, empty if none is."""
@@ -51,6 +54,7 @@ class Model:
             task=self.task,
             prediction=prediction,
             classes=len(self.classes),
+            providers=list(self.providers),
         )
 
 
@@ -64,17 +68,24 @@ def load(path: Path, *, threads: int, max_rows: int) -> Model:
 
     Raises:
         RejectedError: It is no model that can be served; the message says why.
+        BlockedError: An execution provider that is asked for is not there.
     """
+    wanted = providers.of(os.environ)
+    providers.check_available(wanted, onnxruntime.get_available_providers(), onnxruntime.__version__)
     onnxruntime.disable_telemetry_events()  # what is served here is nobody else's business
     data = onnx_file.without_zipmap(path.read_bytes())
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _ONNXRUNTIME_SEVERITY_ERROR
+    # Where external data is looked for, and nowhere else: onnxruntime refuses what leads out of it, links included.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
     try:
-        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        asked = [(provider.name, dict(provider.options)) for provider in wanted]
+        session = onnxruntime.InferenceSession(data, options, providers=asked)
     except Exception as error:  # onnxruntime's errors have no common root
         raise errors.RejectedError("InvalidModel", _explained(error, data)) from error
+    providers.check_started(wanted, session.get_providers())
     inputs = tuple(_tensor(value, "input") for value in session.get_inputs())
     outputs = tuple(_tensor(value, "output") for value in session.get_outputs())
     if not inputs or not outputs:
@@ -100,6 +111,7 @@ def load(path: Path, *, threads: int, max_rows: int) -> Model:
         classes=_classes(metadata.get("leadline.classes", "")),
         row_seconds=row_seconds,
         full_seconds=full_seconds,
+        providers=tuple(session.get_providers()),
     )
 
 
@@ -142,6 +154,8 @@ def _explained(error: Exception, data: bytes) -> str:
         return (
             f"not an ONNX model: {len(data)} bytes that begin with {data[:24]!r}; expected a file that onnx.save writes"
         )
+    if "External data path" in text:
+        return f"the model's external data cannot be had: {text}; expected files in the folder of the model"
     if "is not a registered function/op" in text or "No Op registered for" in text:
         return f"the model has an operator that onnxruntime {onnxruntime.__version__} does not know: {text}"
     return f"onnxruntime {onnxruntime.__version__} cannot load the model: {text}"

@@ -40,6 +40,6 @@ def assert_within(part, whole):
             assert_within(value, whole[key])
         elif isinstance(value, list):
             for small, large in zip(value, whole[key], strict=True):
-                assert_within(small, large)
+                assert_within({key: small}, {key: large})
         else:
             assert whole[key] == value
