@@ -176,8 +176,9 @@ def _clean(model: Any) -> None:
     """Drop what is not the model, and make its bytes the same each time: that is what makes a digest mean something."""
     del model.metadata_props[:]
     model.graph.name = "model"  # onnxmltools draws one at random
+    del model.graph.value_info[:]  # of tensors inside, which onnxruntime finds out by itself
     model.doc_string = ""
-    for part in (model.graph, *model.graph.node, *model.graph.input, *model.graph.output, *model.graph.value_info):
+    for part in (model.graph, *model.graph.node, *model.graph.input, *model.graph.output):
         del part.metadata_props[:]
         part.doc_string = ""
     for function in model.functions:

@@ -109,7 +109,7 @@ class TorchModel(trained.Trained):
 
     def _tensor(self, rows: npt.NDArray[Any]) -> Any:
         first = next(self._module.parameters(), None)
-        tensor = torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float32))
+        tensor = torch.from_numpy(np.array(rows, dtype=np.float32))
         return tensor if first is None else tensor.to(first.device)
 
     def _learn_classes(self, scores: npt.NDArray[np.float64]) -> None:
