@@ -65,28 +65,27 @@ def test_words_of_a_table_are_classes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("rows", "truths", "more", "message"),
+    ("given", "more", "message"),
     [
-        (ROWS, TRUTHS[:7], {}, r"truths: expected shape \[150\], one for each row, got \[7\]"),
-        (ROWS[0], TRUTHS[:1], {}, r"rows: expected shape \(n, k\) with at least one row, got \[4\]"),
-        ([["a"]], [1], {}, r"rows: expected numbers, shape \(n, k\)"),
-        (ROWS, TRUTHS * 1j, {}, "truths: expected numbers or strings, got complex128"),
-        (ROWS, TRUTHS * 0.5, {}, r"expected whole numbers or strings, got \[0.0, 0.0"),
-        (ROWS[:, :3], TRUTHS, {}, "'input' has 3 numbers per row, the model takes 4"),
-        (ROWS, TRUTHS, {"input_name": "label"}, "input: 'label' is the name of an output"),
-        (ROWS, TRUTHS, {"floor": 2}, "floor: must be a number above 0"),
-        (ROWS, TRUTHS, {"name": "a.b"}, "--name: must be a DNS label"),
+        ((ROWS, TRUTHS[:7]), {}, r"truths: expected shape \[150\], one for each row, got \[7\]"),
+        ((ROWS[0], TRUTHS[:1]), {}, r"rows: expected shape \(n, k\) with at least one row, got \[4\]"),
+        (([["a"]], [1]), {}, r"rows: expected numbers, shape \(n, k\)"),
+        ((ROWS, TRUTHS * 1j), {}, "truths: expected numbers or strings, got complex128"),
+        ((ROWS, TRUTHS * 0.5), {}, r"expected whole numbers or strings, got \[0.0, 0.0"),
+        ((ROWS[:, :3], TRUTHS), {}, "'input' has 3 numbers per row, the model takes 4"),
+        ((ROWS, TRUTHS), {"input_name": "label"}, "input: 'label' is the name of an output"),
+        ((ROWS, TRUTHS), {"floor": 2}, "floor: must be a number above 0"),
+        ((ROWS, TRUTHS), {"name": "a.b"}, "--name: must be a DNS label"),
         (
-            np.where(ROWS > 6, np.nan, ROWS),
-            TRUTHS,
+            (np.where(ROWS > 6, np.nan, ROWS), TRUTHS),
             {},
             r"rows of 'input' have missing numbers \(NaN\), .* does not take",
         ),
     ],
 )
-def test_what_cannot_be_packaged_is_refused(model, tmp_path, rows, truths, more, message):
+def test_what_cannot_be_packaged_is_refused(model, tmp_path, given, more, message):
     with pytest.raises(leadline.Refused, match=message):
-        leadline.package(model, rows, truths, tmp_path / "out", quiet=True, **more)
+        leadline.package(model, *given, tmp_path / "out", quiet=True, **more)
     assert not (tmp_path / "out").exists()
 
 
