@@ -72,8 +72,9 @@ class Packaged:
             f"conversion  {comparison.equal:,} of {self.rows:,} answers equal the original's{ties}, {scores}",
             f"written     {self.out}/model.onnx ({size}),",
             "            testset.parquet, modeldeployment.yaml",
-            f"next        leadline serve {self.out}/model.onnx, to try it here; then upload the first two",
-            "            to where modeldeployment.yaml says, and kubectl apply -f it",
+            f"next        leadline serve {self.out}/model.onnx",
+            "            tries it here; then upload model and test set to where modeldeployment.yaml says,",
+            "            and kubectl apply -f that",
         ]
 
     def _measured(self) -> str:
