@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 __all__ = ["InputError", "Model", "ModelError", "Refused", "RunError", "package"]
 
 _WHERE = {
-    "InputError": "leadline_runtime.library",
-    "Model": "leadline_runtime.library",
-    "ModelError": "leadline_runtime.library",
-    "Refused": "leadline_cli.errors",
-    "RunError": "leadline_runtime.library",
-    "package": "leadline_cli.notebooks",
+    "InputError": ("leadline_runtime.library", "runtime"),
+    "Model": ("leadline_runtime.library", "runtime"),
+    "ModelError": ("leadline_runtime.library", "runtime"),
+    "Refused": ("leadline_cli.errors", "convert"),
+    "RunError": ("leadline_runtime.library", "runtime"),
+    "package": ("leadline_cli.notebooks", "convert"),
 }
+"""Where each name is, and the extra that brings what it needs."""
 
 
 def __getattr__(name: str) -> Any:
@@ -31,7 +32,12 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'leadline' has no attribute {name!r}; it has {', '.join(__all__)}")
     import importlib  # noqa: PLC0415 - only when something is used
 
-    return getattr(importlib.import_module(_WHERE[name]), name)
+    module, extra = _WHERE[name]
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        message = f"leadline.{name} needs the module {error.name}: pip install 'leadline[{extra}]'"
+        raise ModuleNotFoundError(message, name=error.name) from error
 
 
 def __dir__() -> list[str]:

@@ -5,6 +5,7 @@ LightGBM's .txt, CatBoost's .cbm, PyTorch's .pt2. Next step: `frameworks`. Must 
 called, nor what may run code, unless that is allowed by name.
 """
 
+import importlib
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,8 +65,17 @@ def load(path: Path, *, trusted: Sequence[str] = ()) -> Any:
     raise errors.Refused(f"{path}: is no model file that we know; {_SAVE}")
 
 
+def _needed(module: str, path: Path, framework: str) -> Any:
+    """Import a framework, only where a model of it is there."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        what = f"{path}: is a model of {framework}, and the module {error.name} is not installed"
+        raise errors.Refused(f"{what}: pip install {error.name}") from error
+
+
 def _skops(path: Path, trusted: Sequence[str]) -> Any:
-    import skops.io  # noqa: PLC0415 - each framework only where it is needed
+    import skops.io  # noqa: PLC0415 - heavy
     from skops.io.exceptions import UntrustedTypesFoundException  # noqa: PLC0415
 
     try:
@@ -82,7 +92,7 @@ def _skops(path: Path, trusted: Sequence[str]) -> Any:
 
 
 def _xgboost(path: Path) -> Any:
-    import xgboost  # noqa: PLC0415 - as above
+    xgboost = _needed("xgboost", path, "XGBoost")
 
     booster = xgboost.Booster()
     try:
@@ -94,7 +104,7 @@ def _xgboost(path: Path) -> Any:
 
 
 def _lightgbm(path: Path) -> Any:
-    import lightgbm  # noqa: PLC0415 - as above
+    lightgbm = _needed("lightgbm", path, "LightGBM")
 
     try:
         return lightgbm.Booster(model_file=path)
@@ -103,7 +113,7 @@ def _lightgbm(path: Path) -> Any:
 
 
 def _catboost(path: Path) -> Any:
-    import catboost  # noqa: PLC0415 - as above
+    catboost = _needed("catboost", path, "CatBoost")
 
     model = catboost.CatBoost()
     try:
@@ -119,7 +129,7 @@ def _torch(path: Path, trusted: Sequence[str]) -> Any:
             f"{path}: is an exported program of PyTorch, and torch.export.load may run code that is in it; if you trust "
             f"where the file comes from, allow it by name: --trust {TORCH}"
         )
-    import torch  # noqa: PLC0415 - as above
+    torch = _needed("torch", path, "PyTorch")
 
     try:
         return torch.export.load(path)

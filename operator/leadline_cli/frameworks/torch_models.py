@@ -79,6 +79,10 @@ class TorchModel(trained.Trained):
                         dynamo=True,
                         verbose=False,
                     )
+            except ModuleNotFoundError as error:
+                raise errors.Refused(
+                    f"PyTorch exports with the module {error.name}: pip install {error.name}"
+                ) from error
             except Exception as error:  # the exporter raises whatever goes wrong inside
                 raise errors.Refused(f"PyTorch cannot export {self.title}: {trained.first_line(error)}") from error
         model = program.model_proto

@@ -1,6 +1,7 @@
 """Files that people hand over: models that are data, test sets that can be used, and clear words for all others."""
 
 import pickle
+import sys
 
 import joblib
 import numpy as np
@@ -48,6 +49,40 @@ def test_model_that_is_something_else_is_refused(tmp_path):
     (tmp_path / "model.skops").write_text("weights: 1, 2, 3")
     with pytest.raises(errors.Refused, match="is no model file that we know; save the model as data"):
         estimators.load(tmp_path / "model.skops")
+
+
+@pytest.mark.parametrize(
+    ("start", "framework", "module"),
+    [(b'{"learner": 1}', "XGBoost", "xgboost"), (b"tree\n", "LightGBM", "lightgbm"), (b"CBM1", "CatBoost", "catboost")],
+)
+def test_framework_that_is_not_installed_is_named(tmp_path, monkeypatch, start, framework, module):
+    (tmp_path / "m").write_bytes(start)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(
+        errors.Refused, match=rf"is a model of {framework}, and the module {module} is not installed: pip"
+    ):
+        estimators.load(tmp_path / "m")
+
+
+@pytest.mark.parametrize(
+    ("start", "framework"),
+    [
+        (b'{"learner": 1}', "XGBoost"),
+        (b"tree\nnothing", "LightGBM"),
+        (b"CBM1nothing", "CatBoost"),
+        (b"{L\0", "XGBoost"),
+    ],
+)
+def test_file_that_its_framework_does_not_read_is_refused(tmp_path, start, framework):
+    (tmp_path / "m").write_bytes(start)
+    with pytest.raises(errors.Refused, match=f"is no file that {framework} reads here"):
+        estimators.load(tmp_path / "m")
+
+
+def test_onnx_is_refused_with_what_to_do_with_it(tmp_path):
+    (tmp_path / "m.onnx").write_bytes(b"\x08\x0a")
+    with pytest.raises(errors.Refused, match=r"is ONNX already, .* leadline serve .*m.onnx"):
+        estimators.load(tmp_path / "m.onnx")
 
 
 def test_archive_that_is_no_model_is_refused(tmp_path):

@@ -293,6 +293,14 @@ def test_library_needs_the_runtimes_packages_only(code):
     assert modules_after(code) & heavy == set()
 
 
+def test_name_whose_extra_is_not_installed_says_which(monkeypatch):
+    monkeypatch.setitem(sys.modules, "leadline_runtime.library", None)
+    with pytest.raises(
+        ModuleNotFoundError, match=r"leadline.Model needs the module .*: pip install 'leadline\[runtime\]'"
+    ):
+        _ = leadline.Model
+
+
 @pytest.mark.parametrize("package", [leadline, leadline_runtime])
 def test_names_are_there_and_others_are_not(package):
     for name in package.__all__:
