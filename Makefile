@@ -25,6 +25,10 @@ test: ## All test suites, cluster included; ends with pytest's closing line
 	@$(MAKE) -j3 static prepared stores
 	@hack/cluster/provide alone hack/test
 
+.PHONY: test-torch
+test-torch: venv ## PyTorch's side of leadline package, in a venv of its own: 6 GB, not in CI
+	@hack/test-torch
+
 .PHONY: check
 check: venv ## Format, lint, types, layers, generated files, sizes, fast tests; under a minute
 	@$(MAKE) -j2 --output-sync=target fast static

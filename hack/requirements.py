@@ -20,6 +20,7 @@ _WHAT: Final = {
     "operator": "What the operator's image holds: leadline[operator,ledger]",
     "runtime": "What the runtime's image holds: leadline[runtime,tracing]",
     "build": "What builds our wheel inside the images",
+    "frameworks": "What leadline package is tested with: leadline[convert,frameworks]",
     "dev": "What development and tests use: leadline[dev]",
 }
 _BUILD: Final = ("hatchling", "editables")
@@ -67,6 +68,7 @@ def texts() -> dict[str, str]:
         "operator": [*base, *own["operator"], *own["ledger"]],
         "runtime": [*base, *own["runtime"], *own["tracing"]],
         "build": ["hatchling"],
+        "frameworks": [*base, *own["convert"], *own["frameworks"]],
         "dev": [*base, *own["dev"], *_BUILD],
     }
     return {

@@ -1,40 +1,30 @@
-"""Convert a scikit-learn classifier to ONNX, in the form that the runtime serves.
+"""Finish a converted model in the form that the runtime serves, whatever framework it came from.
 
-Input as the test set names it, FP32 [N, k]; outputs `label` and `probabilities`, or `scores` where the numbers are no
-probabilities; the metadata says what the task is, which classes there are and which output is the prediction. Next
+Input as the test set names it, FP32 with a free first dimension; outputs `label` and `probabilities` (or `scores` where
+the numbers are no probabilities), or `value` of a regression. The metadata says what the task is, which classes there are
+and which output is the prediction; whatever else a converter left in the file (paths, parameters, times) is dropped. Next
 step: `comparing` proves that the answers stayed the same.
 
 Must not decide whether a difference matters.
 """
 
 import json
-import warnings
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import onnxruntime
-import skl2onnx
-from skl2onnx.common.data_types import FloatTensorType
-from sklearn.base import is_classifier
-from sklearn.pipeline import Pipeline
 
-from leadline_cli import errors
+from leadline_cli import errors, trained
 
-_OPSETS: Final = {"": 18, "ai.onnx.ml": 3}
-"""Old enough for every onnxruntime since 1.14, new enough for every converter in use."""
 _BATCH_ROWS: Final = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """What a model says to each row."""
-
-    labels: npt.NDArray[Any]
-    """Shape (n,)."""
-    scores: npt.NDArray[np.float64] | None
-    """Shape (n, classes), the higher the likelier; None where the model has none."""
+_OPSET: Final = 18
+"""For nodes of ours, where the converter used none of the standard operators."""
+_IR_VERSION: Final = 8
+"""Of onnxruntime 1.14; some converters write older ones, which do not go with that opset."""
+_PROBE_ROWS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,140 +34,174 @@ class Converted:
     onnx: bytes
     input_name: str
     output_names: tuple[str, ...]
+    """Label and scores, or only the label; of a regression the value."""
     classes: tuple[int | str, ...]
+    task: trained.Task
 
 
-def convert(estimator: Any, *, input_name: str, width: int) -> Converted:
-    """Convert a trained classifier.
+def convert(model: trained.Trained, *, input_name: str, rows: npt.NDArray[Any]) -> Converted:
+    """Convert a trained model.
 
     Args:
-        estimator: A fitted scikit-learn classifier or a pipeline that ends in one.
+        model: The model.
         input_name: Name of the model's input.
-        width: Numbers in one row.
+        rows: Some that it can answer, shape (n, ...).
 
     Raises:
-        Refused: It is no fitted classifier, it takes another number of inputs, or it has no conversion.
+        Refused: It takes another number of inputs, or it has no conversion.
     """
-    kind = type(estimator).__name__
-    if not is_classifier(estimator):
+    width = int(np.prod(rows.shape[1:]))
+    if model.width not in {None, width}:
         raise errors.Refused(
-            f"model: expected a scikit-learn classifier, got {kind}; accuracy is the only metric so far"
+            f"test set: column {input_name!r} has {width} numbers per row, the model takes {model.width}"
         )
-    if not hasattr(estimator, "classes_"):
-        raise errors.Refused(f"model: this {kind} is not trained; call fit before saving it")
-    classes = _classes(estimator)
-    wanted = getattr(estimator, "n_features_in_", width)
-    if wanted != width:
-        raise errors.Refused(f"test set: column {input_name!r} has {width} numbers per row, the model takes {wanted}")
-    model = _converted(estimator, kind, [(input_name, FloatTensorType([None, width]))])
-    names = _renamed(model, "probabilities" if hasattr(estimator, "predict_proba") else "scores")
-    for key, value in (("task", "classification"), ("classes", json.dumps(classes)), ("prediction", names[0])):
-        entry = model.metadata_props.add()
-        entry.key, entry.value = f"leadline.{key}", value
-    # skl2onnx lists the operator sets in the order of a set of strings, sometimes twice: the same model in the same
-    # bytes each time is what makes a digest mean something.
-    versions = {entry.domain: entry.version for entry in model.opset_import}
-    del model.opset_import[:]
-    for domain in sorted(versions):
-        model.opset_import.add(domain=domain, version=versions[domain])
-    return Converted(model.SerializeToString(deterministic=True), input_name, names, classes)
+    if input_name in {trained.LABEL, trained.VALUE, "probabilities", "scores"}:
+        raise errors.Refused(f"input: {input_name!r} is the name of an output; choose another one")
+    found = model.to_onnx(input_name, rows)
+    names = (trained.LABEL, model.scores_name) if model.task == "classification" else (trained.VALUE,)
+    _name_input(found.graph, input_name, [None, *rows.shape[1:]])
+    outputs = _name_outputs(found.graph, names)
+    if model.task == "classification" and model.classes != tuple(range(len(model.classes))):
+        _say_classes(found.graph, outputs, model.classes)
+    _clean(found)
+    facts = {"task": model.task, "prediction": outputs[0]}
+    if model.classes:
+        facts["classes"] = json.dumps(model.classes)
+    for key in ("task", "classes", "prediction"):
+        if key in facts:
+            entry = found.metadata_props.add()
+            entry.key, entry.value = f"leadline.{key}", facts[key]
+    _state_shapes(found, input_name, rows)
+    data = found.SerializeToString(deterministic=True)
+    return Converted(data, input_name, outputs, model.classes, model.task)
 
 
-def original_answers(estimator: Any, rows: npt.NDArray[Any]) -> Answers:
-    """Return what the classifier itself says."""
-    scores = None
-    if hasattr(estimator, "predict_proba"):
-        scores = estimator.predict_proba(rows)
-    elif hasattr(estimator, "decision_function"):
-        scores = estimator.decision_function(rows)
-    return Answers(np.asarray(estimator.predict(rows)), _two_sided(scores))
-
-
-def converted_answers(converted: Converted, rows: npt.NDArray[Any]) -> Answers:
+def converted_answers(converted: Converted, rows: npt.NDArray[Any]) -> trained.Answers:
     """Return what the converted model says, run as the runtime runs it.
 
     Raises:
         Refused: onnxruntime cannot load or run it.
     """
+    session = _session(converted.onnx)
+    names = list(converted.output_names)
+    parts = [_run(session, names, converted.input_name, rows[at : at + _BATCH_ROWS]) for at in _starts(rows)]
+    label, *scores = (np.concatenate(column) for column in zip(*parts, strict=True))
+    if converted.task == "regression":
+        return trained.Answers(None, trained.one_column(label))
+    return trained.Answers(label.reshape(len(rows)), trained.two_sided(scores[0]) if scores else None)
+
+
+def _starts(rows: npt.NDArray[Any]) -> range:
+    return range(0, len(rows), _BATCH_ROWS)
+
+
+def _session(data: bytes) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    # skl2onnx declares two columns for some binary classifiers that give one, and onnxruntime warns at each run.
+    # What it warns of is what converters declare and do not keep; `_state_shapes` puts it right.
     options.log_severity_level = 3
-    batches = []
     try:
-        session = onnxruntime.InferenceSession(converted.onnx, options, providers=["CPUExecutionProvider"])
-        for start in range(0, len(rows), _BATCH_ROWS):
-            batch = np.ascontiguousarray(rows[start : start + _BATCH_ROWS], dtype=np.float32)
-            batches.append(session.run(list(converted.output_names), {converted.input_name: batch}))
+        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors share no root of their own
-        raise errors.Refused(f"the converted model does not run in onnxruntime: {_first_line(error)}") from error
-    labels, *scores = (np.concatenate(parts) for parts in zip(*batches, strict=True))
-    return Answers(labels.reshape(len(rows)), _two_sided(scores[0]) if scores else None)
+        raise _does_not_run(error) from error
 
 
-def _converted(estimator: Any, kind: str, inputs: list[tuple[str, Any]]) -> Any:
-    with warnings.catch_warnings():
-        # skl2onnx 1.20 reads attributes that scikit-learn 1.9 deprecates (probA_ of SVC). Until it no longer does,
-        # what counts is the comparison of answers.
-        warnings.simplefilter("ignore")
-        for options in _choices(estimator):
-            try:
-                return skl2onnx.to_onnx(estimator, initial_types=inputs, options=options, target_opset=_OPSETS)
-            except NameError as error:
-                unknown = error
-            except Exception as error:  # converters raise whatever goes wrong inside
-                raise errors.Refused(f"skl2onnx cannot convert {kind}: {_first_line(error)}") from error
-    raise errors.Refused(f"skl2onnx cannot convert {kind}: {_first_line(unknown)}")
+def _run(session: Any, names: list[str], input_name: str, rows: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+    try:
+        return list(session.run(names, {input_name: np.ascontiguousarray(rows, dtype=np.float32)}))
+    except Exception as error:  # as above
+        raise _does_not_run(error) from error
 
 
-def _choices(estimator: Any) -> list[dict[Any, dict[str, Any]] | None]:
-    """Return options of the conversion, the best first; an option that a converter does not know is a NameError.
-
-    Without zipmap the second output is a tensor, not a list of dictionaries. With raw scores it is the decision values,
-    a column per class; without, those of a support vector machine with two classes come with the wrong sign. Distances
-    to neighbours by onnxruntime's own operator take a thirtieth of the time that a loop of standard ones takes.
-    """
-    final = type(estimator[-1] if isinstance(estimator, Pipeline) else estimator)
-    no_map, raw, fast = {"zipmap": False}, {"raw_scores": True}, {"optim": "cdist"}
-    if hasattr(estimator, "predict_proba"):
-        return [{final: no_map | fast}, {final: no_map}, None]
-    return [{final: no_map | raw}, {final: raw}, {final: no_map}, None]
+def _does_not_run(error: Exception) -> errors.Refused:
+    return errors.Refused(f"the converted model does not run in onnxruntime: {trained.first_line(error)}")
 
 
-def _renamed(model: Any, scores_name: str) -> tuple[str, ...]:
+def _name_input(graph: Any, name: str, shape: list[int | None]) -> None:
+    known = {each.name for each in graph.initializer}
+    inputs = [each for each in graph.input if each.name not in known]
+    if len(inputs) != 1:
+        raise errors.Refused(f"model: expected one input, got {len(inputs)}: {', '.join(each.name for each in inputs)}")
+    _rename(graph, {inputs[0].name: name})
+    inputs[0].CopyFrom(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape))
+
+
+def _name_outputs(graph: Any, wanted: tuple[str, ...]) -> tuple[str, ...]:
     """Give the outputs the names that users see, wherever they are used, and return them."""
-    outputs = list(model.graph.output)[:2]
-    names = {output.name: name for output, name in zip(outputs, ("label", scores_name), strict=False)}
-    for node in model.graph.node:
-        for place, name in enumerate(node.output):
-            node.output[place] = names.get(name, name)
-        for place, name in enumerate(node.input):
-            node.input[place] = names.get(name, name)
+    outputs = list(graph.output)[: len(wanted)]
+    names = {output.name: name for output, name in zip(outputs, wanted, strict=False)}
+    _rename(graph, names)
     for output in outputs:
         output.name = names[output.name]
     return tuple(output.name for output in outputs)
 
 
-def _classes(estimator: Any) -> tuple[int | str, ...]:
-    classes = estimator.classes_
-    kind = getattr(getattr(classes, "dtype", None), "kind", "")
-    if kind in "iu":
-        return tuple(int(value) for value in classes)
-    if kind in "UO" and all(isinstance(value, str) for value in classes):
-        return tuple(str(value) for value in classes)
-    raise errors.Refused(f"model: expected classes that are whole numbers or strings, got {classes!r}")
+def _rename(graph: Any, names: dict[str, str]) -> None:
+    """Rename tensors wherever they are used, branches and loops included."""
+    for node in graph.node:
+        for ends in (node.input, node.output):
+            for place, name in enumerate(ends):
+                ends[place] = names.get(name, name)
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                _rename(inner, names)
 
 
-def _two_sided(scores: Any) -> npt.NDArray[np.float64] | None:
-    """Return scores with a column per class; of two classes some models score only the second."""
-    if scores is None:
-        return None
-    array = np.asarray(scores, dtype=np.float64)
-    if array.ndim == 1 or array.shape[1] == 1:
-        array = np.column_stack([-array.reshape(-1), array.reshape(-1)])
-    return array
+def _say_classes(graph: Any, outputs: tuple[str, ...], classes: tuple[int | str, ...]) -> None:
+    """Let the label be a class by its name where the converter gives its place."""
+    label = next(each for each in graph.output if each.name == outputs[0])
+    names = np.array(classes, dtype=object if isinstance(classes[0], str) else np.int64)
+    kind = label.type.tensor_type.elem_type
+    attributes = {attribute.name: attribute for node in graph.node for attribute in node.attribute}
+    key = "classlabels_strings" if isinstance(classes[0], str) else "classlabels_int64s"
+    said = attributes.get(key) or attributes.get(key.replace("int64s", "ints"))
+    wanted = onnx.TensorProto.STRING if isinstance(classes[0], str) else onnx.TensorProto.INT64
+    if kind == wanted and (said is None or _listed(said) == classes):
+        return  # the converter knows them
+    for node in graph.node:
+        for place, name in enumerate(node.output):
+            if name == outputs[0]:
+                node.output[place] = "leadline_place_given"
+    graph.initializer.append(onnx.numpy_helper.from_array(names, "leadline_classes"))
+    graph.node.append(onnx.helper.make_node("ArgMax", [outputs[1]], ["leadline_place"], axis=1, keepdims=0))
+    graph.node.append(onnx.helper.make_node("Gather", ["leadline_classes", "leadline_place"], [outputs[0]], axis=0))
+    label.CopyFrom(onnx.helper.make_tensor_value_info(outputs[0], wanted, [None]))
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:300]
+def _listed(attribute: Any) -> tuple[int | str, ...]:
+    return tuple(each.decode() for each in attribute.strings) or tuple(attribute.ints)
+
+
+def _clean(model: Any) -> None:
+    """Drop what is not the model, and make its bytes the same each time: that is what makes a digest mean something."""
+    del model.metadata_props[:]
+    model.graph.name = "model"  # onnxmltools draws one at random
+    del model.graph.value_info[:]  # of tensors inside, which onnxruntime finds out by itself
+    model.doc_string = ""
+    for part in (model.graph, *model.graph.node, *model.graph.input, *model.graph.output):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    for function in model.functions:
+        for part in (function, *function.node):
+            del part.metadata_props[:]
+            part.doc_string = ""
+    model.ir_version = max(model.ir_version, _IR_VERSION)
+    # skl2onnx lists the operator sets in the order of a set of strings, sometimes twice.
+    versions = {entry.domain: entry.version for entry in model.opset_import}
+    versions.setdefault("", _OPSET)
+    del model.opset_import[:]
+    for domain in sorted(versions):
+        model.opset_import.add(domain=domain, version=versions[domain])
+
+
+def _state_shapes(model: Any, input_name: str, rows: npt.NDArray[Any]) -> None:
+    """Let the outputs have the shapes that they have: some converters declare others."""
+    session = _session(model.SerializeToString())
+    names = [each.name for each in model.graph.output]
+    for name, array in zip(names, _run(session, names, input_name, rows[:_PROBE_ROWS]), strict=True):
+        output = next(each for each in model.graph.output if each.name == name)
+        declared = [each.dim_param or each.dim_value or None for each in output.type.tensor_type.shape.dim]
+        shape = [None, *array.shape[1:]]
+        if declared != shape:
+            element = output.type.tensor_type.elem_type
+            output.CopyFrom(onnx.helper.make_tensor_value_info(name, element, shape))

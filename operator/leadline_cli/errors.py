@@ -11,5 +11,5 @@ class CommandError(Exception):
     """Root of the tree."""
 
 
-class Refused(CommandError):  # noqa: N818 - it is what happened to the input
+class Refused(CommandError, ValueError):  # noqa: N818 - it is what happened to the input
     """The user's input cannot be used."""

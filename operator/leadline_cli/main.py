@@ -29,7 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
-    print("\n".join(lines))
+    if lines:
+        print("\n".join(lines))
     return int(status)
 
 
@@ -39,9 +40,18 @@ def _parser() -> argparse.ArgumentParser:
     _package_options(
         commands.add_parser(
             "package",
-            help="convert a scikit-learn classifier, compare its answers, write what a ModelDeployment needs",
-            description="Convert a scikit-learn classifier to ONNX, compare the converted model's answers with the "
-            "original's on every row of a test set, and write model.onnx, testset.parquet and modeldeployment.yaml.",
+            help="convert a trained model, compare its answers, write what a ModelDeployment needs",
+            description="Convert a model of scikit-learn, XGBoost, LightGBM, CatBoost or PyTorch to ONNX, compare the "
+            "converted model's answers with the original's on every row of a test set, and write model.onnx, "
+            "testset.parquet and modeldeployment.yaml. In Python: leadline.package.",
+        )
+    )
+    _serve_options(
+        commands.add_parser(
+            "serve",
+            help="serve an ONNX model on this machine, with no cluster",
+            description="Serve one ONNX model on this machine by the runtime that serves it in a cluster, and print how "
+            "to ask it. A file that changes is not loaded again.",
         )
     )
     _replay_options(
@@ -58,17 +68,34 @@ def _parser() -> argparse.ArgumentParser:
 
 def _package_options(package: argparse.ArgumentParser) -> None:
     package.set_defaults(run=_package, extra="convert")
-    package.add_argument("model", type=Path, metavar="MODEL.skops", help="classifier saved by skops.io.dump")
+    package.add_argument(
+        "model",
+        type=Path,
+        metavar="MODEL",
+        help="saved as data: .skops, XGBoost's .json or .ubj, LightGBM's .txt, CatBoost's .cbm, PyTorch's .pt2",
+    )
     package.add_argument(
         "--test-set",
         type=Path,
         required=True,
         metavar="FILE",
-        help="Parquet file of rows that the model has never seen",
+        help="Parquet, CSV or npz file of rows that the model has never seen",
     )
     package.add_argument("--truth", required=True, metavar="COLUMN", help="column with the true answers")
     package.add_argument(
-        "--input", metavar="COLUMN", help="column of number lists that is the model's input; default: the only one"
+        "--input",
+        metavar="COLUMN",
+        help="column of number lists that is the model's input; default: the only one, or all other columns",
+    )
+    package.add_argument(
+        "--task",
+        choices=("classification", "regression"),
+        help="what the model is for; needed for .pt2, whose numbers do not say",
+    )
+    package.add_argument(
+        "--classes",
+        metavar="A,B,...",
+        help="names of the classes in the order of the scores, where the model has numbers only; default: 0,1,...",
     )
     package.add_argument("-o", "--out", type=Path, required=True, metavar="FOLDER", help="where the files go")
     package.add_argument("--name", default="model", help="name of the ModelDeployment; default: model")
@@ -84,8 +111,29 @@ def _package_options(package: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="TYPE",
-        help="type in the file that skops does not know to be harmless; may be repeated",
+        help="type in the file that skops does not know to be harmless, or torch.export for a .pt2; may be repeated",
     )
+
+
+def _serve_options(serve: argparse.ArgumentParser) -> None:
+    serve.set_defaults(run=_serve, extra="runtime")
+    serve.add_argument("model", metavar="MODEL", help="path of an ONNX file, or its URI: http, https or s3")
+    serve.add_argument("--port", type=_port, default=8080, help="default: 8080")
+    serve.add_argument(
+        "--host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="address to listen on; default: 127.0.0.1, this machine only",
+    )
+    serve.add_argument("--name", help="name in /v2/models/NAME; default: the file's")
+    serve.add_argument("--digest", default="", metavar="SHA256", help="sha256:... that the file must have")
+    serve.add_argument("--verbose", action="store_true", help="show all that the runtime logs")
+
+
+def _port(text: str) -> int:
+    if not (text.isdigit() and 1 <= int(text) <= 65_535):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to 65535, got {text!r}")
+    return int(text)
 
 
 def _replay_options(replay: argparse.ArgumentParser) -> None:
@@ -129,7 +177,7 @@ def _replay_options(replay: argparse.ArgumentParser) -> None:
 
 
 def _package(options: argparse.Namespace) -> tuple[list[str], int]:
-    from leadline_cli import estimators, manifests, packaging, testsets  # noqa: PLC0415 - heavy
+    from leadline_cli import estimators, frameworks, manifests, packaging, testsets  # noqa: PLC0415 - heavy
 
     manifest = manifests.Options(
         name=options.name,
@@ -139,9 +187,32 @@ def _package(options: argparse.Namespace) -> tuple[list[str], int]:
         credentials=options.credentials,
         test_set_uri=options.test_set_uri,
     )
-    estimator = estimators.load(options.model, trusted=options.trust)
-    examples = testsets.read(options.test_set, truth=options.truth, input_name=options.input)
-    return packaging.package(estimator, examples, out=options.out, manifest=manifest).lines(), 0
+    manifest.check()
+    _say(f"reading {options.model}")
+    classes = tuple(options.classes.split(",")) if options.classes else None
+    model = frameworks.of(estimators.load(options.model, trusted=options.trust), task=options.task, classes=classes)
+    _say(f"reading {options.test_set}")
+    examples = testsets.read(options.test_set, truth=options.truth, input_name=options.input, features=model.features)
+    return packaging.package(model, examples, out=options.out, manifest=manifest, say=_say).lines(), 0
+
+
+def _serve(options: argparse.Namespace) -> tuple[list[str], int]:
+    from leadline_cli import serving  # noqa: PLC0415 - the runtime
+
+    chosen = serving.Options(
+        model=options.model,
+        port=options.port,
+        host=options.host,
+        name=options.name,
+        digest=options.digest,
+        verbose=options.verbose,
+    )
+    return [], serving.serve(chosen, _say)
+
+
+def _say(what: str) -> None:
+    """Tell on standard error what is being done."""
+    print(f"  {what}", file=sys.stderr, flush=True)
 
 
 def _replay(options: argparse.Namespace) -> tuple[list[str], int]:

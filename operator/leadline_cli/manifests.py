@@ -9,7 +9,7 @@ from leadline_api import names
 from leadline_api.spec import ModelDeploymentSpec, problems
 from pydantic import ValidationError
 
-from leadline_cli import errors
+from leadline_cli import errors, trained
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +26,20 @@ class Options:
     test_set_uri: str | None = None
     """Where the test set will be; None: beside the model."""
 
-    def check(self) -> None:
+    def check(self, task: trained.Task = "classification") -> None:
         """Refuse options that the API server would refuse, before any work is done.
 
         Raises:
             Refused: One is wrong.
         """
-        manifest(self, model_digest="sha256:" + "0" * 64, test_set_digest="sha256:" + "0" * 64, truth="truth")
+        nothing = "sha256:" + "0" * 64
+        manifest(self, model_digest=nothing, test_set_digest=nothing, truth="truth", task=task)
 
 
-def manifest(options: Options, *, model_digest: str, test_set_digest: str, truth: str) -> dict[str, Any]:
-    """Return the ModelDeployment.
+def manifest(
+    options: Options, *, model_digest: str, test_set_digest: str, truth: str, task: trained.Task
+) -> dict[str, Any]:
+    """Return the ModelDeployment; of a regression without quality, for which there is no metric of the resource yet.
 
     Raises:
         Refused: A name or value would be refused by the API server.
@@ -53,17 +56,18 @@ def manifest(options: Options, *, model_digest: str, test_set_digest: str, truth
     metric = {"name": "accuracy", "metric": "accuracy", "margin": options.margin}
     if options.floor:
         metric["floor"] = options.floor
-    spec = {
-        "model": model,
-        "quality": {
+    spec: dict[str, Any] = {"model": model}
+    if task == "classification":
+        spec["quality"] = {
             "metrics": [metric],
             "testSet": {
                 "uri": options.test_set_uri or f"{store}/testset.parquet",
                 "digest": test_set_digest,
                 "truth": truth,
             },
-        },
-    }
+        }
+    elif options.floor:
+        raise errors.Refused("--floor: is the lowest accuracy, and this model predicts numbers; leave it out")
     try:
         ModelDeploymentSpec.model_validate(spec)
     except ValidationError as error:
@@ -79,5 +83,10 @@ def manifest(options: Options, *, model_digest: str, test_set_digest: str, truth
 def text(found: dict[str, Any]) -> str:
     """Return a manifest as YAML, with what there is to do before it is applied."""
     spec = found["spec"]
-    uploads = f"model.onnx to {spec['model']['uri']} and testset.parquet to {spec['quality']['testSet']['uri']}"
-    return f"# Upload {uploads}, then kubectl apply this.\n" + yaml.safe_dump(found, sort_keys=False, width=120)
+    uploads, more = f"model.onnx to {spec['model']['uri']}", ""
+    if "quality" in spec:
+        uploads += f" and testset.parquet to {spec['quality']['testSet']['uri']}"
+    else:
+        more = "# It is served and not watched: the resource has no metric for predicted numbers yet.\n"
+    document = yaml.safe_dump(found, sort_keys=False, width=120)
+    return f"# Upload {uploads}, then kubectl apply this.\n{more}{document}"

@@ -1,6 +1,7 @@
 """Files that people hand over: models that are data, test sets that can be used, and clear words for all others."""
 
 import pickle
+import sys
 
 import joblib
 import numpy as np
@@ -46,8 +47,42 @@ def test_type_that_skops_does_not_know_is_refused_until_it_is_named(digits, tmp_
 
 def test_model_that_is_something_else_is_refused(tmp_path):
     (tmp_path / "model.skops").write_text("weights: 1, 2, 3")
-    with pytest.raises(errors.Refused, match="is no skops file; save the model as data"):
+    with pytest.raises(errors.Refused, match="is no model file that we know; save the model as data"):
         estimators.load(tmp_path / "model.skops")
+
+
+@pytest.mark.parametrize(
+    ("start", "framework", "module"),
+    [(b'{"learner": 1}', "XGBoost", "xgboost"), (b"tree\n", "LightGBM", "lightgbm"), (b"CBM1", "CatBoost", "catboost")],
+)
+def test_framework_that_is_not_installed_is_named(tmp_path, monkeypatch, start, framework, module):
+    (tmp_path / "m").write_bytes(start)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(
+        errors.Refused, match=rf"is a model of {framework}, and the module {module} is not installed: pip"
+    ):
+        estimators.load(tmp_path / "m")
+
+
+@pytest.mark.parametrize(
+    ("start", "framework"),
+    [
+        (b'{"learner": 1}', "XGBoost"),
+        (b"tree\nnothing", "LightGBM"),
+        (b"CBM1nothing", "CatBoost"),
+        (b"{L\0", "XGBoost"),
+    ],
+)
+def test_file_that_its_framework_does_not_read_is_refused(tmp_path, start, framework):
+    (tmp_path / "m").write_bytes(start)
+    with pytest.raises(errors.Refused, match=f"is no file that {framework} reads here"):
+        estimators.load(tmp_path / "m")
+
+
+def test_onnx_is_refused_with_what_to_do_with_it(tmp_path):
+    (tmp_path / "m.onnx").write_bytes(b"\x08\x0a")
+    with pytest.raises(errors.Refused, match=r"is ONNX already, .* leadline serve .*m.onnx"):
+        estimators.load(tmp_path / "m.onnx")
 
 
 def test_archive_that_is_no_model_is_refused(tmp_path):
@@ -85,14 +120,18 @@ def test_test_set_is_written_as_the_runtime_reads_it(digits, tmp_path):
     ("columns", "message"),
     [
         ({"image": IMAGES, "label": DIGITS}, "has no column 'digit' with true answers; it has: image, label"),
-        ({"pixel": DIGITS, "digit": DIGITS}, "expected one column of number lists as the model's input, found 0"),
+        ({"digit": DIGITS}, "has no column but 'digit'; expected the model's input as well"),
+        ({"name": pa.array(["a", "b", "c"]), "digit": DIGITS}, "column 'name': expected numbers, got string"),
         ({"a": IMAGES, "b": IMAGES, "digit": DIGITS}, r"found 2; name it by --input \(columns: a, b, digit\)"),
         ({"image": IMAGES, "digit": pa.array([7, None, 9])}, "has 1 rows without a true answer"),
-        ({"image": IMAGES, "digit": pa.array([7.5, 8, 9])}, "expected whole numbers or strings, got double"),
+        (
+            {"image": IMAGES, "digit": pa.array([[7], [8], [9]])},
+            "column 'digit': expected numbers or strings, got list",
+        ),
         ({"image": pa.array([[1.0], [1.0, 2.0], [1.0]]), "digit": DIGITS}, r"lists of one length, got \[1, 2\]"),
         ({"image": pa.array([[1.0], None, [1.0]]), "digit": DIGITS}, "has 1 empty rows"),
         ({"image": pa.array([[1.0], [None], [1.0]]), "digit": DIGITS}, "lists with empty places"),
-        ({"image": pa.array([[1.0], [float("nan")], [1.0]]), "digit": DIGITS}, "NaN or infinite numbers"),
+        ({"image": pa.array([[1.0], [float("inf")], [1.0]]), "digit": DIGITS}, "has infinite numbers"),
         ({"image": pa.array([["a"], ["b"], ["c"]]), "digit": DIGITS}, "expected lists of numbers, got string"),
         ({"image": IMAGES[:0], "digit": DIGITS[:0]}, "has no rows; expected 500 or more"),
     ],

@@ -41,7 +41,14 @@ def test_package_writes_three_files_and_says_what_it_measured(folder, capsys):
     assert "accuracy    0.795 [0.744, 0.840]" in said.out
     assert "on 400 unseen rows (98 % interval)" in said.out
     assert "400 of 400 answers equal the original's" in said.out
-    assert said.err == ""
+    assert said.err.splitlines() == [
+        f"  reading {folder}/model.skops",
+        f"  reading {folder}/testset.parquet",
+        "  converting GaussianNB(var_smoothing=0.001)",
+        "  comparing 400 answers with the original's",
+    ]
+    assert max(len(line) for line in said.out.replace(str(folder), "").splitlines()) <= 100
+    assert f"next        leadline serve {folder}/out/model.onnx" in said.out
 
 
 def test_package_can_be_repeated(folder):
@@ -53,8 +60,9 @@ def test_package_ends_with_one_line_and_status_one_when_it_refuses(folder, capsy
     assert package(folder, model="model.pkl") == 1
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err.startswith(f"leadline package: {folder}/model.pkl: is a pickle")
-    assert said.err.count("\n") == 1
+    *progress, error = said.err.splitlines()
+    assert error.startswith(f"leadline package: {folder}/model.pkl: is a pickle")
+    assert progress == [f"  reading {folder}/model.pkl"]
 
 
 def test_package_refuses_a_floor_before_it_does_any_work(folder, capsys):

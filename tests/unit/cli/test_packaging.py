@@ -11,8 +11,9 @@ import onnxruntime
 import pytest
 import yaml
 from leadline_api.spec import ModelDeploymentSpec
-from leadline_cli import comparing, conversion, errors, manifests, packaging, testsets
+from leadline_cli import comparing, errors, manifests, packaging, testsets, trained
 from leadline_stats import test_sets
+from sklearn.cluster import KMeans
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClassifier, SGDClassifier
 from sklearn.naive_bayes import GaussianNB
@@ -136,7 +137,8 @@ def test_model_is_refused_when_a_tree_splits_between_neighbouring_32_bit_numbers
 @pytest.mark.parametrize(
     ("estimator", "message"),
     [
-        (LinearRegression().fit([[0.0] * 64], [1.0]), "expected a scikit-learn classifier, got LinearRegression"),
+        (KMeans(2), "expected a classifier or a regressor, got KMeans"),
+        (LinearRegression(), "this LinearRegression is not trained; call fit"),
         (GaussianNB(), "this GaussianNB is not trained; call fit"),
         (GaussianNB().fit(np.eye(2), [0, 1]), "column 'image' has 64 numbers per row, the model takes 2"),
         (GaussianNB().fit(np.eye(64)[:2], [0.0, 1.0]), "classes that are whole numbers or strings"),
@@ -164,7 +166,7 @@ def test_manifest_is_refused_in_the_words_of_the_api_server(digits, tmp_path, ch
 
 
 def answers(labels, scores=None):
-    return conversion.Answers(np.array(labels), None if scores is None else np.array(scores, dtype=float))
+    return trained.Answers(np.array(labels), None if scores is None else np.array(scores, dtype=float))
 
 
 def test_label_may_differ_where_the_original_is_undecided():
