@@ -64,6 +64,8 @@ def throughput(
     except subprocess.TimeoutExpired as error:
         raise LoadError(f"{pinned[3]} did not end {GRACE_SECONDS:g} s after its time") from error
     spent = running.server.cpu_seconds() - before
+    # What was asked last is still worked on, and must not run into the next measurement.
+    running.server.settle()
     if done.returncode:
         raise LoadError(f"{pinned[3]} ended with status {done.returncode}: {done.stderr.strip()[:200]}")
     if load.protocol == "grpc":

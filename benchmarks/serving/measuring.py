@@ -174,6 +174,10 @@ class Run:
                 if load and load.protocol == protocol:
                     self._throughput(each, load, sizes, 1)
 
+    def _seconds(self, model: str) -> int:
+        """Return how long to measure: longer where answers are few."""
+        return self._plan.seconds * (2 if model == "compute" else 1)
+
     def _idle(self, model, running) -> None:
         """Note what each server takes while nobody asks, for all others are there while one is measured."""
         before = {name: each.server.cpu_seconds() for name, each in running.items()}
@@ -183,7 +187,7 @@ class Run:
         self._say(f"{model.name}: idle, all servers take {100 * sum(shares.values()):.1f} % of the core")
 
     def _measure(self, cell: Cell, running: contenders.Running, number: int, sizes) -> None:
-        found = self._throughput(running, cell.load, sizes, self._plan.seconds)
+        found = self._throughput(running, cell.load, sizes, self._seconds(cell.model))
         if found is None:
             return
         rate, cpu = found
@@ -245,7 +249,7 @@ class Run:
                 self._say(f"{model.name:<8}{cell.load.protocol:<7} half load {rate:>8,.0f} req/s  {name:<10} {said}")
 
     def _raw(self, model, rows: int, number: int) -> None:
-        rate = generators.raw_loop(model, rows, self._plan.seconds, self._cores[0], self._folder)
+        rate = generators.raw_loop(model, rows, self._seconds(model.name), self._cores[0], self._folder)
         self.found.raw.append({"model": model.name, "rows": rows, "round": number + 1, "runs_per_second": rate})
         self._say(f"{model.name:<8}{RAW} loop, {rows} rows a run  round {number + 1}  {rate:,.0f} runs/s")
 

@@ -25,6 +25,8 @@ from . import places
 
 NAMES = ("small", "trees", "compute")
 TRAIN_ROWS = 600
+COMPUTE_ROWS = 4
+"""Rows a run of the compute model: larger batches are no faster, and answers would come in lumps too large to count."""
 MAGIKA = "magika==1.0.3"
 MAGIKA_FILE = "magika/models/standard_v3_3/model.onnx"
 
@@ -78,7 +80,7 @@ def load(name: str, folder: Path) -> Model:
     (given,) = session.get_inputs()
     random = np.random.default_rng(5)
     if name == "compute":
-        rows, datatype = random.integers(0, 256, (8, 2_048)).astype(np.int32), "INT32"
+        rows, datatype = random.integers(0, 256, (COMPUTE_ROWS, 2_048)).astype(np.int32), "INT32"
     else:
         # With all their digits, as a client's JSON library writes them.
         numbers = [(number * 7_919) % 1_000_003 / 1_000_003 for number in range(1, 65)]
@@ -86,7 +88,7 @@ def load(name: str, folder: Path) -> Model:
         datatype = "FP32"
     expected = np.concatenate([session.run(None, {given.name: row[None]})[-1] for row in rows])
     output = session.get_outputs()[-1].name
-    return Model(name, path, given.name, output, datatype, rows, expected, 8 if name == "compute" else 64)
+    return Model(name, path, given.name, output, datatype, rows, expected, COMPUTE_ROWS if name == "compute" else 64)
 
 
 def _digits() -> tuple[np.ndarray, np.ndarray]:

@@ -36,7 +36,7 @@ thread for the model, and is set up as its documentation advises: batching where
 (`benchmarks/peers`). All versions are pinned there, each server in an environment of its own.
 
 `32x16` means 32 rows a request over 16 connections; `onnxruntime, 32 rows` is the model alone in a loop, 32 rows a run, in
-runs/s. The compute model's requests have one row, and servers that batch run at most 8 rows at once, as the loop beside them does.
+runs/s. The compute model's requests have one row, and servers that batch run at most 4 rows at once, as the loop beside them does.
 
 - **Throughput and CPU**: `wrk` for HTTP/1.1 and `h2load` for gRPC, closed loop, from Debian
   (`apt-get install wrk nghttp2-client`). CPU is user and system time of all processes of the server, by the kernel's accounts.

@@ -15,6 +15,9 @@ TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 END_SECONDS = 10.0
 SHOWN_LINES = 3
+SETTLE_SECONDS = 5.0
+REST_SECONDS = 0.05
+REST_TICKS = 1
 
 
 class Server:
@@ -63,6 +66,17 @@ class Server:
             # User and system time, and the same of children that were waited for.
             total += sum(int(field) for field in fields[11:15])
         return total / TICKS_PER_SECOND
+
+    def settle(self) -> None:
+        """Wait until it hardly takes CPU time any more, or for so long."""
+        last = self.cpu_seconds()
+
+        def rests() -> bool:
+            nonlocal last
+            before, last = last, self.cpu_seconds()
+            return last - before <= REST_TICKS / TICKS_PER_SECOND
+
+        wait_until(rests, SETTLE_SECONDS, REST_SECONDS)
 
     def memory(self) -> dict[str, float]:
         """Return MB: resident, which counts shared pages in each process, and proportional, which shares them out."""
@@ -131,7 +145,7 @@ def wait_until(condition, seconds: float, every: float = 0.1) -> bool:
     """Wait until a condition holds; tell whether it did in time."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
+        time.sleep(every)
         if condition():
             return True
-        time.sleep(every)
     return False

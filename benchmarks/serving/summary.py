@@ -34,7 +34,7 @@ MEANINGS = {
     "binary_fraction_16": "share of the bare echo, binary tensors, 16 connections",
     "binary_fraction_64": "the same, 64 connections",
     "grpc_ratio": "times the calls/s of grpc.aio, 16 connections",
-    "compute_fraction": "share of onnxruntime alone, 8 rows a run, binary",
+    "compute_fraction": "share of onnxruntime alone, 4 rows a run, binary",
     "receipts_cost": "requests/s lost to receipts, the worse of 16 and 64",
     "copies_cost_16": "lost to copying all, beside receipts, 16 connections",
     "copies_cost_64": "the same, 64 connections",

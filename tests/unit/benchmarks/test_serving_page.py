@@ -65,7 +65,7 @@ def test_compute_fraction_compares_rows_with_the_raw_loop_of_the_same_batch():
     lines = [measured("leadline", 95.0, model="compute", protocol="binary")]
     raw = [
         {"model": "compute", "rows": 1, "round": 1, "runs_per_second": 80.0},
-        {"model": "compute", "rows": 8, "round": 1, "runs_per_second": 12.5},
+        {"model": "compute", "rows": 4, "round": 1, "runs_per_second": 25.0},
     ]
     assert summary.summarise(run(lines, raw), None)["compute_fraction"] == 0.95
 
