@@ -76,8 +76,8 @@ requirements: venv ## Pin in requirements/ what .venv has now
 	@$(PY) hack/requirements.py
 
 .PHONY: bench-serving
-bench-serving: venv ## Throughput of the runtime beside a bare echo and a raw onnxruntime loop
-	@$(PY) benchmarks/serving.py
+bench-serving: venv ## The runtime beside other model servers, a bare echo and raw onnxruntime; ARGS='--quick' etc.; 25 minutes
+	@cd benchmarks && ../$(PY) -m serving $(ARGS)
 
 .PHONY: bench-decisions
 bench-decisions: venv ## False rollbacks and delays of the engine, beside the rules of others; a few minutes

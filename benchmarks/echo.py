@@ -1,4 +1,4 @@
-"""The bare echo that `serving.py` compares with: uvloop and httptools, a constant answer, nothing else."""
+"""The bare echo that bench-serving compares with: uvloop and httptools, a constant answer, nothing else."""
 
 import asyncio
 import sys

@@ -1,0 +1,16 @@
+"""Where things lie: results, the page, and what is kept between runs. Must not measure."""
+
+import os
+from pathlib import Path
+
+BENCHMARKS = Path(__file__).resolve().parents[1]
+ROOT = BENCHMARKS.parent
+RESULTS = BENCHMARKS / "results" / "serving.json"
+PAGE = ROOT / "docs" / "benchmarks.md"
+PEERS = BENCHMARKS / "peers"
+
+
+def cache() -> Path:
+    """Return what is kept between runs: `$LEADLINE_CACHE`, else `~/.cache/leadline`."""
+    named = os.environ.get("LEADLINE_CACHE")
+    return Path(named).resolve() if named else Path.home() / ".cache" / "leadline"
