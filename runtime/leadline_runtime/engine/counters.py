@@ -64,7 +64,7 @@ class Counters:
         self.seconds += seconds * requests
 
     def message(
-        self, *, queue_rows: int, connections: int, refusals: dict[int, int], untold: dict[str, int]
+        self, *, queue_rows: int, connections: int, refusals: dict[int, int], untold: dict[str, int] | None = None
     ) -> messages.Counts:
         """Return the counts as the supervisor gets them."""
         return messages.Counts(
@@ -85,5 +85,5 @@ class Counters:
             kept=self.kept,
             kept_dropped=self.kept_dropped,
             ledger_trouble=self.ledger_trouble,
-            untold=untold,
+            untold=untold or {},
         )
