@@ -60,7 +60,20 @@ def test_messages_may_be_compressed(client, coding, pack):
         (b"", "gzip", status.INVALID_ARGUMENT, "expected one message in its frame, got 0 bytes"),
         (bytes(100_001), "gzip", status.RESOURCE_EXHAUSTED, "message is larger than 100000 bytes"),
     ],
-    ids=lambda value: None if isinstance(value, bytes) else str(value)[:30],
+    ids=[
+        "coding",
+        "no coding",
+        "rubbish",
+        "too short",
+        "too long",
+        "bomb",
+        "flag",
+        "two",
+        "cut",
+        "stub",
+        "none",
+        "large",
+    ],
 )
 def test_frames_that_cannot_be_taken_are_named(served, body, coding, code, said):
     client = usual_client(served, server.Limits(body_bytes=100_000))
@@ -73,7 +86,7 @@ def test_frames_that_cannot_be_taken_are_named(served, body, coding, code, said)
 @pytest.mark.parametrize(
     ("path", "code", "said"),
     [
-        ("/inference.GRPCInferenceService/ModelConfig", status.UNIMPLEMENTED, "there is no method"),
+        ("/inference.GRPCInferenceService/ModelStatistics", status.UNIMPLEMENTED, "there is no method"),
         ("/other.Service/Method", status.UNIMPLEMENTED, "there is no method /other.Service/Method here"),
         ("/", status.UNIMPLEMENTED, "there is no method"),
     ],
@@ -193,7 +206,7 @@ def test_watchers_hear_of_a_model_that_becomes_ready(client, served):
     states = protocol.HealthResponse.ServingStatus
     (told,) = client.replies()[number].messages
     assert protocol.HealthResponse.FromString(told).status == states.NOT_SERVING
-    client.service.attach(served.model.signature, client.predictions.infer)
+    client.service.attach(served.model.signature, client.predictions.infer, max_rows=8)
     (told,) = client.replies()[number].messages
     assert protocol.HealthResponse.FromString(told).status == states.SERVING
     client.send(frames.reset(number, frames.CANCEL))
