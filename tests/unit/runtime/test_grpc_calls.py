@@ -188,6 +188,25 @@ def test_a_stream_that_is_given_up_leaves_nothing(client):
     assert client.connection.streams == {}
 
 
+def test_a_message_in_pieces_is_held_against_its_sender(served):
+    client = usual_client(served, server.Limits(held_bytes=50_000, body_seconds=10))
+    whole = framing.framed(infer_request(*range(3 * 3_000)).SerializeToString())
+    numbers = []
+    for _ in range(3):
+        client.number += 2
+        numbers.append(client.number)
+        client.ask(client.number, None, path=STREAM, more=GRPC)
+        for at in range(0, 30_000, 10_000):
+            client.send(frames.frame(frames.DATA, 0, client.number, whole[at : at + 10_000]))
+    found = client.replies()
+    assert [found[number].code for number in numbers] == [None, status.UNAVAILABLE, status.UNAVAILABLE]
+    assert client.server.held_bytes == 30_000
+    client.server.check(11.0)
+    late = client.replies()[numbers[0]]
+    assert (late.code, "30000 bytes in 11.0 s" in late.details) == (status.DEADLINE_EXCEEDED, True)
+    assert client.server.held_bytes == 0
+
+
 def test_streams_are_ended_when_the_pod_is_left(client):
     client.number += 2
     client.ask(client.number, None, path=STREAM, more=GRPC)
