@@ -172,6 +172,8 @@ def _outputs(message: Any, model: signature.Signature) -> tuple[int, ...] | None
             raise errors.BadRequestError(
                 f'outputs[{place}].name: expected {model.output_names()}, got "{output.name[:80]}"'
             )
+        if output.parameters:
+            decoding.refuse_not_offered(output.parameters, f"outputs[{place}].parameters")
         if found in places:
             raise errors.BadRequestError(f'outputs[{place}].name: "{output.name}" is given twice')
         places.append(found)
@@ -195,6 +197,8 @@ def _array(given: Any, expected: signature.Tensor, tensor: bytes | None) -> Arra
     datatype = expected.datatype
     if given.datatype != datatype.name:
         raise errors.BadRequestError(f'{where}: expected datatype {datatype.name}, got "{given.datatype[:80]}"')
+    if given.parameters:
+        decoding.refuse_not_offered(given.parameters, f"{where}, parameters")
     shape = tuple(given.shape)
     if any(length < 0 for length in shape):
         raise errors.BadRequestError(f"{where}: expected shape {list(expected.shape)}, got {list(shape)[:32]}")

@@ -15,6 +15,7 @@ from leadline_runtime import errors
 from leadline_runtime.grpc import framing, plain, status
 from leadline_runtime.http2 import headers, streams
 from leadline_runtime.http2.connection import Connection
+from leadline_runtime.web.connection import SLOWEST_BYTES_PER_SECOND
 
 if TYPE_CHECKING:
     from leadline_runtime.web import connection as http1
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 _TIMEOUT: Final = re.compile(rb"([0-9]{1,8})([HMSmun])")
 _SECONDS: Final = {b"H": 3_600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
+_NOTHING: Final = bytearray()
+"""Never added to."""
 _TYPES: Final = (b"application/grpc", b"application/grpc+proto")
 
 
@@ -116,7 +119,8 @@ class Call(streams.Stream):
         self._deadline = 0.0
         """Loop time; 0: none."""
         self._receiver: Receiver | None = None
-        self._rest = b""
+        self._rest = _NOTHING
+        """What is there of the next message."""
         self.has_begun = False
         """Messages were sent: what ends the call are trailers alone."""
 
@@ -167,6 +171,7 @@ class Call(streams.Stream):
         self._set_deadline(known)
         if known.make is not None:
             self.is_piecewise = True
+            self._rest = bytearray()
             self._receiver = known.make(self)
 
     def completed(self) -> None:
@@ -183,10 +188,11 @@ class Call(streams.Stream):
 
     def took(self, part: bytes) -> None:
         """Take messages apart, and hand on those that are whole."""
-        receiver = self._receiver
+        receiver, rest, connection = self._receiver, self._rest, self.connection
         assert receiver is not None
-        limit = self.connection.server.body_bytes
-        rest = self._rest + part
+        limit = connection.server.body_bytes
+        before = len(rest)
+        rest += part
         at = 0
         while len(rest) - at >= framing.HEAD_BYTES:
             end = at + framing.HEAD_BYTES + int.from_bytes(rest[at + 1 : at + 5], "big")
@@ -196,23 +202,31 @@ class Call(streams.Stream):
             if end > len(rest):
                 break
             try:
-                message = framing.plain(rest[at:end], self._known().coding, limit)
+                message = framing.plain(bytes(rest[at:end]), self._known().coding, limit)
             except errors.BadRequestError as error:
                 self.refuse(error.status, str(error))
                 return
             receiver.took(message)
             at = end
-        self._rest = rest[at:]
-        if self.is_complete:
-            if self._rest:
-                self.refuse(400, f"the last message lacks {len(self._rest)} bytes of its frame")
-                return
+        del rest[:at]
+        if at or not before:
+            self.since = connection.server.now
+        if not self.is_complete:
+            connection.sender.hold(self, len(rest) - before)
+        elif rest:
+            self.refuse(400, f"the last message lacks some of its frame: {len(rest)} bytes are there")
+        else:
             receiver.ended()
 
     def check(self, now: float) -> None:
         """End a call whose time is over: its client has ceased to wait."""
         if self._deadline and now > self._deadline:
             self.refuse(504, "the deadline of the call has passed")
+        elif self._rest and self.is_piecewise:
+            waited = now - self.since
+            allowed = self.connection.server.limits.body_seconds + len(self._rest) / SLOWEST_BYTES_PER_SECOND
+            if waited > allowed:
+                self.refuse(408, f"message did not arrive in time: {len(self._rest)} bytes in {waited:.1f} s")
 
     def leave(self) -> None:
         """End a call that could go on for ever."""
@@ -240,6 +254,7 @@ class Call(streams.Stream):
         if not self._deadline:
             self._set_deadline(known)
         if known.make is not None:
+            self._rest = bytearray()
             self._receiver = known.make(self)
             self.took(self.body)
             return

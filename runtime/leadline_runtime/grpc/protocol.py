@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
+from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message, message_factory
 
 FILES: Final = descriptor_pb2.FileDescriptorSet.FromString(
     (Path(__file__).parent / "protocol.binpb").read_bytes(),
@@ -37,16 +37,22 @@ StreamResponse: Final = _message("inference.ModelStreamInferResponse")
 LiveResponse: Final = _message("inference.ServerLiveResponse")
 ReadyResponse: Final = _message("inference.ServerReadyResponse")
 ModelRequest: Final = _message("inference.ModelReadyRequest")
-"""Asks for readiness or metadata of a model: both have the same fields."""
+"""Asks for readiness, metadata or configuration of a model: all have the same fields."""
 ModelReadyResponse: Final = _message("inference.ModelReadyResponse")
 ServerMetadata: Final = _message("inference.ServerMetadataResponse")
 ModelMetadata: Final = _message("inference.ModelMetadataResponse")
+ModelConfig: Final = _message("inference.ModelConfigResponse")
 IndexRequest: Final = _message("inference.RepositoryIndexRequest")
 IndexResponse: Final = _message("inference.RepositoryIndexResponse")
 HealthRequest: Final = _message("grpc.health.v1.HealthCheckRequest")
 HealthResponse: Final = _message("grpc.health.v1.HealthCheckResponse")
 ReflectionRequest: Final = _message("grpc.reflection.v1.ServerReflectionRequest")
 ReflectionResponse: Final = _message("grpc.reflection.v1.ServerReflectionResponse")
+
+
+def of_json(kind: Any, text: bytes) -> Any:
+    """Return the message that JSON describes; what the message has no field for is left out."""
+    return json_format.Parse(text, kind(), ignore_unknown_fields=True)
 
 
 def path(service: str, method: str) -> bytes:

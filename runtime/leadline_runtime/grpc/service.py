@@ -10,16 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from leadline_runtime import VERSION, errors, logs
+from leadline_runtime import errors, logs
 from leadline_runtime.grpc import bare, calls, framing, protocol, streaming
 from leadline_runtime.grpc.calls import Caller
-from leadline_runtime.oip import signature
+from leadline_runtime.oip import describing, signature
 from leadline_runtime.web.connection import Connection
 
 Handler = Callable[[Caller], None]
 
 INFER: Final = protocol.path(protocol.INFERENCE, "ModelInfer")
-_PLATFORM: Final = "onnxruntime_onnx"
 _NO_CHANGES: Final = "models are not loaded and unloaded by calls here; apply a ModelDeployment with another spec.model"
 
 
@@ -31,6 +30,7 @@ class Service:
         self._revision = revision
         self._waiting_for = "the model is being fetched"
         self._model: signature.Signature | None = None
+        self._max_rows = 0
         self._watchers: set[streaming.Watch] = set()
         self.receivers: Mapping[bytes, Callable[[calls.Call], calls.Receiver]] = {
             protocol.path(protocol.INFERENCE, "ModelStreamInfer"): streaming.Predictions,
@@ -41,9 +41,10 @@ class Service:
         self._handlers: dict[bytes, Handler] = {}
         self._build(self._not_ready)
 
-    def attach(self, model: signature.Signature, infer: Handler) -> None:
+    def attach(self, model: signature.Signature, infer: Handler, *, max_rows: int) -> None:
         """Serve this model from now on."""
         self._model = model
+        self._max_rows = max_rows
         self._build(infer)
         for watcher in list(self._watchers):
             watcher.tell()
@@ -92,24 +93,21 @@ class Service:
             of("ServerLive"): always(protocol.LiveResponse(live=True)),
             of("ServerReady"): always(protocol.ReadyResponse(ready=is_ready)),
             of("ModelReady"): self._of_model(protocol.ModelReadyResponse(ready=is_ready)),
-            of("ServerMetadata"): always(protocol.ServerMetadata(name="leadline", version=VERSION)),
-            of("ModelMetadata"): self._of_model(self._metadata()) if is_ready else self._not_ready,
+            of("ServerMetadata"): always(protocol.of_json(protocol.ServerMetadata, describing.SERVER)),
+            of("ModelMetadata"): self._not_ready,
+            of("ModelConfig"): self._not_ready,
             of("RepositoryIndex"): self._index,
             of("RepositoryModelLoad"): _refuse_change,
             of("RepositoryModelUnload"): _refuse_change,
             protocol.path(protocol.HEALTH, "Check"): self._check,
         }
-
-    def _metadata(self) -> Any:
-        assert self._model is not None
-        tensor = protocol.ModelMetadata.TensorMetadata
-        described = [
-            [tensor(name=each.name, datatype=each.datatype.name, shape=each.shape) for each in tensors]
-            for tensors in (self._model.inputs, self._model.outputs)
-        ]
-        return protocol.ModelMetadata(
-            name=self._name, versions=[self._revision], platform=_PLATFORM, inputs=described[0], outputs=described[1]
-        )
+        if self._model is None:
+            return
+        metadata = describing.metadata(self._model, self._name, self._revision)
+        self._handlers[of("ModelMetadata")] = self._of_model(protocol.of_json(protocol.ModelMetadata, metadata))
+        config = describing.configuration(self._model, self._name, self._revision, self._max_rows)
+        told = protocol.of_json(protocol.ModelConfig, b'{"config":%b}' % config)
+        self._handlers[of("ModelConfig")] = self._of_model(told)
 
     def _of_model(self, message: Any) -> Handler:
         answer = framing.framed(message.SerializeToString())

@@ -10,6 +10,7 @@ import re
 from typing import Final
 
 from leadline_runtime.http2 import headers
+from leadline_runtime.http2.compression import Field
 
 OK: Final = 0
 INVALID_ARGUMENT: Final = 3
@@ -61,7 +62,7 @@ def only(code: int, message: str) -> headers.Block:
     return headers.Block([(b":status", b"200"), _TYPE, *_fields(code, message), _CODINGS])
 
 
-def _fields(code: int, message: str) -> list[headers.Field]:
+def _fields(code: int, message: str) -> list[Field]:
     fields = [(b"grpc-status", b"%d" % code)]
     if message:
         raw = message[:_MESSAGE_CHARACTERS_MAX].encode("utf-8", "replace")

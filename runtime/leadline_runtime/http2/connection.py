@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from leadline_runtime import logs
-from leadline_runtime.http2 import control, frames, headers, patience, sending
+from leadline_runtime.http2 import control, ended, frames, headers, patience, sending
 from leadline_runtime.http2.streams import Stream
 from leadline_runtime.web import connection as http1
 
@@ -31,8 +31,6 @@ _LAST_SECONDS: Final = 2.0
 """How long we read and drop what a client sends after it was told why the connection ends."""
 _CHUNK_OVERHEAD_BYTES: Final = 64
 """What a piece of a body costs beside its bytes."""
-_RESET_KEPT: Final = 256
-"""Streams that we ended, remembered because the client may not know yet."""
 
 _unpack = frames.HEAD.unpack_from
 
@@ -63,14 +61,13 @@ class Connection(asyncio.Protocol):
         self._has_preface = False
         self._has_settings = False
         self._ending = False
-        self._paused = False
+        self._is_asked = False
         self._fed_bytes = 0
         self._since = self._drained = server.now
         self._leaving_since = 0.0
         self._refuse_above = frames.STREAM_BITS
         self._block: control.Block | None = None
-        self._reset: dict[int, None] = {}
-        self._skipped: list[tuple[int, int]] = []
+        self._ended = ended.Ended()
 
     # What the event loop calls
 
@@ -100,14 +97,12 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Stop reading while the client does not read."""
-        self._paused = True
         self._drained = self.server.now
         self.sender.pause()
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
         """Go on once the client has read."""
-        self._paused = False
         self._drained = self.server.now
         self._transport.resume_reading()
         self.sender.resume()
@@ -153,6 +148,7 @@ class Connection(asyncio.Protocol):
             return
         if at > start:
             self._since = self.server.now
+            self._is_asked = False
         self._rest = data[at:]
 
     # What `sending`, `control` and the application use
@@ -165,14 +161,14 @@ class Connection(asyncio.Protocol):
         if not stream.is_complete:
             # The client need not send the rest (RFC 9113, 8.1).
             self.write(frames.reset(stream.id, frames.NO_ERROR))
-            self._remember_reset(stream.id)
+            self._ended.reset(stream.id)
 
     def reset(self, stream: Stream, code: int) -> None:
         """End a stream without an answer."""
         if self.streams.pop(stream.id, None) is not None:
             self.sender.forget(stream)
             self.write(frames.reset(stream.id, code))
-            self._remember_reset(stream.id)
+            self._ended.reset(stream.id)
             stream.cancelled()
 
     def given_up(self, number: int) -> None:
@@ -229,6 +225,14 @@ class Connection(asyncio.Protocol):
         if (self._rest or self._block is not None or not self._has_settings) and waited > limits.head_seconds:
             self.fail(frames.ENHANCE_YOUR_CALM, f"frame did not arrive within {limits.head_seconds:g} s")
             return
+        if self.streams and waited > limits.idle_seconds:
+            # Who holds a stream open may be gone without a word.
+            if waited > 2 * limits.idle_seconds:
+                self.abort()
+                return
+            if not self._is_asked:
+                self._is_asked = True
+                self.write(frames.frame(frames.PING, 0, 0, bytes(8)))
         for stream in list(self.streams.values()):
             self._check_stream(stream, now)
         if linger_from is not None or (not self.streams and waited > limits.idle_seconds):
@@ -278,8 +282,8 @@ class Connection(asyncio.Protocol):
         # A block is decoded whatever becomes of its stream: it may change the table.
         head = self._heads.get(block)
         is_refused = number > self._refuse_above
-        if number != self.last_stream + 2:
-            self._skip_to(number)
+        if number > self.last_stream + 2:
+            self._ended.skipped(self.last_stream + 1, number - 1)
         self.last_stream = number
         if head is None:
             head = self._decoder.head(block)
@@ -311,7 +315,7 @@ class Connection(asyncio.Protocol):
             self._window = WINDOW_BYTES
         stream = self.streams.get(number)
         if stream is None or stream.is_complete:
-            self._refuse_data(number)
+            self._ended.check_data(number, self.last_stream)
             return
         if flags & frames.PADDED:
             at, end, _ = control.without_extras(frames.PADDED, number, data, at, end)
@@ -322,6 +326,7 @@ class Connection(asyncio.Protocol):
                 self.pay(patience.SMALL)
             stream.is_complete = bool(flags & frames.END_STREAM)
             stream.took(part)
+            self._check_held(stream)
             if size:
                 self.make_room(stream, size)
             return
@@ -350,14 +355,13 @@ class Connection(asyncio.Protocol):
             stream.chunks = []
         if part:
             stream.chunks.append(part)
-        server = self.server
-        size = len(part) + _CHUNK_OVERHEAD_BYTES
-        stream.held_bytes += size
-        server.held_bytes += size
-        if server.held_bytes > server.limits.held_bytes:
-            stream.refuse(
-                503, f"this pod holds {server.limits.held_bytes} bytes of bodies that are not complete, its limit"
-            )
+        self.sender.hold(stream, len(part) + _CHUNK_OVERHEAD_BYTES)
+        self._check_held(stream)
+
+    def _check_held(self, stream: Stream) -> None:
+        limit = self.server.limits.held_bytes
+        if self.server.held_bytes > limit:
+            stream.refuse(503, f"this pod holds {limit} bytes of bodies that are not complete, its limit")
 
     def _complete(self, stream: Stream) -> None:
         stream.is_complete = True
@@ -368,8 +372,7 @@ class Connection(asyncio.Protocol):
         fields = self._decoder.fields(block)
         stream = self.streams.get(number)
         if stream is None:
-            if number not in self._reset:
-                self._refuse_closed(number)
+            self._ended.check_headers(number)
             return
         if stream.is_complete:
             raise frames.ConnectionFaultError(frames.STREAM_CLOSED, f"stream {number} had ended")
@@ -377,19 +380,6 @@ class Connection(asyncio.Protocol):
             raise frames.StreamFaultError(frames.PROTOCOL_ERROR, "second header block does not end the stream")
         headers.check_trailers(fields)
         self._take_data(frames.END_STREAM, number, b"", 0, 0)
-
-    def _refuse_data(self, number: int) -> None:
-        """Pass over data of a stream that we ended; anything else breaks the protocol."""
-        if number in self._reset:
-            return
-        if number == 0 or number > self.last_stream or number & 1 == 0:
-            raise frames.ConnectionFaultError(frames.PROTOCOL_ERROR, f"DATA on stream {number}, which is not open")
-        raise frames.StreamFaultError(frames.STREAM_CLOSED, f"DATA on stream {number}, which had ended")
-
-    def _refuse_closed(self, number: int) -> None:
-        was_never_open = any(low <= number <= high for low, high in self._skipped)
-        code = frames.PROTOCOL_ERROR if was_never_open else frames.STREAM_CLOSED
-        raise frames.ConnectionFaultError(code, f"HEADERS on stream {number}, which is not open")
 
     # Ends
 
@@ -400,20 +390,9 @@ class Connection(asyncio.Protocol):
             self.sender.forget(stream)
             stream.cancelled()
         self.write(frames.reset(number, code))
-        self._remember_reset(number)
+        self._ended.reset(number)
         # A client can have us reset its streams by faults just as it can do it itself.
         self.pay(patience.LARGE)
-
-    def _remember_reset(self, number: int) -> None:
-        self._reset[number] = None
-        if len(self._reset) > _RESET_KEPT:
-            del self._reset[next(iter(self._reset))]
-
-    def _skip_to(self, number: int) -> None:
-        """Remember the numbers that a client left out, as far back as matters for telling it so."""
-        if number > self.last_stream + 2:
-            self._skipped.append((self.last_stream + 1, number - 1))
-            del self._skipped[:-8]
 
     def _take_preface(self, data: bytes) -> int:
         """Return where the first frame starts, once the preface is whole."""

@@ -169,7 +169,7 @@ class Sender:
         """Drop what a stream that ended had to send."""
         self.blocked.pop(stream.id, None)
         if stream.held_bytes:
-            self._hold(stream, -stream.held_bytes)
+            self.hold(stream, -stream.held_bytes)
         stream.outgoing = None
 
     def set_initial_window(self, size: int) -> None:
@@ -193,6 +193,11 @@ class Sender:
         """Say with the next header block that we use no table."""
         self._must_shrink = True
 
+    def hold(self, stream: Stream, more_bytes: int) -> None:
+        """Count bytes that are held for a stream, or (less than 0) are not any more."""
+        stream.held_bytes += more_bytes
+        self._server.held_bytes += more_bytes
+
     # Inside
 
     def _append(self, stream: Stream, data: bytes) -> Outgoing:
@@ -201,7 +206,7 @@ class Sender:
             outgoing = stream.outgoing = Outgoing(self._server.now)
             self.blocked[stream.id] = stream
         outgoing.parts.append(memoryview(data))
-        self._hold(stream, len(data))
+        self.hold(stream, len(data))
         return outgoing
 
     def _send(self, stream: Stream) -> None:
@@ -225,7 +230,7 @@ class Sender:
         else:
             outgoing.parts[0] = part[size:]
         outgoing.sent_bytes += size
-        self._hold(stream, -size)
+        self.hold(stream, -size)
         if size >= frames.FRAME_BYTES // 4:
             self._connection.purse += patience.SENT
         is_last = not outgoing.parts
@@ -247,7 +252,3 @@ class Sender:
             self.write(frames.frame(frames.HEADERS, flags, stream.id, _SHRINK + block.body))
             return
         self.write(b"%b%b%b" % (block.last if ends else block.start, _word(stream.id), block.body))
-
-    def _hold(self, stream: Stream, more_bytes: int) -> None:
-        stream.held_bytes += more_bytes
-        self._server.held_bytes += more_bytes

@@ -170,7 +170,7 @@ def outputs(request: dict[str, Any], model: signature.Signature) -> tuple[tuple[
         where = f"outputs[{place}].parameters"
         parameters = _parameters(output, where)
         if parameters:
-            _refuse_not_offered(parameters, where)
+            refuse_not_offered(parameters, where)
         if known[name] in places:
             raise errors.BadRequestError(f'outputs[{place}].name: "{name}" is given twice')
         places.append(known[name])
@@ -218,8 +218,12 @@ def _parameters(owner: dict[str, Any], where: str) -> dict[str, Any] | None:
     return parameters
 
 
-def _refuse_not_offered(parameters: dict[str, Any], where: str) -> None:
-    """Refuse what Triton offers beside the protocol, and what would be answered otherwise than meant if passed over."""
+def refuse_not_offered(parameters: Mapping[str, Any], where: str) -> None:
+    """Refuse what Triton offers beside the protocol, and what would be answered otherwise than meant if passed over.
+
+    Raises:
+        BadRequestError: The parameters ask for it.
+    """
     if "classification" in parameters:
         raise errors.BadRequestError(f"{where}: classification is not offered; ask for the output as it is")
     if "shared_memory_region" in parameters:
@@ -243,7 +247,7 @@ def _array(tensor: dict[str, Any], expected: signature.Tensor, tail: _Tail | Non
     parameters = _parameters(tensor, f"{where}, parameters")
     shape = _shape(tensor.get("shape"), expected, where)
     if parameters:
-        _refuse_not_offered(parameters, where)
+        refuse_not_offered(parameters, where)
     if parameters is not None and "binary_data_size" in parameters:
         return _raw_array(tensor, parameters["binary_data_size"], (expected, shape, where), tail)
     data = tensor.get("data")

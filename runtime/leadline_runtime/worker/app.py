@@ -151,8 +151,8 @@ class Worker:
         predictions = asking.Predictions(handlers, model.signature, self._config.model_name, self._config.revision)
         self._routes.attach(model.signature, handlers.infer, max_rows=self._config.max_rows)
         self._own_routes.attach(model.signature, predictions.infer_rest, max_rows=self._config.max_rows)
-        self._service.attach(model.signature, predictions.infer)
-        self._own_service.attach(model.signature, predictions.infer_own)
+        self._service.attach(model.signature, predictions.infer, max_rows=self._config.max_rows)
+        self._own_service.attach(model.signature, predictions.infer_own, max_rows=self._config.max_rows)
         self._batcher = batcher
         self._tests = runner.Runner(batcher, self._report_test_set)
         # What is alive now stays alive; the collector need not look at it again.

@@ -48,7 +48,7 @@ class Calling(Client):
         self.port = calls.Port(self.service.handle, self.service.receivers, served.loop.time)
         predictions = asking.Predictions(served.inference, served.model.signature, "m", "m-1")
         self.predictions = predictions
-        self.service.attach(served.model.signature, predictions.infer)
+        self.service.attach(served.model.signature, predictions.infer, max_rows=8)
         self.server.app = served.routes.handle
         self.number = -1
         return self.port.protocol(self.server)

@@ -60,7 +60,20 @@ def test_messages_may_be_compressed(client, coding, pack):
         (b"", "gzip", status.INVALID_ARGUMENT, "expected one message in its frame, got 0 bytes"),
         (bytes(100_001), "gzip", status.RESOURCE_EXHAUSTED, "message is larger than 100000 bytes"),
     ],
-    ids=lambda value: None if isinstance(value, bytes) else str(value)[:30],
+    ids=[
+        "coding",
+        "no coding",
+        "rubbish",
+        "too short",
+        "too long",
+        "bomb",
+        "flag",
+        "two",
+        "cut",
+        "stub",
+        "none",
+        "large",
+    ],
 )
 def test_frames_that_cannot_be_taken_are_named(served, body, coding, code, said):
     client = usual_client(served, server.Limits(body_bytes=100_000))
@@ -73,7 +86,7 @@ def test_frames_that_cannot_be_taken_are_named(served, body, coding, code, said)
 @pytest.mark.parametrize(
     ("path", "code", "said"),
     [
-        ("/inference.GRPCInferenceService/ModelConfig", status.UNIMPLEMENTED, "there is no method"),
+        ("/inference.GRPCInferenceService/ModelStatistics", status.UNIMPLEMENTED, "there is no method"),
         ("/other.Service/Method", status.UNIMPLEMENTED, "there is no method /other.Service/Method here"),
         ("/", status.UNIMPLEMENTED, "there is no method"),
     ],
@@ -175,6 +188,25 @@ def test_a_stream_that_is_given_up_leaves_nothing(client):
     assert client.connection.streams == {}
 
 
+def test_a_message_in_pieces_is_held_against_its_sender(served):
+    client = usual_client(served, server.Limits(held_bytes=50_000, body_seconds=10))
+    whole = framing.framed(infer_request(*range(3 * 3_000)).SerializeToString())
+    numbers = []
+    for _ in range(3):
+        client.number += 2
+        numbers.append(client.number)
+        client.ask(client.number, None, path=STREAM, more=GRPC)
+        for at in range(0, 30_000, 10_000):
+            client.send(frames.frame(frames.DATA, 0, client.number, whole[at : at + 10_000]))
+    found = client.replies()
+    assert [found[number].code for number in numbers] == [None, status.UNAVAILABLE, status.UNAVAILABLE]
+    assert client.server.held_bytes == 30_000
+    client.server.check(11.0)
+    late = client.replies()[numbers[0]]
+    assert (late.code, "30000 bytes in 11.0 s" in late.details) == (status.DEADLINE_EXCEEDED, True)
+    assert client.server.held_bytes == 0
+
+
 def test_streams_are_ended_when_the_pod_is_left(client):
     client.number += 2
     client.ask(client.number, None, path=STREAM, more=GRPC)
@@ -193,7 +225,7 @@ def test_watchers_hear_of_a_model_that_becomes_ready(client, served):
     states = protocol.HealthResponse.ServingStatus
     (told,) = client.replies()[number].messages
     assert protocol.HealthResponse.FromString(told).status == states.NOT_SERVING
-    client.service.attach(served.model.signature, client.predictions.infer)
+    client.service.attach(served.model.signature, client.predictions.infer, max_rows=8)
     (told,) = client.replies()[number].messages
     assert protocol.HealthResponse.FromString(told).status == states.SERVING
     client.send(frames.reset(number, frames.CANCEL))

@@ -173,6 +173,15 @@ def test_requests_of_both_protocols_share_one_run(served):
     assert served.batcher.accepted == runs + 1
 
 
+def classification(message):
+    message.outputs.add(name="y").parameters["classification"].int64_param = 1
+
+
+def empty(message):
+    message.inputs[0].shape[0] = 0
+    message.raw_input_contents[0] = b""
+
+
 @pytest.mark.parametrize(
     ("change", "code", "said"),
     [
@@ -184,9 +193,11 @@ def test_requests_of_both_protocols_share_one_run(served):
         (lambda m: m.inputs[0].shape.append(1), 3, 'input "x": expected shape [-1, 3], got [1,3,1]'),
         (lambda m: m.inputs[0].shape.__setitem__(0, -1), 3, 'input "x": expected shape [-1, 3], got [-1, 3]'),
         (lambda m: m.inputs[0].shape.__setitem__(0, 2), 3, "expected 24 bytes for shape [2, 3] of FP32, got 12"),
-        (lambda m: m.inputs[0].shape.__setitem__(0, 0), 3, "expected at least one element"),
+        (lambda m: m.inputs[0].shape.__setitem__(0, 0), 3, "expected 0 bytes for shape [0, 3] of FP32, got 12"),
+        (empty, 3, 'input "x": expected at least one row and one element, got shape [0, 3]'),
         (lambda m: m.inputs[0].contents.fp32_contents.append(1), 3, "either contents or raw_input_contents, got both"),
         (lambda m: m.outputs.add(name="z"), 3, 'outputs[0].name: expected "y", got "z"'),
+        (classification, 3, "outputs[0].parameters: classification is not offered"),
         (lambda m: [m.outputs.add(name="y") for _ in range(2)], 3, '"y" is given twice'),
         (lambda m: m.ClearField("inputs") or m.ClearField("raw_input_contents"), 3, '"x" is missing; expected "x"'),
     ],

@@ -18,8 +18,7 @@ def both(blocks):
     for block in blocks:
         try:
             mine = ours.decode(block)[0]
-        except frames.ConnectionFaultError as fault:
-            assert fault.code in {frames.COMPRESSION_ERROR, frames.ENHANCE_YOUR_CALM}
+        except frames.ConnectionFaultError:
             mine = None
         try:
             other = [tuple(field) for field in theirs.decode(block, raw=True)]

@@ -239,3 +239,19 @@ def test_a_slow_body_is_answered_and_ended():
     assert "8 bytes in 11.0 s" in message
     assert client.answers()[1].reset == frames.NO_ERROR
     assert client.server.held_bytes == 0
+
+
+def test_a_client_that_is_gone_without_a_word_is_found_out():
+    client = Client(server.Limits(idle_seconds=10))
+    client.ask(1)
+    client.server.check(9.0)
+    client.received()
+    for now in (11.0, 11.5):
+        client.server.check(now)
+    assert [frame.kind for frame in client.received()] == [frames.PING]
+    client.send(frames.frame(frames.PING, frames.ACK, 0, bytes(8)))
+    client.server.check(20.0)
+    assert client.received() == []
+    client.server.check(22.0)
+    client.server.check(32.0)
+    assert client.transport.aborted

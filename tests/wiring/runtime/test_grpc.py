@@ -55,6 +55,10 @@ def test_triton_client_learns_what_there_is(client, served):
     (model,) = client.get_model_repository_index().models
     assert (model.name, model.version, model.state) == ("digits", served.revision, "READY")
     assert client.get_server_metadata().name == "leadline"
+    config = client.get_model_config("digits").config
+    assert (config.name, config.max_batch_size, config.backend) == ("digits", 64, "onnxruntime")
+    assert (config.input[0].name, config.input[0].data_type, list(config.input[0].dims)) == ("X", 11, [64])
+    assert [output.name for output in config.output] == ["label", "probabilities"]
 
 
 @pytest.mark.parametrize("rows", [1, 7, 200])
@@ -94,7 +98,7 @@ def test_triton_client_is_told_what_is_wrong(client, digits):
         client.load_model("digits")
     assert error.value.status() == "StatusCode.UNIMPLEMENTED"
     with pytest.raises(triton.InferenceServerException, match="there is no method") as error:
-        client.get_model_config("digits")
+        client.get_inference_statistics("digits")
     assert error.value.status() == "StatusCode.UNIMPLEMENTED"
 
 

@@ -3,6 +3,7 @@
 What each limit is and that it holds to the frame: tests/unit/runtime/test_http2_attacks.py.
 """
 
+import contextlib
 import socket
 import struct
 from pathlib import Path
@@ -46,15 +47,11 @@ def ended_with(port, flood):
     """Send a flood to its end or ours; return the code of the GOAWAY that answers it."""
     with socket.create_connection(("127.0.0.1", port), timeout=CHANGE_SECONDS) as attacker:
         received = b""
-        try:
+        with contextlib.suppress(OSError):
             attacker.sendall(BEGIN + flood)
-        except OSError:
-            pass
-        try:
+        with contextlib.suppress(ConnectionResetError):
             while data := attacker.recv(1 << 16):
                 received += data
-        except ConnectionResetError:
-            pass
     at, code = 0, None
     while len(received) - at >= 9:
         high, low, kind, _, _ = struct.unpack_from(">BHBBI", received, at)
