@@ -22,7 +22,7 @@ from leadline_wire import exchange
 
 from leadline_runtime import cgroup, channel, errors, logs, messages, settings
 from leadline_runtime.engine import batching, counters, session
-from leadline_runtime.oip import encoding, inference, routes
+from leadline_runtime.oip import encoding, inference, raw, routes
 from leadline_runtime.testset import runner
 from leadline_runtime.web import server
 from leadline_runtime.worker import evidence, forwarding
@@ -63,6 +63,7 @@ class Worker:
         )
         self._public = server.Server(self._routes.handle, limits, now=self._loop.time())
         self._own = server.Server(self._own_routes.handle, limits, now=self._loop.time())
+        self._public.memory = self._own.memory = raw.memory
         self._batcher: batching.Batcher | None = None
         self._tests: runner.Runner | None = None
         self._role = messages.SetRole(serial=-1, standby=False, forward=None)
