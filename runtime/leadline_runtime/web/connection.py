@@ -19,9 +19,10 @@ import httptools
 
 from leadline_runtime import logs
 from leadline_runtime.web import responses
+from leadline_runtime.web.filling import SMALLEST_BYTES, Filling
 
 if TYPE_CHECKING:
-    from leadline_runtime.web.server import Server
+    from leadline_runtime.web.server import Memory, Server
 
 SLOWEST_BYTES_PER_SECOND: Final = 50_000
 """A body may take its seconds plus its bytes so far at this rate: slow lines pass, a byte a second does not."""
@@ -59,6 +60,7 @@ class Connection(asyncio.Protocol):
 
     Attributes:
         method, target, headers, body: The request to be answered; header names in lower case, target as sent.
+            A body for which the server's application gave memory is a view of that.
     """
 
     __slots__ = (
@@ -67,6 +69,7 @@ class Connection(asyncio.Protocol):
         "_checked",
         "_chunks",
         "_fed_bytes",
+        "_filling",
         "_head",
         "_held_bytes",
         "_keep",
@@ -99,6 +102,7 @@ class Connection(asyncio.Protocol):
         self._begin = b""
         """The first bytes of a request that comes in pieces."""
         self._held_bytes = 0
+        self._filling: Filling | None = None
         self._known: tuple[bytes, int, bytes, int] | None = None
         """Head before and after the digits of its content-length, each with its length; set only while the parser stands
         between two requests and the last one had this head."""
@@ -167,6 +171,7 @@ class Connection(asyncio.Protocol):
         self._write = _discard
         self._waiting.clear()
         self._chunks.clear()
+        self._filling = None
         self._let_go()
         # Parser and connection hold each other.
         del self._parser
@@ -302,6 +307,30 @@ class Connection(asyncio.Protocol):
         self._keep = parser.should_keep_alive()
         server.app(self)
 
+    # What a `Filling` calls
+
+    def filled(self, count: int) -> None:
+        """Note that more of a large body came; hand on the request when it is whole."""
+        filling = self._filling
+        if filling is None or not self._hold(count) or filling.at < len(filling.memory):
+            return
+        parser = self._parser
+        body = cast("bytes", filling.memory)
+        target = b"".join(self._targets)
+        request = (parser.get_method(), target, self._checked, body, parser.should_keep_alive())
+        self._targets.clear()
+        # The old one still waits for the body.
+        self._parser = httptools.HttpRequestParser(self)
+        self._end_filling()
+        self._let_go()
+        self._state = _HEAD
+        self._fed_bytes = 0
+        self._waiting.append(request)
+        if not self._busy and len(self._waiting) == 1:
+            self._next()
+        elif len(self._waiting) >= _WAITING_HIGH:
+            self._transport.pause_reading()
+
     # What the server calls
 
     def check(self, now: float, linger_from: float | None) -> None:
@@ -323,8 +352,10 @@ class Connection(asyncio.Protocol):
         elif self._state == _HEAD:
             if waited > limits.head_seconds:
                 self._fail(408, f"request head did not arrive within {limits.head_seconds:g} s")
-        elif waited > limits.body_seconds + (received := sum(map(len, self._chunks))) / SLOWEST_BYTES_PER_SECOND:
-            self._fail(408, f"request body did not arrive in time: {received} bytes in {waited:.1f} s")
+        else:
+            received = self._filling.at if self._filling is not None else sum(map(len, self._chunks))
+            if waited > limits.body_seconds + received / SLOWEST_BYTES_PER_SECOND:
+                self._fail(408, f"request body did not arrive in time: {received} bytes in {waited:.1f} s")
 
     def abort(self) -> None:
         """Cut the connection without sending what is left."""
@@ -389,10 +420,46 @@ class Connection(asyncio.Protocol):
         ):
             self._fail(413, f"body is larger than {limits.body_bytes} bytes")
             return
-        self._held_bytes += fed_bytes
-        server.held_bytes += fed_bytes
-        if server.held_bytes > limits.held_bytes:
-            self._fail(503, f"this pod holds {limits.held_bytes} bytes of bodies that are not complete, its limit")
+        if self._hold(fed_bytes) and server.memory is not None and self._state == _BODY:
+            self._fill(server.memory)
+
+    def _hold(self, count: int) -> bool:
+        """Count bytes of an incomplete body; return False where all of them together are too many."""
+        server, limit = self._server, self._server.limits.held_bytes
+        self._held_bytes += count
+        server.held_bytes += count
+        if server.held_bytes > limit:
+            self._fail(503, f"this pod holds {limit} bytes of bodies that are not complete, its limit")
+            return False
+        return True
+
+    def _fill(self, memory: Memory) -> None:
+        """Have the rest of a large body read straight into the memory that the application gives."""
+        length = self._checked.get(b"content-length")
+        if length is None or self._paused or len(self._waiting) >= _WAITING_HIGH:
+            return
+        if int(length) - sum(map(len, self._chunks)) < SMALLEST_BYTES:
+            return
+        room = memory(b"".join(self._targets), self._checked, int(length))
+        if room is None:
+            return
+        self._filling = filling = Filling(self, room)
+        for chunk in self._chunks:
+            filling.put(chunk)
+        self._chunks.clear()
+        self._read_by(filling)
+
+    def _read_by(self, protocol: asyncio.BaseProtocol) -> None:
+        """Let the transport tell this protocol from now on; uvloop looks at its kind when reading starts."""
+        transport = self._transport
+        transport.set_protocol(protocol)
+        transport.pause_reading()
+        transport.resume_reading()
+
+    def _end_filling(self) -> None:
+        self._filling = None
+        if not self._transport.is_closing():
+            self._read_by(self)
 
     def _let_go(self) -> None:
         """Count this connection's incomplete body no more."""
@@ -472,6 +539,8 @@ class Connection(asyncio.Protocol):
         self._server.count_refusal(status)
         self._chunks.clear()
         self._let_go()
+        if self._filling is not None:
+            self._end_filling()
         answer = responses.closing(responses.error(status, message))
         if self._busy or self._waiting:
             self._state = _ENDING

@@ -25,6 +25,9 @@ BACKLOG: Final = 1_024
 Application = Callable[[connections.Connection], None]
 """Answers one request, now or later, by calling `Connection.answer` once."""
 
+Memory = Callable[[bytes, dict[bytes, bytes], int], memoryview | None]
+"""Returns memory for a body by target, headers and length, where the application wants it there; see `web.filling`."""
+
 
 class Held(Protocol):
     """A connection of any protocol, as its server sees it."""
@@ -61,6 +64,8 @@ class Server:
     def __init__(self, app: Application, limits: Limits, *, now: float = 0.0) -> None:
         self.app = app
         """Exchanged at run time where a pod's role changes: the next request goes to the new one."""
+        self.memory: Memory | None = None
+        """Gives memory for large bodies; None: they are put together from pieces."""
         self.limits = limits
         # What every request looks at, one step nearer.
         self.head_bytes = limits.head_bytes
