@@ -100,6 +100,11 @@ class Connection(asyncio.Protocol):
 
     # What the application uses
 
+    @property
+    def is_busy(self) -> bool:
+        """Tell whether the current request is still to be answered."""
+        return self._busy
+
     def answer(self, answer: bytes) -> None:
         """Send the answer to the current request: a whole HTTP answer, as `responses` makes them."""
         if not self._keep or (self._server.closing and not self._waiting):

@@ -1,13 +1,13 @@
 """The worker process: serves both ports and does what the supervisor says.
 
-Started by `supervisor.keeper` with three inherited sockets; ends when the supervisor does. It accepts connections only
-when it is told to: after its role, so that a worker restarted in a demoted pod never answers with the demoted model, and
-after its model where one was served before, so that clients wait for a moment instead of being refused. Must not fetch
-anything and must not talk to the operator.
+Started by `supervisor.keeper` with the sockets of all workers; ends when the supervisor does. It accepts connections only
+where and when it is told to (`supervisor.fleet`). The first one finds out how long a run takes, with one thread and with
+several, and so how many workers there should be (`sizing`). Must not fetch anything and must not talk to the operator.
 """
 
 import asyncio
 import gc
+import math
 import os
 import signal
 import socket
@@ -20,7 +20,7 @@ from typing import Any, Final
 import uvloop
 from leadline_wire import exchange
 
-from leadline_runtime import cgroup, channel, errors, logs, messages, settings
+from leadline_runtime import cgroup, channel, errors, logs, messages, processes, settings, sizing
 from leadline_runtime.engine import batching, counters, session
 from leadline_runtime.oip import encoding, inference, routes
 from leadline_runtime.testset import runner
@@ -42,11 +42,12 @@ class Worker:
         self,
         config: settings.Settings,
         supervisor: channel.Channel[messages.ToWorker, messages.ToSupervisor],
-        listeners: tuple[socket.socket, socket.socket],
+        slots: list[tuple[socket.socket, socket.socket]],
     ) -> None:
         self._config = config
         self._supervisor = supervisor
-        self._listeners = listeners
+        self._slots = slots
+        self._accepting: dict[int, list[asyncio.Server]] = {}
         self._loop = asyncio.get_running_loop()
         self._counters = counters.Counters()
         self._evidence = evidence.Evidence(config, self._counters, self._loop, _now_ms)
@@ -60,14 +61,15 @@ class Worker:
             head_seconds=config.head_timeout_seconds,
             body_seconds=config.body_timeout_seconds,
             idle_seconds=config.idle_timeout_seconds,
+            held_bytes=sizing.held_bytes(cgroup.memory_bytes(), ports=2 * len(slots)),
         )
         self._public = server.Server(self._routes.handle, limits, now=self._loop.time())
         self._own = server.Server(self._own_routes.handle, limits, now=self._loop.time())
         self._batcher: batching.Batcher | None = None
         self._tests: runner.Runner | None = None
         self._role = messages.SetRole(serial=-1, standby=False, forward=None)
-        self._listening = False
         self._draining = False
+        self._accepting_since = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -79,10 +81,10 @@ class Worker:
                     self._set_role(message)
                 case messages.SetEvidence():
                     self._evidence.take(message)
-                case messages.Listen():
-                    await self._listen()
+                case messages.Accept():
+                    await self._accept(message.slots)
                 case messages.Load():
-                    self._own_task(self._load(Path(message.path)))
+                    self._own_task(self._load(message))
                 case messages.RunTestSet():
                     if self._tests is not None:
                         self._tests.start(message)
@@ -98,11 +100,17 @@ class Worker:
         self._public.close_connections(closing=role.standby or self._draining)
         self._own_task(self._confirm(role.serial))
 
-    async def _listen(self) -> None:
-        if not self._listening:
-            self._listening = True
-            await self._public.listen(self._listeners[0])
-            await self._own.listen(self._listeners[1])
+    async def _accept(self, slots: list[int]) -> None:
+        """Accept connections from these slots' sockets and no others; open connections stay."""
+        self._accepting_since = self._loop.time()
+        for slot in slots:
+            if slot not in self._accepting:
+                # A copy of the descriptor, so that the socket outlives our accepting from it.
+                public, own = (each.dup() for each in self._slots[slot])
+                self._accepting[slot] = [await self._public.listen(public), await self._own.listen(own)]
+        for slot in self._accepting.keys() - set(slots):
+            for listening in self._accepting.pop(slot):
+                listening.close()
 
     async def _confirm(self, serial: int) -> None:
         """Tell the supervisor once no request accepted under the former role is open any more."""
@@ -111,11 +119,10 @@ class Worker:
         if serial == self._role.serial:
             self._supervisor.send(messages.RoleInForce(serial))
 
-    async def _load(self, path: Path) -> None:
+    async def _load(self, order: messages.Load) -> None:
         self._wait_for("the model is being loaded")
-        threads = cgroup.threads()
         try:
-            model = await asyncio.to_thread(session.load, path, threads=threads, max_rows=self._config.max_rows)
+            model, threads, workers = await asyncio.to_thread(self._sized_model, order)
         except errors.TroubleError as error:
             self._wait_for(error.trouble.message)
             self._supervisor.send(messages.LoadFailed(error.trouble))
@@ -126,6 +133,7 @@ class Worker:
             max_rows=self._config.max_rows,
             max_queue_rows=self._config.max_queue_rows,
             loop=self._loop,
+            wait_seconds_max=self._config.queue_timeout_seconds,
         )
         encoder = encoding.Encoder(model.signature, self._config.model_name, self._config.revision)
         handlers = inference.Inference(batcher, encoder, self._evidence.recorder)
@@ -142,10 +150,46 @@ class Worker:
                 model=model.info(runner.prediction_name(model)),
                 inline=batcher.inline,
                 threads=threads,
+                workers=workers,
                 row_seconds=model.row_seconds,
                 full_seconds=model.full_seconds if batcher.model.signature.has_rows else 0.0,
             ),
         )
+
+    def _sized_model(self, order: messages.Load) -> tuple[session.Model, int, int]:
+        """Load the model; return it with its threads and how many workers there should be, 0 if that was not asked."""
+        path, max_rows = Path(order.path), self._config.max_rows
+        model = session.load(path, threads=order.threads, max_rows=max_rows)
+        cpus = order.try_threads
+        if not cpus:
+            return model, order.threads, 0
+        worker_bytes, one, several = processes.rss_bytes(os.getpid()), model.row_seconds, math.inf
+        threads = order.threads
+        if sizing.is_worth_threads(one):
+            del model  # never two copies of a large one
+            model, threads = session.load(path, threads=cpus, max_rows=max_rows), cpus
+            several = model.row_seconds
+        decided = sizing.decide(
+            len(self._slots),
+            cpus,
+            one_thread_seconds=one,
+            all_threads_seconds=several,
+            worker_bytes=worker_bytes,
+            memory_bytes=cgroup.memory_bytes(),
+        )
+        if decided.threads != threads:
+            del model
+            model = session.load(path, threads=decided.threads, max_rows=max_rows)
+        logs.info(
+            "workers decided",
+            workers=decided.workers,
+            threads=decided.threads,
+            cpus=cpus,
+            worker_bytes=worker_bytes,
+            one_thread_seconds=f"{one:.6f}",
+            all_threads_seconds=f"{several:.6f}",
+        )
+        return model, decided.threads, decided.workers
 
     def _wait_for(self, what: str) -> None:
         for port in (self._routes, self._own_routes):
@@ -160,6 +204,8 @@ class Worker:
             await asyncio.sleep(_COUNTS_SECONDS)
 
     def _send_counts(self) -> None:
+        if self._batcher is not None:
+            self._batcher.expire()
         refusals = dict(self._public.refusals)
         for status, count in self._own.refusals.items():
             refusals[status] = refusals.get(status, 0) + count
@@ -167,6 +213,8 @@ class Worker:
             self._counters.message(
                 queue_rows=self._batcher.queue_rows if self._batcher is not None else 0,
                 connections=len(self._public.connections) + len(self._own.connections),
+                in_flight=self._public.in_flight() + self._own.in_flight(),
+                is_inline=self._batcher is not None and self._batcher.inline,
                 refusals=refusals,
             ),
         )
@@ -183,7 +231,8 @@ class Worker:
             port.close_connections(closing=True)
         start = self._loop.time()
         while (elapsed := self._loop.time() - start) < DRAIN_SECONDS:
-            if elapsed > server.LINGER_SECONDS and not any(port.connections for port in servers):
+            quiet = self._loop.time() - self._accepting_since
+            if min(elapsed, quiet) > server.LINGER_SECONDS and not any(port.connections for port in servers):
                 break
             await asyncio.sleep(_DRAIN_STEP_SECONDS)
         left = sum(len(port.connections) for port in servers)
@@ -213,14 +262,14 @@ async def _serve(config: settings.Settings, descriptors: list[int]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         # The supervisor gets the signal as well, and says when to drain.
         loop.add_signal_handler(number, _ignore)
-    pair, public, own = (socket.socket(fileno=descriptor) for descriptor in descriptors)
-    for end in (pair, public, own):
+    pair, *sockets = (socket.socket(fileno=descriptor) for descriptor in descriptors)
+    for end in (pair, *sockets):
         end.setblocking(False)
     supervisor: channel.Channel[messages.ToWorker, messages.ToSupervisor] = await channel.Channel.over(
         pair,
         messages.ToWorker,
     )
-    await Worker(config, supervisor, (public, own)).run()
+    await Worker(config, supervisor, list(zip(sockets[::2], sockets[1::2], strict=True))).run()
 
 
 def _now_ms() -> int:
@@ -233,9 +282,9 @@ def _ignore() -> None:
 
 
 def main() -> None:
-    """Serve until the supervisor ends; arguments are the descriptors of channel, public and own socket."""
+    """Serve until the supervisor ends; arguments are the descriptors of the channel, and of each slot's public and own socket."""
     logs.start("worker")
-    uvloop.run(_serve(settings.read(os.environ), [int(argument) for argument in sys.argv[1:4]]))
+    uvloop.run(_serve(settings.read(os.environ), [int(argument) for argument in sys.argv[1:]]))
     # The compute thread may hang in a run; nothing is left to be saved.
     os._exit(0)
 
