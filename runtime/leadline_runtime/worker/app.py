@@ -7,25 +7,23 @@ several, and so how many workers there should be (`sizing`). Must not fetch anyt
 
 import asyncio
 import gc
-import math
 import os
 import signal
 import socket
 import sys
 import time
 from collections.abc import Coroutine
-from pathlib import Path
 from typing import Any, Final
 
 import uvloop
 from leadline_wire import exchange
 
-from leadline_runtime import cgroup, channel, errors, logs, messages, processes, settings, sizing
-from leadline_runtime.engine import batching, counters, session
+from leadline_runtime import cgroup, channel, errors, logs, messages, settings, sizing
+from leadline_runtime.engine import batching, counters
 from leadline_runtime.oip import encoding, inference, routes
 from leadline_runtime.testset import runner
 from leadline_runtime.web import server
-from leadline_runtime.worker import evidence, forwarding
+from leadline_runtime.worker import evidence, forwarding, measuring
 
 DRAIN_SECONDS: Final = 20.0
 """Longest drain; what is still open then is cut."""
@@ -122,7 +120,9 @@ class Worker:
     async def _load(self, order: messages.Load) -> None:
         self._wait_for("the model is being loaded")
         try:
-            model, threads, workers = await asyncio.to_thread(self._sized_model, order)
+            model, threads, workers = await asyncio.to_thread(
+                measuring.load, order, max_rows=self._config.max_rows, most=len(self._slots)
+            )
         except errors.TroubleError as error:
             self._wait_for(error.trouble.message)
             self._supervisor.send(messages.LoadFailed(error.trouble))
@@ -155,41 +155,6 @@ class Worker:
                 full_seconds=model.full_seconds if batcher.model.signature.has_rows else 0.0,
             ),
         )
-
-    def _sized_model(self, order: messages.Load) -> tuple[session.Model, int, int]:
-        """Load the model; return it with its threads and how many workers there should be, 0 if that was not asked."""
-        path, max_rows = Path(order.path), self._config.max_rows
-        model = session.load(path, threads=order.threads, max_rows=max_rows)
-        cpus = order.try_threads
-        if not cpus:
-            return model, order.threads, 0
-        worker_bytes, one, several = processes.rss_bytes(os.getpid()), model.row_seconds, math.inf
-        threads = order.threads
-        if sizing.is_worth_threads(one):
-            del model  # never two copies of a large one
-            model, threads = session.load(path, threads=cpus, max_rows=max_rows), cpus
-            several = model.row_seconds
-        decided = sizing.decide(
-            len(self._slots),
-            cpus,
-            one_thread_seconds=one,
-            all_threads_seconds=several,
-            worker_bytes=worker_bytes,
-            memory_bytes=cgroup.memory_bytes(),
-        )
-        if decided.threads != threads:
-            del model
-            model = session.load(path, threads=decided.threads, max_rows=max_rows)
-        logs.info(
-            "workers decided",
-            workers=decided.workers,
-            threads=decided.threads,
-            cpus=cpus,
-            worker_bytes=worker_bytes,
-            one_thread_seconds=f"{one:.6f}",
-            all_threads_seconds=f"{several:.6f}",
-        )
-        return model, decided.threads, decided.workers
 
     def _wait_for(self, what: str) -> None:
         for port in (self._routes, self._own_routes):
