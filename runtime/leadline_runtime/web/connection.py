@@ -101,9 +101,9 @@ class Connection(asyncio.Protocol):
     # What the application uses
 
     @property
-    def is_busy(self) -> bool:
-        """Tell whether the current request is still to be answered."""
-        return self._busy
+    def in_flight(self) -> int:
+        """Return how many requests are still to be answered."""
+        return self._busy + len(self._waiting)
 
     def answer(self, answer: bytes) -> None:
         """Send the answer to the current request: a whole HTTP answer, as `responses` makes them."""

@@ -81,7 +81,7 @@ class Server:
 
     def in_flight(self) -> int:
         """Return how many requests are being answered."""
-        return sum(connection.is_busy for connection in self.connections)
+        return sum(connection.in_flight for connection in self.connections)
 
     def close_connections(self, *, closing: bool) -> None:
         """Make each answer its connection's last one, or stop doing that."""
