@@ -139,6 +139,11 @@ class RowBatch:
             _refuse_failed(self._recorder, self.origin, connection, _failed(error))
         return self.rows
 
+    def turn_away(self, status: int, message: str) -> None:
+        """Refuse all without a run."""
+        for connection in self.connections:
+            connection.refuse(status, message)
+
     def release(self) -> None:
         """Empty the batch and give it back."""
         self.connections = []
@@ -269,6 +274,11 @@ class ArrayBatch:
             _refuse_failed(self._recorder, self.origin, connection, _failed(error))
         return len(self.members)
 
+    def turn_away(self, status: int, message: str) -> None:
+        """Refuse all without a run."""
+        for connection, _ in self.members:
+            connection.refuse(status, message)
+
     def release(self) -> None:
         """Do nothing: such a batch is used once."""
 
@@ -331,6 +341,10 @@ class LoneBatch:
         _log_failure(error)
         _refuse_failed(self._recorder, self.origin, self._connection, _failed(error))
         return 1
+
+    def turn_away(self, status: int, message: str) -> None:
+        """Refuse it without a run."""
+        self._connection.refuse(status, message)
 
     def release(self) -> None:
         """Do nothing: such a batch is used once."""
