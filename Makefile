@@ -62,9 +62,10 @@ load: venv ## Load the images into the running cluster
 	@hack/cluster/provide load
 
 .PHONY: generate
-generate: venv ## Write generated files again: the CRD, the page of reasons
+generate: venv ## Write generated files again: the CRD, the page of reasons, gRPC's messages
 	@$(PY) -m leadline_api.crd --write crds/modeldeployments.leadline.dev.yaml charts/leadline/crds/modeldeployments.leadline.dev.yaml
 	@$(PY) -m leadline_api.reasons
+	@$(PY) hack/protocol.py
 
 .PHONY: requirements
 requirements: venv ## Pin in requirements/ what .venv has now
@@ -101,7 +102,7 @@ prepared: commands product-images
 packages: venv
 	@hack/cluster/provide packages
 commands: packages
-	@hack/cluster/provide build cluster helm s3 >/dev/null
+	@hack/cluster/provide build cluster helm h2spec s3 >/dev/null
 product-images: packages
 	@hack/cluster/provide build operator runtime >/dev/null
 
@@ -119,5 +120,6 @@ layers-hold: venv
 generated-is-current: venv
 	@$(PY) -m leadline_api.crd --check crds/modeldeployments.leadline.dev.yaml charts/leadline/crds/modeldeployments.leadline.dev.yaml
 	@$(PY) hack/requirements.py --check
+	@$(PY) hack/protocol.py --check
 sizes-are-fair: venv
 	@$(PY) hack/sizes.py

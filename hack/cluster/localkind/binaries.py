@@ -55,6 +55,7 @@ TOOLS: Final = {
             version_variables=("helm.sh/helm/v4/internal/version.version=v{version}",),
             cold="about a minute after hyperkube",
         ),
+        Tool("h2spec", package="github.com/summerwind/h2spec/cmd/h2spec", cold="about 90 seconds"),
         Tool("versitygw", package="github.com/versity/versitygw/cmd/versitygw", cold="about 90 seconds"),
     )
 }

@@ -22,7 +22,7 @@ CLUSTER: Final = "leadline"
 _TOOL_OF_IMAGE: Final = {"s3": "versitygw", "pause": "pause", "coredns": "coredns"}
 _IMAGES: Final = (*product_images.PRODUCTS, *_TOOL_OF_IMAGE)
 _LOADED: Final = ("operator", "runtime", "s3")
-_COMMANDS: Final = ("helm", "hyperkube")
+_COMMANDS: Final = ("h2spec", "helm", "hyperkube")
 _CLUSTER: Final = ("hyperkube", "pause", "coredns")
 
 
@@ -88,6 +88,7 @@ def variables(places: layout.Layout) -> Mapping[str, str]:
         "LEADLINE_RUNTIME_IMAGE": product_images.current_name(product_images.PRODUCTS["runtime"]),
         "LEADLINE_S3_IMAGE": scratch_images.name_of(places, "versitygw"),
         "LEADLINE_HELM": binaries.path_of(places, "helm"),
+        "LEADLINE_H2SPEC": binaries.path_of(places, "h2spec"),
     }
     if not engine.kind_for_docker(KIND):
         found["LEADLINE_AUDIT_LOG"] = places.audit_log

@@ -32,6 +32,8 @@ _LINGER_SECONDS: Final = 2.0
 client would see that instead of the answer."""
 _LINGER_BYTES: Final = 64 << 20
 
+_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+"""What a client that speaks HTTP/2 from the start sends first (RFC 9113, 3.4)."""
 _LEARN_MAX: Final = 4
 """Heads that are remembered in a connection's life: where each request has another one, that is a waste of time."""
 _LENGTH_DIGITS_MAX: Final = 9
@@ -232,7 +234,8 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserUpgrade as upgrade:
             self._ignore_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
-            self._fail(400, f"not a valid HTTP/1.1 request: {error}")
+            if not self._is_taken_over(data):
+                self._fail(400, f"not a valid HTTP/1.1 request: {error}")
         else:
             if self._fed_bytes:
                 self._check_partial(len(data))
@@ -432,6 +435,24 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._fed_bytes = 0
         self.data_received(b"\r\n".join([b"%b %b HTTP/1.1" % (method, target), *lines, b"", b""]) + rest)
+
+    def _is_taken_over(self, data: bytes) -> bool:
+        """Hand the connection over where the client speaks HTTP/2, whose preface no HTTP/1.1 parser takes."""
+        make = self._server.http2
+        if make is None or self._busy or self._waiting or self._state != _HEAD:
+            return False
+        # What came before went into the parser: as no other byte has stopped it, it is the preface's own begin.
+        begin = _PREFACE[: self._fed_bytes - len(data)] + data
+        if not begin.startswith(_PREFACE[: len(begin)]):
+            return False
+        self._server.connections.discard(self)
+        self._state = _ENDING
+        self._write = _discard
+        successor = make(self._server)
+        self._transport.set_protocol(successor)
+        successor.connection_made(self._transport)
+        successor.data_received(begin)
+        return True
 
     def _stopped(self, cause: BaseException | None) -> None:
         """Answer for what stopped the parser inside a callback."""

@@ -5,11 +5,13 @@ closes idle connections a second later: a demoted pod's public port does that fo
 it while the process drains. Must not know what is served.
 """
 
+from __future__ import annotations
+
 import asyncio
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from leadline_runtime.web import connection as connections
 
@@ -24,6 +26,20 @@ Application = Callable[[connections.Connection], None]
 """Answers one request, now or later, by calling `Connection.answer` once."""
 
 
+class Held(Protocol):
+    """A connection of any protocol, as its server sees it."""
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are still to be answered."""
+
+    def check(self, now: float, linger_from: float | None) -> None:
+        """End it if it took too long; `linger_from` is set when idle ones are to be closed after it."""
+
+    def abort(self) -> None:
+        """Cut it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What one port stands; seconds are counted by ticks of half a second."""
@@ -33,6 +49,8 @@ class Limits:
     held_bytes: int = 512 << 20
     """Of bodies that are not complete, all connections together: many slow large ones must not end the process."""
     connections: int = 4_096
+    streams: int = 20_000
+    """Requests under way over HTTP/2, all connections together; counted by ticks."""
     head_seconds: float = 10.0
     body_seconds: float = 10.0
     """For a body's first bytes; more bytes buy more time, see `connection.SLOWEST_BYTES_PER_SECOND`."""
@@ -55,7 +73,11 @@ class Server:
         """A content-length of so many digits is within the limit."""
         self.now = now
         """Monotonic seconds as of the last tick."""
-        self.connections: set[connections.Connection] = set()
+        self.connections: set[Held] = set()
+        self.http2: Callable[[Server], asyncio.Protocol] | None = None
+        """Makes the protocol that takes over a connection which begins in HTTP/2; None: such are refused."""
+        self.open_streams = 0
+        """Requests under way over HTTP/2, as of the last tick."""
         self.closing = False
         self.held_bytes = 0
         """Of bodies that are not complete."""
@@ -92,6 +114,7 @@ class Server:
     def check(self, now: float) -> None:
         """End what took too long: slow heads and bodies, idle and stuck connections."""
         self.now = now
+        self.open_streams = 0
         linger_from = self._closing_since + LINGER_SECONDS if self.closing else None
         for connection in list(self.connections):
             connection.check(now, linger_from)

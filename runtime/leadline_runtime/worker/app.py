@@ -20,7 +20,9 @@ from leadline_wire import exchange
 
 from leadline_runtime import cgroup, channel, errors, logs, messages, settings, sizing
 from leadline_runtime.engine import batching, counters
+from leadline_runtime.grpc import asking, calls, service
 from leadline_runtime.oip import encoding, inference, routes
+from leadline_runtime.telemetry import calls as observed_calls
 from leadline_runtime.telemetry import connections, observing
 from leadline_runtime.testset import runner
 from leadline_runtime.web import server
@@ -52,7 +54,10 @@ class Worker:
         self._evidence = evidence.Evidence(config, self._counters, self._loop, _now_ms)
         names = (config.model_name, config.revision, self._evidence.reporting.handle)
         self._routes = routes.Routes(*names)
-        self._own_routes = routes.Routes(*names)
+        self._service = service.Service(config.model_name, config.revision)
+        self._own_service = service.Service(config.model_name, config.revision)
+        bare = dict.fromkeys(self._own_service.bare_paths, self._own_service.handle_bare)
+        self._own_routes = routes.Routes(*names, posts=bare)
         self._forwarder = forwarding.Forwarder(self._counters, self._loop)
         limits = server.Limits(
             body_bytes=config.max_body_bytes,
@@ -65,6 +70,9 @@ class Worker:
         self._observer = observing.observer(config, os.environ, time.time_ns)
         self._public = self._port(self._routes.handle, limits, "public")
         self._own = self._port(self._own_routes.handle, limits, "own")
+        self._calls = self._calls_of(self._service, "public")
+        self._public.http2 = self._calls.protocol
+        self._own.http2 = self._calls_of(self._own_service, "own").protocol
         self._batcher: batching.Batcher | None = None
         self._tests: runner.Runner | None = None
         self._role = messages.SetRole(serial=-1, standby=False, forward=None)
@@ -76,6 +84,12 @@ class Worker:
         if self._observer is None:
             return server.Server(app, limits, now=self._loop.time())
         return connections.ObservedServer(app, limits, now=self._loop.time(), name=name, observer=self._observer)
+
+    def _calls_of(self, answering: service.Service, name: str) -> calls.Port:
+        arguments = answering.handle, answering.receivers, self._loop.time
+        if self._observer is None:
+            return calls.Port(*arguments)
+        return observed_calls.ObservedPort(*arguments, name=name, observer=self._observer)
 
     async def run(self) -> None:
         """Do what the supervisor says until it ends."""
@@ -102,6 +116,7 @@ class Worker:
         self._role = role
         self._forwarder.aim(role.forward)
         self._public.app = self._forwarder.handle if role.standby else self._routes.handle
+        self._calls.rpc = self._forwarder.handle_call if role.standby else self._service.handle
         self._public.close_connections(closing=role.standby or self._draining)
         self._own_task(self._confirm(role.serial))
 
@@ -143,10 +158,15 @@ class Worker:
             wait_seconds_max=self._config.queue_timeout_seconds,
         )
         encoder = encoding.Encoder(model.signature, self._config.model_name, self._config.revision)
-        handlers = inference.Inference(batcher, encoder, self._evidence.recorder)
+        handlers = inference.Inference(
+            batcher, encoder, self._evidence.recorder, max_body_bytes=self._config.max_body_bytes
+        )
         self._evidence.attach(model, handlers)
-        self._routes.attach(model.signature, handlers.infer)
-        self._own_routes.attach(model.signature, handlers.infer_own)
+        predictions = asking.Predictions(handlers, model.signature, self._config.model_name, self._config.revision)
+        self._routes.attach(model.signature, handlers.infer, max_rows=self._config.max_rows)
+        self._own_routes.attach(model.signature, predictions.infer_rest, max_rows=self._config.max_rows)
+        self._service.attach(model.signature, predictions.infer, max_rows=self._config.max_rows)
+        self._own_service.attach(model.signature, predictions.infer_own, max_rows=self._config.max_rows)
         self._batcher = batcher
         self._tests = runner.Runner(batcher, self._report_test_set)
         # What is alive now stays alive; the collector need not look at it again.
@@ -164,7 +184,7 @@ class Worker:
         )
 
     def _wait_for(self, what: str) -> None:
-        for port in (self._routes, self._own_routes):
+        for port in (self._routes, self._own_routes, self._service, self._own_service):
             port.wait_for(what)
 
     def _report_test_set(self, report: exchange.TestSetReport) -> None:

@@ -9,11 +9,14 @@ of an answer: `Connection.answer`. Must not know the model.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from leadline_wire import exchange
 
 from leadline_runtime.engine.counters import Counters
+from leadline_runtime.grpc.calls import Caller
 from leadline_runtime.web import responses
 from leadline_runtime.web.connection import Connection
 from leadline_runtime.worker.links import HOP_BY_HOP, Answer, Job, Target
@@ -28,6 +31,8 @@ TIMEOUT_SECONDS: Final = 10.0
 _FORWARDED: Final = exchange.FORWARDED_HEADER.encode()
 _LEFT_OUT: Final = HOP_BY_HOP | {_FORWARDED, exchange.COPY_HEADER.encode()}
 """What a client must not say in our name, besides what belongs to a single hop."""
+_LEFT_OUT_OF_CALLS: Final = _LEFT_OUT | {b"grpc-encoding", b"grpc-accept-encoding", b"grpc-timeout"}
+"""The message goes on as it is, not compressed; the time is watched here."""
 
 
 class Forwarder:
@@ -44,47 +49,79 @@ class Forwarder:
 
     def handle(self, connection: Connection) -> None:
         """Pass one request on."""
-        if self._pool.target is None:
-            self._counters.unforwarded += 1
-            connection.refuse(503, "this revision is on standby and has no revision to pass the request on to")
-            return
         is_head = connection.method == b"HEAD"
 
-        def done(answer: Answer | None) -> None:
-            if answer is None:
-                self._give_up(connection)
-                return
-            self._counters.forwarded += 1
+        def reply(answer: Answer) -> None:
             length = b"" if is_head else b"content-length: %d\r\n" % len(answer.body)
             connection.answer(
                 b"%b%b%b\r\n%b" % (responses.first_line(answer.status), answer.lines, length, answer.body)
             )
 
-        job = Job(_rebuilt(connection), self._loop.time() + TIMEOUT_SECONDS, done, is_head=is_head)
-        if not self._pool.send(job):
-            self._counters.unforwarded += 1
-            connection.refuse(503, f"{QUEUE_MAX} requests wait to be passed on, the limit")
+        if self._can_pass(connection):
+            self._pass(connection, _rebuilt(connection), reply, is_head=is_head)
+
+    def handle_call(self, caller: Caller) -> None:
+        """Pass one gRPC call on, as `grpc.bare` takes it."""
+
+        def reply(answer: Answer) -> None:
+            if answer.status == 200:
+                caller.answer(answer.body)
+            else:
+                caller.refuse(answer.status, responses.message_of(answer.body))
+
+        if self._can_pass(caller):
+            self._pass(caller, _rebuilt_call(caller), reply)
 
     def close(self) -> None:
         """Cut all connections to the target."""
         self._pool.close()
 
-    def _give_up(self, connection: Connection) -> None:
+    def _can_pass(self, caller: Connection | Caller) -> bool:
+        """Tell whether there is a target; refuse where there is none."""
+        if self._pool.target is not None:
+            return True
+        self._counters.unforwarded += 1
+        caller.refuse(503, "this revision is on standby and has no revision to pass the request on to")
+        return False
+
+    def _pass(
+        self, caller: Connection | Caller, request: bytes, reply: Callable[[Answer], None], *, is_head: bool = False
+    ) -> None:
+        def done(answer: Answer | None) -> None:
+            if answer is None:
+                self._give_up(caller)
+                return
+            self._counters.forwarded += 1
+            reply(answer)
+
+        if not self._pool.send(Job(request, self._loop.time() + TIMEOUT_SECONDS, done, is_head=is_head)):
+            self._counters.unforwarded += 1
+            caller.refuse(503, f"{QUEUE_MAX} requests wait to be passed on, the limit")
+
+    def _give_up(self, caller: Connection | Caller) -> None:
         self._counters.unforwarded += 1
         target = self._pool.target
         revision = target.name if target is not None else "none"
-        connection.refuse(503, f"this revision is on standby, and the serving one ({revision}) does not answer")
+        caller.refuse(503, f"this revision is on standby, and the serving one ({revision}) does not answer")
 
 
 def _rebuilt(connection: Connection) -> bytes:
     """Return the request as it came, with its body in one piece."""
-    lines = b"".join(
-        b"%b: %b\r\n" % (name, value) for name, value in connection.headers.items() if name not in _LEFT_OUT
-    )
-    body = connection.body
+    return _written(connection.method, connection.target, connection.headers, _LEFT_OUT, connection.body)
+
+
+def _rebuilt_call(caller: Caller) -> bytes:
+    """Return a call with its message as body, in its frame."""
+    return _written(b"POST", caller.head.path, caller.headers, _LEFT_OUT_OF_CALLS, caller.body)
+
+
+def _written(
+    method: bytes, target: bytes, headers: Mapping[bytes, bytes], left_out: AbstractSet[bytes], body: bytes
+) -> bytes:
+    lines = b"".join(b"%b: %b\r\n" % (name, value) for name, value in headers.items() if name not in left_out)
     return b"%b %b HTTP/1.1\r\n%b%b: 1\r\ncontent-length: %d\r\n\r\n%b" % (
-        connection.method,
-        connection.target,
+        method,
+        target,
         lines,
         _FORWARDED,
         len(body),

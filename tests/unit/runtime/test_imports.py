@@ -15,7 +15,7 @@ FOREIGN = {"kopf", "kubernetes", "leadline_operator", "leadline_api", "leadline_
 @pytest.mark.parametrize(
     ("module", "banned"),
     [
-        ("leadline_runtime.main", FOREIGN),
+        ("leadline_runtime.main", FOREIGN | {"google", "hpack"}),
         ("leadline_runtime.worker.app", FOREIGN | {"obstore"}),
     ],
 )
