@@ -33,7 +33,7 @@ async def slow_head(_: asyncio.StreamReader, writer: asyncio.StreamWriter, body:
         await asyncio.sleep(_STEP_SECONDS)
 
 
-async def slow_body(_: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes) -> None:  # noqa: ARG001
+async def slow_body(_: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes) -> None:
     """A large body of which little comes."""
     writer.write(b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-length: 10000000\r\n\r\n" % PATH)
     while True:
@@ -42,7 +42,7 @@ async def slow_body(_: asyncio.StreamReader, writer: asyncio.StreamWriter, body:
         await asyncio.sleep(_STEP_SECONDS)
 
 
-async def stalled_body(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes) -> None:  # noqa: ARG001
+async def stalled_body(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes) -> None:
     """A body of which a good part comes at once and then nothing."""
     writer.write(b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n" % PATH + b" " * 200_000)
     await writer.drain()
@@ -65,7 +65,7 @@ async def never_reading(_: asyncio.StreamReader, writer: asyncio.StreamWriter, b
         await writer.drain()
 
 
-async def flood(_: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes) -> None:  # noqa: ARG001
+async def flood(_: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes) -> None:
     """The smallest requests without end, as fast as they go, and no answer is read."""
     writer.transport.pause_reading()  # type: ignore[attr-defined]
     many = b"GET /v2 HTTP/1.1\r\nhost: x\r\n\r\n" * 2_000
@@ -74,7 +74,7 @@ async def flood(_: asyncio.StreamReader, writer: asyncio.StreamWriter, body: byt
         await writer.drain()
 
 
-async def garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes) -> None:  # noqa: ARG001
+async def garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes) -> None:
     """Bytes that mean nothing."""
     writer.write(random.randbytes(4_000))
     await writer.drain()
