@@ -3,13 +3,18 @@
 Both are always of the same version, so fields need no defaults. No I/O.
 """
 
-from typing import Final
+from collections.abc import Iterable
+from typing import Any, Final
 
 import msgspec
 from leadline_wire import exchange, receipts
 
-BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+BUCKETS: Final = exchange.LATENCY_BOUNDS_SECONDS
 """Upper bounds of the requests' durations in seconds; one more bucket holds the rest."""
+SHORT_BUCKETS: Final = (0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5)
+"""Upper bounds in seconds of runs of the model and of waits for it, which may be microseconds."""
+ROW_BUCKETS: Final = tuple(1 << power for power in range(13))
+"""Upper bounds of the rows of one run: powers of two, up to the most rows that a run may be allowed."""
 
 # From the supervisor
 
@@ -18,6 +23,10 @@ class Load(msgspec.Struct, frozen=True, tag=True):
     """Load the model at this path; its digest has been checked."""
 
     path: str
+    threads: int
+    """Of one run."""
+    try_threads: int = 0
+    """Find out whether a run gains from so many threads, and how many workers there should be; 0: that is decided."""
 
 
 class SetRole(msgspec.Struct, frozen=True, tag=True):
@@ -41,8 +50,10 @@ class SetEvidence(msgspec.Struct, frozen=True, tag=True):
     copies: list[exchange.Copy]
 
 
-class Listen(msgspec.Struct, frozen=True, tag=True):
-    """Accept connections from now on."""
+class Accept(msgspec.Struct, frozen=True, tag=True):
+    """Accept connections of these slots' sockets and of no others: the worker's own, and those of workers that are gone."""
+
+    slots: list[int]
 
 
 class RunTestSet(msgspec.Struct, frozen=True, tag=True):
@@ -79,6 +90,8 @@ class Loaded(msgspec.Struct, frozen=True, tag=True):
     inline: bool
     """Runs happen in the event loop; false: in the compute thread."""
     threads: int
+    workers: int
+    """How many workers there should be; 0: it was not asked."""
     row_seconds: float
     full_seconds: float
 
@@ -105,15 +118,25 @@ class Counts(msgspec.Struct, frozen=True, tag=True):
     """The worker's counters since its start; see `engine.counters`."""
 
     requests: int = 0
+    binary: int = 0
+    grpc: int = 0
     failures: int = 0
+    late: int = 0
     forwarded: int = 0
     unforwarded: int = 0
     batches: int = 0
     rows: int = 0
     buckets: list[int] = []
     seconds: float = 0.0
+    row_buckets: list[int] = []
+    wait_buckets: list[int] = []
+    wait_seconds: float = 0.0
+    run_buckets: list[int] = []
+    run_seconds: float = 0.0
     queue_rows: int = 0
     connections: int = 0
+    in_flight: int = 0
+    inline: int = 0
     refusals: dict[int, int] = {}
     receipts: int = 0
     outcomes: dict[str, int] = {}
@@ -125,5 +148,34 @@ class Counts(msgspec.Struct, frozen=True, tag=True):
     """Lines of the access log and spans that were dropped; empty: there is neither."""
 
 
-ToWorker = Load | SetRole | SetEvidence | Listen | RunTestSet | SendCounts | Drain
+_NOW: Final = {"queue_rows": 0, "connections": 0, "in_flight": 0, "inline": 0, "ledger_trouble": None}
+"""Fields that tell what is, not how often something was; a worker that is gone has none of it."""
+
+ToWorker = Load | SetRole | SetEvidence | Accept | RunTestSet | SendCounts | Drain
 ToSupervisor = Loaded | LoadFailed | RoleInForce | TestSetState | Counts
+
+
+def total(counts: Iterable[Counts]) -> Counts:
+    """Return the sum of several workers' counts; of trouble, the first that there is."""
+    sums: dict[str, Any] = {}
+    for each in counts:
+        for name in Counts.__struct_fields__:
+            sums[name] = _sum(sums.get(name), getattr(each, name))
+    return Counts(**sums)
+
+
+def past(counts: Counts) -> Counts:
+    """Return what stays of a worker's counts once it is gone."""
+    return msgspec.structs.replace(counts, **_NOW)
+
+
+def _sum(one: Any, other: Any) -> Any:
+    if one is None or other is None:
+        return other if one is None else one
+    if isinstance(one, dict):
+        return {key: one.get(key, 0) + other.get(key, 0) for key in one.keys() | other.keys()}
+    if isinstance(one, list):
+        return [a + b for a, b in zip(one or [0] * len(other), other or [0] * len(one), strict=True)]
+    if isinstance(one, exchange.Trouble):
+        return one
+    return one + other

@@ -49,6 +49,10 @@ class Settings:
     """Per port; more are answered 503 and closed."""
     max_queue_rows: int
     """Rows that may wait for the model; more are answered 429."""
+    queue_timeout_seconds: float
+    """What has waited for the model longer than that is answered 503 and not run."""
+    workers: int
+    """Worker processes; 0: by CPU limit, memory limit and the model's own run time, see `sizing`."""
     head_timeout_seconds: float
     body_timeout_seconds: float
     idle_timeout_seconds: float
@@ -97,6 +101,8 @@ def read(environment: Mapping[str, str]) -> Settings:
         max_body_bytes=source.number("LEADLINE_MAX_BODY_BYTES", 16 << 20, 1_024, 1 << 30),
         max_connections=source.number("LEADLINE_MAX_CONNECTIONS", 4_096, 1, 1 << 20),
         max_queue_rows=source.number("LEADLINE_MAX_QUEUE_ROWS", 4_096, 1, 1 << 20),
+        queue_timeout_seconds=source.seconds("LEADLINE_QUEUE_TIMEOUT_SECONDS", 30.0),
+        workers=source.number("LEADLINE_WORKERS", 0, 1, 256),
         head_timeout_seconds=source.seconds("LEADLINE_HEAD_TIMEOUT_SECONDS", 10.0),
         body_timeout_seconds=source.seconds("LEADLINE_BODY_TIMEOUT_SECONDS", 10.0),
         idle_timeout_seconds=source.seconds("LEADLINE_IDLE_TIMEOUT_SECONDS", 75.0),

@@ -27,6 +27,9 @@ FORWARDED_HEADER: Final = "leadline-forwarded"
 COPY_HEADER: Final = "leadline-copy"
 """Between runtimes: a copy of a request that another revision answers; only the prediction comes back, as words."""
 
+LATENCY_BOUNDS_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+"""Upper bounds of the buckets of `ServiceReport.latency`; one more bucket holds the rest. Only ever added to."""
+
 Role = Literal["candidate", "serving", "standby"]
 """candidate: verified dark. serving: answers on both ports. standby: demoted or kept warm; the public port forwards."""
 
@@ -201,6 +204,28 @@ class OutcomesReport(msgspec.Struct, frozen=True):
     """Why the ledger cannot be reached, if it cannot."""
 
 
+class ServiceReport(msgspec.Struct, frozen=True):
+    """How this pod's own model has answered since the supervisor's start: what `spec.objectives` is judged by.
+
+    Counters, which begin anew where `started_ms` is another: a container may start again within its pod.
+    """
+
+    started_ms: int = 0
+    """When the supervisor started, by its own clock; only to tell one start from another."""
+    requests: int = 0
+    """Requests that the model was asked to answer, those that failed included; test sets and copies are not."""
+    failures: int = 0
+    """Of these, answered 5xx because of the model."""
+    refused: int = 0
+    """Requests that were turned away because too many waited, or waited too long (429, 503); not in `requests`."""
+    seconds: float = 0.0
+    """Sum of the times from a request's arrival to its answer."""
+    bounds: list[float] = []
+    """Upper bounds of the buckets in seconds, each included; the last bucket has none."""
+    latency: list[int] = []
+    """Requests by bucket, not cumulative; one more than bounds."""
+
+
 class ExchangeReport(msgspec.Struct, frozen=True):
     """What a pod says of itself."""
 
@@ -232,6 +257,8 @@ class ExchangeReport(msgspec.Struct, frozen=True):
     """Of these, those answered 5xx because of the model."""
     forwarded: int = 0
     outcomes: OutcomesReport | None = None
+    service: ServiceReport | None = None
+    """None: an older runtime, which does not count this."""
 
 
 class Refusal(msgspec.Struct, frozen=True):

@@ -2,8 +2,10 @@
 
 A request joins the newest waiting batch of its kind; `call_soon` runs what waits once the event loop has read all
 sockets that were ready. So a lone request waits for nobody, and batches grow with the load alone. A model whose run is
-short is run in the event loop; a slower one in one compute thread, where the next batch grows while one runs. Requests
-of different inner shapes never share a run. Next step of an answer: `Batch.finish`. Must not parse or print.
+short is run in the event loop; a slower one in one compute thread, where the next batch grows while one runs. The first
+measure is the warm-up's, on zeros; runs in the event loop are measured for as long as they happen there, and a model
+that turns out slow on real input leaves it. Requests of different inner shapes never share a run. What has waited too
+long is not run any more. Next step of an answer: `Batch.finish`. Must not parse or print.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +21,7 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
+from leadline_runtime import logs
 from leadline_runtime.engine.counters import Counters
 from leadline_runtime.engine.session import Model
 
@@ -27,6 +31,11 @@ INLINE_SECONDS_MAX: Final = 0.0003
 """A run of one row that takes longer goes to the compute thread: it would hold up every other connection."""
 INLINE_FULL_SECONDS_MAX: Final = 0.005
 """The same for a full batch."""
+SLOW_RUNS_MAX: Final = 20
+"""Slow runs in the event loop, two less for each quick one, after which the model leaves it for good. So most runs must be
+slow: on a machine where a third of them are interrupted, chance alone brings it there once in 10^9 tries."""
+_clock: Final = time.perf_counter
+"""The event loop's own clock counts milliseconds; most runs are shorter."""
 _ASIDE_PATIENCE_SECONDS: Final = 0.1
 """How long a low-priority run waits for an idle moment before it takes a turn anyway."""
 
@@ -36,7 +45,7 @@ class Batch(Protocol):
 
     rows: int
     created: float
-    """Loop time of the oldest request, in seconds."""
+    """When its oldest request came, in seconds of the performance counter."""
 
     def run(self, model: Callable[[Mapping[str, Array]], list[Array]]) -> list[Array]:
         """Run the model; most batches need one run. May be called in another thread."""
@@ -48,6 +57,9 @@ class Batch(Protocol):
 
     def fail(self, error: Exception) -> int:
         """Answer all requests with the model's error; return how many there were."""
+
+    def turn_away(self, status: int, message: str) -> None:
+        """Refuse all requests without a run."""
 
     def release(self) -> None:
         """Let the batch be used again; nothing of it is read any more."""
@@ -72,12 +84,15 @@ class Batcher:
         max_rows: int,
         max_queue_rows: int,
         loop: asyncio.AbstractEventLoop,
+        wait_seconds_max: float = 30.0,
     ) -> None:
         self.model = model
         self.max_rows = max_rows
         self.max_queue_rows = max_queue_rows
         self.queue_rows = 0
         """Rows that wait or run."""
+        self.wait_seconds_max = wait_seconds_max
+        """A batch whose oldest request has waited longer is answered 503 and not run."""
         self.inline = model.row_seconds <= INLINE_SECONDS_MAX and model.full_seconds <= INLINE_FULL_SECONDS_MAX
         self.accepted = 0
         """Batches so far: a test set run sees by it whether requests come."""
@@ -86,6 +101,9 @@ class Batcher:
         self.loop = loop
         self._counters = counters
         self._scheduled = False
+        self._slow_runs = 0
+        """Of those in the event loop, less two for each quick one; never below zero."""
+        self._row_seconds_max = (INLINE_FULL_SECONDS_MAX - INLINE_SECONDS_MAX) / max(1, max_rows)
         self._running: list[Batch] = []
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="compute")
         self._settling: list[tuple[set[Batch], asyncio.Future[None]]] = []
@@ -97,7 +115,7 @@ class Batcher:
     def add(self, batch: Batch) -> None:
         """Let a new batch wait; requests may join it until it runs."""
         self.accepted += 1
-        batch.created = self.loop.time()
+        batch.created = _clock()
         self.waiting.append(batch)
         if not self._scheduled and (self.inline or not self._running):
             self._scheduled = True
@@ -122,6 +140,12 @@ class Batcher:
             return self.model.run(arrays)
         return await self.loop.run_in_executor(self._executor, self.model.run, arrays)
 
+    def expire(self) -> None:
+        """Turn away what has waited too long, while a run that takes its time goes on."""
+        now = _clock()
+        while self.waiting and now - self.waiting[0].created > self.wait_seconds_max:
+            self._turn_away(self.waiting.popleft(), now)
+
     def close(self) -> None:
         """End the compute thread; a run that is on its way is not waited for."""
         self._executor.shutdown(wait=False, cancel_futures=True)
@@ -133,35 +157,72 @@ class Batcher:
             if self._running and not self.inline:
                 return
             batch = waiting.popleft()
-            if self.inline and batch.rows <= self.max_rows:
-                self._run_here(batch)
+            began = _clock()
+            if began - batch.created > self.wait_seconds_max:
+                self._turn_away(batch, began)
+            elif self.inline and batch.rows <= self.max_rows:
+                self._run_here(batch, began)
             else:
                 self._running.append(batch)
-                running = self.loop.run_in_executor(self._executor, batch.run, self.model.run)
-                running.add_done_callback(functools.partial(self._done, batch))
+                running = self.loop.run_in_executor(self._executor, _timed, batch.run, self.model.run)
+                running.add_done_callback(functools.partial(self._done, batch, began))
 
-    def _run_here(self, batch: Batch) -> None:
+    def _run_here(self, batch: Batch, began: float) -> None:
+        ended = began
         try:
-            failures = batch.finish(batch.run(self.model.run))
+            outputs = batch.run(self.model.run)
+            ended = _clock()
+            failures = batch.finish(outputs)
         except Exception as error:  # noqa: BLE001  # onnxruntime's errors have no common root
             failures = batch.fail(error)
-        self._count(batch, failures)
+        run_seconds = ended - began
+        if run_seconds > INLINE_SECONDS_MAX + batch.rows * self._row_seconds_max:
+            self._found_slow(run_seconds, batch.rows)
+        elif self._slow_runs:
+            self._slow_runs = max(0, self._slow_runs - 2)
+        self._count(batch, failures, began, run_seconds)
 
-    def _done(self, batch: Batch, done: asyncio.Future[list[Array]]) -> None:
+    def _found_slow(self, run_seconds: float, rows: int) -> None:
+        """Leave the event loop where slow runs are the rule: on a busy machine, a single one may be slow by chance."""
+        self._slow_runs += 1
+        if self._slow_runs >= SLOW_RUNS_MAX:
+            self.inline = False
+            logs.info("model is slower than it was at first and leaves the event loop", seconds=run_seconds, rows=rows)
+
+    def _done(self, batch: Batch, began: float, done: asyncio.Future[tuple[list[Array], float]]) -> None:
         self._running.remove(batch)
         if not done.cancelled():
+            run_seconds = 0.0
             try:
-                failures = batch.finish(done.result())
+                outputs, run_seconds = done.result()
+                failures = batch.finish(outputs)
             except Exception as error:  # noqa: BLE001  # as above
                 failures = batch.fail(error)
-            self._count(batch, failures)
+            self._count(batch, failures, began, run_seconds)
         self._flush()
 
-    def _count(self, batch: Batch, failures: int) -> None:
+    def _count(self, batch: Batch, failures: int, began: float, run_seconds: float) -> None:
         self.queue_rows -= batch.rows
         if batch.is_counted:
+            created = batch.created
             self._counters.failures += failures
-            self._counters.observe(batch.requests, batch.rows, self.loop.time() - batch.created)
+            self._counters.observe(
+                batch.requests,
+                batch.rows,
+                wait_seconds=began - created,
+                run_seconds=run_seconds,
+                seconds=_clock() - created,
+            )
+        if self._settling:
+            self._settle(batch)
+        batch.release()
+
+    def _turn_away(self, batch: Batch, now: float) -> None:
+        waited = now - batch.created
+        self.queue_rows -= batch.rows
+        if batch.is_counted:
+            self._counters.late += batch.requests
+        batch.turn_away(503, f"waited {waited:.1f} s for the model, limit {self.wait_seconds_max:g} s; not run")
         if self._settling:
             self._settle(batch)
         batch.release()
@@ -172,3 +233,13 @@ class Batcher:
             if not pending and not settled.done():
                 settled.set_result(None)
         self._settling = [(pending, settled) for pending, settled in self._settling if pending]
+
+
+def _timed(
+    run: Callable[[Callable[[Mapping[str, Array]], list[Array]]], list[Array]],
+    model: Callable[[Mapping[str, Array]], list[Array]],
+) -> tuple[list[Array], float]:
+    """Run in the compute thread; return the outputs and the seconds."""
+    began = _clock()
+    outputs = run(model)
+    return outputs, _clock() - began

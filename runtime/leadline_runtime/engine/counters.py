@@ -5,10 +5,15 @@ metrics of it. Must not cost the request path anything worth measuring.
 """
 
 from bisect import bisect_left
+from typing import Final
 
 from leadline_wire import exchange
 
 from leadline_runtime import messages
+
+_BUCKETS: Final = messages.BUCKETS
+_SHORT: Final = messages.SHORT_BUCKETS
+_ROWS_LAST: Final = len(messages.ROW_BUCKETS)
 
 
 class Counters:
@@ -16,19 +21,27 @@ class Counters:
 
     __slots__ = (
         "batches",
+        "binary",
         "buckets",
         "copies",
         "failures",
         "forwarded",
+        "grpc",
         "kept",
         "kept_dropped",
+        "late",
         "ledger_trouble",
         "outcomes",
         "receipts",
         "requests",
+        "row_buckets",
         "rows",
+        "run_buckets",
+        "run_seconds",
         "seconds",
         "unforwarded",
+        "wait_buckets",
+        "wait_seconds",
     )
 
     def __init__(self) -> None:
@@ -36,6 +49,12 @@ class Counters:
         """Inference requests answered with the own model, failures included."""
         self.failures = 0
         """Of these, answered 5xx because of the model."""
+        self.binary = 0
+        """Of the requests, those that came over REST with binary tensors; their handler adds them up."""
+        self.grpc = 0
+        """The same over gRPC. What is neither came over REST as JSON: the usual way adds nothing up."""
+        self.late = 0
+        """Requests that waited for the model for too long and were turned away."""
         self.forwarded = 0
         self.unforwarded = 0
         """Requests that a standby pod could not forward: answered 503."""
@@ -43,6 +62,11 @@ class Counters:
         self.rows = 0
         self.buckets = [0] * (len(messages.BUCKETS) + 1)
         self.seconds = 0.0
+        self.row_buckets = [0] * (len(messages.ROW_BUCKETS) + 1)
+        self.wait_buckets = [0] * (len(messages.SHORT_BUCKETS) + 1)
+        self.wait_seconds = 0.0
+        self.run_buckets = [0] * (len(messages.SHORT_BUCKETS) + 1)
+        self.run_seconds = 0.0
         self.receipts = 0
         """Answers that carried a receipt."""
         self.outcomes: dict[str, int] = {}
@@ -55,29 +79,59 @@ class Counters:
         self.ledger_trouble: exchange.Trouble | None = None
         """Why the ledger cannot be reached, if it cannot."""
 
-    def observe(self, requests: int, rows: int, seconds: float) -> None:
-        """Count one batch; all its requests are counted with the time of its oldest."""
+    def observe(self, requests: int, rows: int, *, wait_seconds: float, run_seconds: float, seconds: float) -> None:
+        """Count one batch; all its requests are counted with the times of its oldest.
+
+        Args:
+            requests: Requests of the batch.
+            rows: Their rows.
+            wait_seconds: From the oldest request's arrival to the run.
+            run_seconds: The run itself.
+            seconds: From the oldest request's arrival until all were answered.
+        """
         self.requests += requests
         self.batches += 1
         self.rows += rows
-        self.buckets[bisect_left(messages.BUCKETS, seconds)] += requests
+        self.buckets[bisect_left(_BUCKETS, seconds)] += requests
         self.seconds += seconds * requests
+        self.row_buckets[min((rows - 1).bit_length(), _ROWS_LAST)] += 1
+        self.wait_buckets[bisect_left(_SHORT, wait_seconds)] += requests
+        self.wait_seconds += wait_seconds * requests
+        self.run_buckets[bisect_left(_SHORT, run_seconds)] += 1
+        self.run_seconds += run_seconds
 
     def message(
-        self, *, queue_rows: int, connections: int, refusals: dict[int, int], untold: dict[str, int] | None = None
+        self,
+        *,
+        queue_rows: int,
+        connections: int,
+        in_flight: int,
+        is_inline: bool,
+        refusals: dict[int, int],
+        untold: dict[str, int] | None = None,
     ) -> messages.Counts:
         """Return the counts as the supervisor gets them."""
         return messages.Counts(
             requests=self.requests,
+            binary=self.binary,
+            grpc=self.grpc,
             failures=self.failures,
+            late=self.late,
             forwarded=self.forwarded,
             unforwarded=self.unforwarded,
             batches=self.batches,
             rows=self.rows,
             buckets=list(self.buckets),
             seconds=self.seconds,
+            row_buckets=list(self.row_buckets),
+            wait_buckets=list(self.wait_buckets),
+            wait_seconds=self.wait_seconds,
+            run_buckets=list(self.run_buckets),
+            run_seconds=self.run_seconds,
             queue_rows=queue_rows,
             connections=connections,
+            in_flight=in_flight,
+            inline=int(is_inline),
             refusals=refusals,
             receipts=self.receipts,
             outcomes=dict(self.outcomes),

@@ -69,6 +69,11 @@ class Connection(asyncio.Protocol):
         self._block: control.Block | None = None
         self._ended = ended.Ended()
 
+    @property
+    def in_flight(self) -> int:
+        """Return how many requests are still to be answered."""
+        return len(self.streams)
+
     # What the event loop calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -161,6 +161,11 @@ class RowBatch:
             _refuse_failed(self._recorder, self.origin, caller, copyable, _failed(error))
         return self.rows
 
+    def turn_away(self, status: int, message: str) -> None:
+        """Refuse all without a run."""
+        for caller in self.callers:
+            caller.refuse(status, message)
+
     def release(self) -> None:
         """Empty the batch and give it back."""
         self.callers = []
@@ -274,6 +279,11 @@ class ArrayBatch:
             _refuse_failed(self._recorder, self.origin, caller, form.copyable(caller), _failed(error))
         return len(self.members)
 
+    def turn_away(self, status: int, message: str) -> None:
+        """Refuse all without a run."""
+        for caller, _, _ in self.members:
+            caller.refuse(status, message)
+
     def release(self) -> None:
         """Do nothing: such a batch is used once."""
 
@@ -329,6 +339,10 @@ class LoneBatch:
         copyable = self._form.copyable(self._caller)
         _refuse_failed(self._recorder, self.origin, self._caller, copyable, _failed(error))
         return 1
+
+    def turn_away(self, status: int, message: str) -> None:
+        """Refuse it without a run."""
+        self._caller.refuse(status, message)
 
     def release(self) -> None:
         """Do nothing: such a batch is used once."""

@@ -1,45 +1,44 @@
 """The supervisor's parts, put together; the only place that knows them all.
 
-Order of a start: sockets, admin port, worker, model. Order of an end: 503 to the kubelet's probe, drain in the worker,
-admin port last, so that the operator can ask until the end.
+Order of a start: sockets, admin port, one worker, model, other workers. Order of an end: 503 to the kubelet's probe, drain
+in the workers, admin port last, so that the operator can ask until the end.
 """
 
 import asyncio
 import signal
 import socket
+import time
 from typing import Final
 
-from leadline_runtime import VERSION, errors, logs, messages, settings
+from leadline_runtime import VERSION, cgroup, errors, logs, messages, settings, sizing
 from leadline_runtime.fetch import stores
-from leadline_runtime.supervisor import admin, blobs, exchanging, keeper, loading, metrics, testsets
+from leadline_runtime.supervisor import admin, blobs, exchanging, fleet, loading, metrics, testsets
 from leadline_runtime.supervisor.pod import Pod
 from leadline_runtime.web import server
 
 _DRAIN_SECONDS: Final = 22.0
-"""What the worker has for draining (20 s), and a little to end."""
+"""What a worker has for draining (20 s), and a little to end."""
 _COUNTS_SECONDS: Final = 0.3
-"""Longest wait of a scrape for the worker's newest counts."""
+"""Longest wait of a scrape for the workers' newest counts."""
 
 
 class Supervisor:
     """One pod's supervisor."""
 
-    def __init__(self, config: settings.Settings, listeners: dict[str, socket.socket]) -> None:
-        self._pod = Pod(uid=config.pod_uid, revision=config.revision)
-        self._listeners = listeners
-        self._keeper = keeper.Keeper(
-            (listeners["public"], listeners["own"]),
-            on_start=self._worker_started,
-            on_message=self._worker_said,
-            on_end=self._worker_ended,
-        )
+    def __init__(
+        self, config: settings.Settings, admin_socket: socket.socket, slots: list[tuple[socket.socket, socket.socket]]
+    ) -> None:
+        self._pod = Pod(uid=config.pod_uid, revision=config.revision, started_ms=time.time_ns() // 1_000_000)
+        self._admin_socket = admin_socket
+        first = fleet.first_load(config.workers, most=len(slots), cpus=cgroup.cpus())
+        self._fleet = fleet.Fleet(self._pod, slots, self, first=first)
         self._blobs = blobs.Blobs(config, self._pod)
-        self._loading = loading.Loading(config, self._pod, self._keeper, self._blobs)
-        self._tests = testsets.TestSets(config, self._pod, self._keeper)
+        self._loading = loading.Loading(config, self._pod, self._fleet, self._blobs)
+        self._tests = testsets.TestSets(config, self._pod, self._fleet)
         self._exchanges = exchanging.Exchange(
             self._pod,
             config.keys_dir / "exchange",
-            on_role=self._tell_role,
+            on_role=self._fleet.tell_role,
             on_evidence=self._tell_evidence,
             on_digest=self._loading.take_digest,
             on_test_set=self._tests.take,
@@ -47,8 +46,9 @@ class Supervisor:
         admins = admin.Admin(self._pod, self._exchanges, metrics.Metrics(self._pod), refresh=self._refresh)
         self._port = server.Server(admins.handle, admin.LIMITS, now=asyncio.get_running_loop().time())
         self._ledger_url = self._blobs.url
-        self._told: messages.SetEvidence | None = None
-        """What the worker that runs knows."""
+        self._loaded: messages.Loaded | None = None
+        self._uncounted: set[int] = set()
+        """Workers whose newest counts are awaited."""
         self._counted = asyncio.Event()
         self._stop = asyncio.Event()
 
@@ -57,84 +57,85 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        await self._port.listen(self._listeners["admin"])
-        worker = loop.create_task(self._keeper.run())
+        await self._port.listen(self._admin_socket)
+        workers = loop.create_task(self._fleet.run())
         model = loop.create_task(self._loading.run())
         stop = loop.create_task(self._stop.wait())
-        watched = {worker, model, stop}
+        watched = {workers, model, stop}
         while not stop.done():
             done, watched = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()  # a part that failed is our defect: the process ends, and Kubernetes starts it again
         model.cancel()
-        await self._drain(worker)
+        await self._drain(workers)
 
-    async def _drain(self, worker: asyncio.Task[None]) -> None:
+    async def _drain(self, workers: asyncio.Task[None]) -> None:
         logs.info("draining")
         self._pod.phase = "Draining"
-        self._keeper.stop()
-        if not self._keeper.send(messages.Drain()):
-            self._keeper.kill()
+        self._fleet.stop()
+        if not self._fleet.send(messages.Drain()):
+            self._fleet.kill()
         try:
             async with asyncio.timeout(_DRAIN_SECONDS):
-                await worker
+                await workers
         except TimeoutError:
-            logs.error("worker did not end in time and is killed", seconds=_DRAIN_SECONDS)
-            self._keeper.kill()
+            logs.error("workers did not end in time and are killed", seconds=_DRAIN_SECONDS)
+            self._fleet.kill()
         self._blobs.close()
         self._port.close()
         logs.info("ended")
 
-    def _worker_started(self) -> None:
-        self._tell_role()
-        self._told = None
-        self._tell_evidence()
-        if self._pod.model is None:
-            self._keeper.send(messages.Listen())
-        self._loading.worker_started()
-
-    def _worker_said(self, message: messages.ToSupervisor) -> None:
+    def worker_said(self, slot: int, message: messages.ToSupervisor) -> None:
+        """Take what a worker says; `Fleet` has done its part."""
         match message:
             case messages.Counts():
-                self._pod.current = message
-                self._counted.set()
+                self._uncounted.discard(slot)
+                if not self._uncounted:
+                    self._counted.set()
             case messages.RoleInForce():
-                self._pod.role_serial_in_force = message.serial
                 self._exchanges.role_in_force()
             case messages.TestSetState():
                 self._tests.take_report(message.report)
             case messages.Loaded():
-                self._loading.worker_loaded(message)
-                self._tests.worker_loaded()
-                self._keeper.send(messages.Listen())
+                self._loaded = message
+                self._note_loaded()
+                if self._fleet.is_tester(slot) or not self._fleet.has_tester():
+                    self._tests.worker_loaded()
+            case messages.LoadFailed() if self._fleet.is_served():
+                trouble = message.trouble
+                logs.error("a worker cannot load the model that others hold", worker=slot, message=trouble.message)
+                self._note_loaded()
             case messages.LoadFailed():
                 self._loading.worker_refused(message.trouble)
-                self._keeper.send(messages.Listen())
 
-    def _worker_ended(self, status: int) -> None:
-        self._pod.worker_ended()
-        self._loading.worker_ended(status)
-        self._tests.worker_ended()
+    def worker_ended(self, slot: int, status: int, crashes: int) -> None:
+        """Take that a worker ended; the others go on."""
+        self._uncounted.discard(slot)
+        if self._fleet.is_served():
+            self._note_loaded()
+        else:
+            self._loading.workers_ended(status, crashes)
+        if self._fleet.is_tester(slot):
+            self._tests.worker_ended()
+            self._tests.worker_loaded()  # where another one can go on at once
 
-    def _tell_role(self) -> None:
-        self._keeper.send(self._pod.role_message())
-        if self._pod.role == "standby":
-            # Forwarding needs no model.
-            self._keeper.send(messages.Listen())
+    def _note_loaded(self) -> None:
+        """Begin to serve once all workers hold the model that are to have it."""
+        if self._loaded is not None and self._pod.phase == "Loading" and self._fleet.is_whole():
+            self._loading.worker_loaded(self._loaded)
 
     def _tell_evidence(self) -> None:
         if self._blobs.url != self._ledger_url:
             self._ledger_url = self._blobs.url
             self._blobs.news()
             self._loading.ledger_known()
-        message = self._pod.evidence_message()
-        if message is not None and message != self._told and self._keeper.send(message):
-            self._told = message
+        self._fleet.tell_evidence()
 
     async def _refresh(self) -> None:
-        """Have the worker's newest counts, or do with the last."""
+        """Have the workers' newest counts, or do with the last."""
         self._counted.clear()
-        if not self._keeper.send(messages.SendCounts()):
+        self._uncounted = self._fleet.send(messages.SendCounts())
+        if not self._uncounted:
             return
         try:
             async with asyncio.timeout(_COUNTS_SECONDS):
@@ -156,8 +157,17 @@ async def supervise(config: settings.Settings) -> None:
         probe.unlink()
     except OSError as error:
         raise errors.SettingsError(f"LEADLINE_DATA_DIR: {config.data_dir} is not writable: {error.strerror}") from error
+    most = sizing.most_workers(config.workers, cpus=cgroup.cpus(), is_limited=cgroup.is_limited())
     ports = {"public": config.public_port, "admin": config.admin_port, "own": config.own_port}
-    listeners = {name: listener(config.bind, port, name) for name, port in ports.items()}
+    # A slot's sockets are bound now, while their ports are free; the kernel uses them once a worker accepts there.
+    public, admin_socket, own = (listener(config.bind, port, name) for name, port in ports.items())
+    more = [
+        (
+            listener(config.bind, config.public_port, "public", is_first=False),
+            listener(config.bind, config.own_port, "own", is_first=False),
+        )
+        for _ in range(most - 1)
+    ]
     logs.info(
         "started",
         version=VERSION,
@@ -167,11 +177,11 @@ async def supervise(config: settings.Settings) -> None:
         admin_port=config.admin_port,
         own_port=config.own_port,
     )
-    await Supervisor(config, listeners).run()
+    await Supervisor(config, admin_socket, [(public, own), *more]).run()
 
 
-def listener(host: str, port: int, name: str) -> socket.socket:
-    """Return a bound socket: on all addresses, IPv6 as well where the machine has it, or on one.
+def listener(host: str, port: int, name: str, *, is_first: bool = True) -> socket.socket:
+    """Return a bound socket: on all addresses, IPv6 as well where the machine has it, or on one; the first listens.
 
     Raises:
         SettingsError: The address cannot be had.
@@ -192,7 +202,8 @@ def listener(host: str, port: int, name: str) -> socket.socket:
             if family == socket.AF_INET6:
                 bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
             bound.bind((address, port))
-            bound.listen(server.BACKLOG)
+            if is_first:
+                bound.listen(server.BACKLOG)
             bound.setblocking(False)
         except OSError as error:
             reason = error.strerror or str(error)

@@ -1,15 +1,14 @@
 """Keeps one worker running: starts it, passes messages, and starts another when it ends.
 
-The listening sockets are held here, so connections that come while no worker runs wait in the kernel and are answered
-by the next one. A worker that dies while it loads is the model's doing only if that repeats; one that is killed outright
-while it loads has most likely run out of memory, which is not. Next step of what a worker says: `on_message`.
+Each worker inherits the listening sockets of all: its own, and those that it may have to take over (`fleet`). Next step of
+what a worker says: `on_message`.
 """
 
 import asyncio
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from leadline_runtime import channel, logs, messages
@@ -24,11 +23,11 @@ _MAIN: Final = "leadline_runtime.worker.app"
 
 
 class Keeper:
-    """Owner of the worker process."""
+    """Owner of one worker process."""
 
     def __init__(
         self,
-        listeners: tuple[socket.socket, socket.socket],
+        listeners: Sequence[socket.socket],
         *,
         on_start: Callable[[], None],
         on_message: Callable[[messages.ToSupervisor], None],
@@ -41,6 +40,11 @@ class Keeper:
         self._channel: channel.Channel[messages.ToSupervisor, messages.ToWorker] | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = False
+
+    @property
+    def pid(self) -> int:
+        """Return the process id; 0 where no worker runs."""
+        return self._process.pid if self._process is not None and self._process.returncode is None else 0
 
     def send(self, message: messages.ToWorker) -> bool:
         """Tell the worker; return whether there is one."""

@@ -14,7 +14,7 @@ from leadline_wire import exchange
 
 from leadline_runtime import errors, logs, messages, settings
 from leadline_runtime.fetch import folders, stores
-from leadline_runtime.supervisor import fetching, keeper, signing
+from leadline_runtime.supervisor import fetching, fleet, keeper, signing
 from leadline_runtime.supervisor.blobs import Blobs
 from leadline_runtime.supervisor.pod import Pod
 
@@ -25,18 +25,16 @@ _REVISION_FILE_SECONDS: Final = 5.0
 _NATIVE_CRASHES: Final = {
     -number for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
 }
-CRASHES_MAX: Final = 3
-"""Crashes while loading, in a row, after which they are reported and the model is not tried again."""
 
 
 class Loading:
-    """Brings one model into the worker."""
+    """Brings one model into the workers."""
 
-    def __init__(self, config: settings.Settings, pod: Pod, worker: keeper.Keeper, blobs: Blobs) -> None:
+    def __init__(self, config: settings.Settings, pod: Pod, workers: fleet.Fleet, blobs: Blobs) -> None:
         self._blobs = blobs
         self._config = config
         self._pod = pod
-        self._worker = worker
+        self._workers = workers
         self._fetching = fetching.Fetching(config, pod, blobs, trusted=self._trusted, on_trouble=self._blocked)
         self._signatures = signing.Signatures(config, on_trouble=self._blocked)
         self._model: folders.Model | None = None
@@ -45,7 +43,6 @@ class Loading:
         self._told_digest = ""
         self._news = asyncio.Event()
         self._may_load = False
-        self._crashes = 0
 
     async def run(self) -> None:
         """Fetch until the bytes are those that may be loaded."""
@@ -117,14 +114,8 @@ class Loading:
         """Look at rejected bytes again: an exchange has said where trusted ones may be."""
         self._news.set()
 
-    def worker_started(self) -> None:
-        """Give a new worker the model, if there is one."""
-        if self._may_load and not self._is_given_up():
-            self._load()
-
     def worker_loaded(self, message: messages.Loaded) -> None:
-        """Note that the model is served."""
-        self._crashes = 0
+        """Note that the model is served, by as many workers as there are to be."""
         self._pod.model = message.model
         self._pod.trouble = None
         if self._pod.phase != "Draining":
@@ -135,6 +126,7 @@ class Loading:
             "model loaded",
             digest=self._pod.digest,
             inline=message.inline,
+            workers=len(self._pod.workers),
             threads=message.threads,
             providers=",".join(message.model.providers),
             row_seconds=f"{message.row_seconds:.6f}",
@@ -146,26 +138,26 @@ class Loading:
         logs.error("model cannot be loaded", reason=trouble.reason, message=trouble.message)
         self._fail(trouble)
 
-    def worker_ended(self, status: int) -> None:
-        """Note that a worker ended, and judge whether loading is what ends them."""
+    def workers_ended(self, status: int, crashes: int) -> None:
+        """Note that no worker holds the model any more, and judge whether loading is what ends them.
+
+        Args:
+            status: Exit status of the last one.
+            crashes: How often it ended in a row while it loaded; 0: it did not load.
+        """
         pod = self._pod
         if pod.phase == "Ready":
             pod.phase = "Loading"
-        elif pod.phase == "Loading":
-            self._crashes += 1
-            if self._is_given_up():
-                self._fail(self._crash_trouble(status))
+        elif crashes >= fleet.CRASHES_MAX and pod.phase == "Loading":
+            self._fail(self._crash_trouble(status, crashes))
 
     def _load(self) -> None:
         if self._pod.phase != "Draining":
             self._pod.phase = "Loading"
-        self._worker.send(messages.Load(path=str(self._path)))
+        self._workers.load(str(self._path))
 
-    def _is_given_up(self) -> bool:
-        return self._crashes >= CRASHES_MAX
-
-    def _crash_trouble(self, status: int) -> exchange.Trouble:
-        times = f"{self._crashes} times in a row while it loaded {stores.shown(self._config.model_uri)}"
+    def _crash_trouble(self, status: int, crashes: int) -> exchange.Trouble:
+        times = f"{crashes} times in a row while it loaded {stores.shown(self._config.model_uri)}"
         if status == -signal.SIGKILL:
             return exchange.Trouble(
                 reason="RuntimeCrashed",

@@ -1,9 +1,11 @@
 """Metrics for Prometheus, made at each scrape from the pod's counts; nothing is added up twice.
 
-Names begin with `leadline_`, units are base units, label values are bounded: statuses and one revision.
+Names begin with `leadline_`, units are base units, label values are bounded: statuses, protocols, slots of workers and one
+revision. docs/metrics.md lists them all.
 """
 
-from collections.abc import Iterator
+import platform
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -16,7 +18,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from leadline_runtime import VERSION, messages
+from leadline_runtime import VERSION, messages, processes
 from leadline_runtime.supervisor.pod import Pod
 
 CONTENT_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
@@ -43,17 +45,52 @@ class Metrics(Collector):
         """Yield all metrics."""
         pod, counts = self._pod, self._pod.counts()
         revision = [pod.revision]
+        build = InfoMetricFamily("leadline_build", "Version of the runtime, and of the Python that runs it")
+        build.add_metric([], {"version": VERSION, "python": platform.python_version()})
+        yield build
         info = InfoMetricFamily("leadline_model", "Model that the pod holds")
         info.add_metric([], {"revision": pod.revision, "digest": pod.digest, "runtime_version": VERSION})
         yield info
         yield _by_status(revision, counts)
-        yield _histogram(revision, counts)
+        yield _by_protocol(revision, counts)
+        for name, text, bounds, buckets, total in (
+            (
+                "leadline_request_seconds",
+                "Time from a request's arrival to its answer; all requests of a batch count with its oldest",
+                messages.BUCKETS,
+                counts.buckets,
+                counts.seconds,
+            ),
+            (
+                "leadline_queue_wait_seconds",
+                "Time from a request's arrival to the run of the model; all requests of a batch count with its oldest",
+                messages.SHORT_BUCKETS,
+                counts.wait_buckets,
+                counts.wait_seconds,
+            ),
+            (
+                "leadline_inference_seconds",
+                "Time of one run of the model",
+                messages.SHORT_BUCKETS,
+                counts.run_buckets,
+                counts.run_seconds,
+            ),
+            (
+                "leadline_run_rows",
+                "Rows of one run of the model",
+                messages.ROW_BUCKETS,
+                counts.row_buckets,
+                counts.rows,
+            ),
+        ):
+            yield _histogram(name, text, revision, bounds=bounds, counts=buckets, total=total)
         yield _by_fate("leadline_outcomes", "Reported outcomes, by what became of them", revision, counts.outcomes)
         yield _by_fate("leadline_copies", "Copies of requests, by what became of them", revision, counts.copies)
         for name, text, value in (
             ("leadline_model_failures", "Requests answered 5xx because of the model", counts.failures),
             ("leadline_batches", "Runs of the model for requests", counts.batches),
             ("leadline_batch_rows", "Rows in these runs", counts.rows),
+            ("leadline_late", "Requests that waited for the model for too long and were answered 503", counts.late),
             ("leadline_forwarded", "Requests passed on to the serving revision", counts.forwarded),
             ("leadline_unforwarded", "Requests on standby that could not be passed on", counts.unforwarded),
             ("leadline_receipts", "Predictions that carried a receipt", counts.receipts),
@@ -73,7 +110,9 @@ class Metrics(Collector):
                 yield counter
         for name, text, number in (
             ("leadline_queue_rows", "Rows that wait for the model or run", counts.queue_rows),
+            ("leadline_in_flight_requests", "Requests that are being answered", counts.in_flight),
             ("leadline_connections", "Open connections of public and own port", counts.connections),
+            ("leadline_inline_workers", "Workers that run the model in their event loop", counts.inline),
             ("leadline_model_fetched_bytes", "Bytes of the model fetched so far", pod.bytes_done),
             (
                 "leadline_ledger_trouble",
@@ -89,6 +128,44 @@ class Metrics(Collector):
         for phase in _PHASES:
             phases.add_metric([pod.revision, phase], float(phase == pod.phase))
         yield phases
+        yield from self._of_workers()
+
+    def _of_workers(self) -> Iterator[Metric]:
+        labels = ["revision", "worker"]
+        up = GaugeMetricFamily("leadline_worker_up", "1 while the worker holds the model", labels=labels)
+        starts = CounterMetricFamily("leadline_worker_restarts", "Starts of the worker after its first", labels=labels)
+        answered = CounterMetricFamily(
+            "leadline_worker_requests", "Predictions of the worker since it started", labels=labels
+        )
+        memory = GaugeMetricFamily(
+            "leadline_worker_resident_memory_bytes", "Memory of the worker, shared libraries included", labels=labels
+        )
+        cpu = CounterMetricFamily(
+            "leadline_worker_cpu_seconds", "CPU time of the worker since it started", labels=labels
+        )
+        for slot, worker in enumerate(self._pod.workers):
+            values = [self._pod.revision, str(slot)]
+            up.add_metric(values, float(worker.holds_model))
+            starts.add_metric(values, max(0, worker.starts - 1))
+            answered.add_metric(values, worker.counts.requests)
+            memory.add_metric(values, processes.rss_bytes(worker.pid) if worker.pid else 0)
+            cpu.add_metric(values, processes.cpu_seconds(worker.pid) if worker.pid else 0.0)
+        yield from (up, starts, answered, memory, cpu)
+
+
+def _by_protocol(revision: list[str], counts: messages.Counts) -> Metric:
+    requests = CounterMetricFamily(
+        "leadline_model_requests",
+        "Requests that the model was asked to answer, by protocol",
+        labels=["revision", "protocol"],
+    )
+    for protocol, count in (
+        ("rest_json", counts.requests - counts.binary - counts.grpc),
+        ("rest_binary", counts.binary),
+        ("grpc", counts.grpc),
+    ):
+        requests.add_metric([*revision, protocol], max(0, count))
+    return requests
 
 
 def _by_status(revision: list[str], counts: messages.Counts) -> Metric:
@@ -108,16 +185,14 @@ def _by_fate(name: str, text: str, revision: list[str], fates: dict[str, int]) -
     return counter
 
 
-def _histogram(revision: list[str], counts: messages.Counts) -> Metric:
-    histogram = HistogramMetricFamily(
-        "leadline_request_seconds",
-        "Time from a request's arrival to its answer; all requests of a batch count with its oldest",
-        labels=["revision"],
-    )
-    bounds = [*map(str, messages.BUCKETS), "+Inf"]
-    total, buckets = 0, []
-    for bound, count in zip(bounds, counts.buckets or [0] * len(bounds), strict=True):
-        total += count
-        buckets.append((bound, total))
-    histogram.add_metric(revision, buckets=buckets, sum_value=counts.seconds)
+def _histogram(
+    name: str, text: str, revision: list[str], *, bounds: Sequence[float], counts: list[int], total: float
+) -> Metric:
+    histogram = HistogramMetricFamily(name, text, labels=["revision"])
+    names = [*(str(float(bound)) for bound in bounds), "+Inf"]
+    so_far, buckets = 0, []
+    for bound, count in zip(names, counts or [0] * len(names), strict=True):
+        so_far += count
+        buckets.append((bound, so_far))
+    histogram.add_metric(revision, buckets=buckets, sum_value=total)
     return histogram

@@ -11,6 +11,27 @@ from leadline_runtime import VERSION, messages
 
 
 @dataclass(slots=True)
+class Worker:
+    """One worker, as `fleet` knows it; the same object over all its restarts."""
+
+    pid: int = 0
+    """0: none runs."""
+    starts: int = 0
+    serial: int = -1
+    """Newest role that it has confirmed; -1: none."""
+    accepts: bool = False
+    """It was told to accept connections."""
+    loading: bool = False
+    """It was told to load the model and has not answered."""
+    holds_model: bool = False
+    refused: bool = False
+    """It cannot load the model and says so to clients."""
+    crashes: int = 0
+    """In a row, while loading."""
+    counts: messages.Counts = field(default_factory=messages.Counts)
+
+
+@dataclass(slots=True)
 class Pod:
     """One pod's state."""
 
@@ -35,8 +56,6 @@ class Pod:
     forward: exchange.Forward | None = None
     role_serial: int = 0
     """Grows with each change of role or target."""
-    role_serial_in_force: int = -1
-    """Newest that the worker has confirmed; -1: no worker runs."""
     outcomes: exchange.OutcomeSettings | None = None
     copies: list[exchange.Copy] = field(default_factory=list)
     """To whom requests are copied; empty unless this pod serves and its role has not expired."""
@@ -47,8 +66,10 @@ class Pod:
     test_set: exchange.TestSetReport | None = None
     past: messages.Counts = field(default_factory=messages.Counts)
     """Counts of workers that have ended."""
-    current: messages.Counts = field(default_factory=messages.Counts)
-    """Counts of the worker that runs."""
+    workers: list[Worker] = field(default_factory=list)
+    """By slot; those that are to be, whether they run or not."""
+    started_ms: int = 0
+    """When the supervisor started; its counts begin there."""
 
     @property
     def is_ready(self) -> bool:
@@ -57,8 +78,9 @@ class Pod:
 
     @property
     def forwarding(self) -> bool:
-        """Tell whether standby is in force in the worker."""
-        return self.role == "standby" and self.role_serial == self.role_serial_in_force
+        """Tell whether standby is in force: in all workers that accept connections, and there is one."""
+        serials = {worker.serial for worker in self.workers if worker.accepts}
+        return self.role == "standby" and serials == {self.role_serial}
 
     def take_role(self, role: exchange.Role, forward: exchange.Forward | None) -> bool:
         """Take a role; return whether the worker must hear of it."""
@@ -85,44 +107,16 @@ class Pod:
             copies=self.copies if self.role == "serving" else [],
         )
 
-    def worker_ended(self) -> None:
-        """Keep the counts of a worker that is gone."""
-        self.past = self.counts()
-        self.current = messages.Counts()
-        self.role_serial_in_force = -1
+    def worker_ended(self, worker: Worker) -> None:
+        """Keep the counts of a worker that is gone, and forget what it was."""
+        self.past = messages.total((self.past, messages.past(worker.counts)))
+        worker.counts = messages.Counts()
+        worker.pid, worker.serial = 0, -1
+        worker.accepts = worker.loading = worker.holds_model = worker.refused = False
 
     def counts(self) -> messages.Counts:
-        """Return the counts of all workers; queue and connections are of the one that runs."""
-        past, current = self.past, self.current
-        buckets = [
-            a + b
-            for a, b in zip(
-                past.buckets or [0] * len(current.buckets),
-                current.buckets or [0] * len(past.buckets),
-                strict=True,
-            )
-        ]
-        statuses = past.refusals.keys() | current.refusals.keys()
-        return messages.Counts(
-            requests=past.requests + current.requests,
-            failures=past.failures + current.failures,
-            forwarded=past.forwarded + current.forwarded,
-            unforwarded=past.unforwarded + current.unforwarded,
-            batches=past.batches + current.batches,
-            rows=past.rows + current.rows,
-            buckets=buckets,
-            seconds=past.seconds + current.seconds,
-            queue_rows=current.queue_rows,
-            connections=current.connections,
-            refusals={status: past.refusals.get(status, 0) + current.refusals.get(status, 0) for status in statuses},
-            receipts=past.receipts + current.receipts,
-            outcomes=_added(past.outcomes, current.outcomes),
-            copies=_added(past.copies, current.copies),
-            kept=past.kept + current.kept,
-            kept_dropped=past.kept_dropped + current.kept_dropped,
-            ledger_trouble=current.ledger_trouble,
-            untold=_added(past.untold, current.untold),
-        )
+        """Return the counts of all workers, gone ones included; queue and connections are of those that run."""
+        return messages.total((self.past, *(worker.counts for worker in self.workers)))
 
     def report(self, nonce: str) -> exchange.ExchangeReport:
         """Return what the operator is told."""
@@ -148,6 +142,18 @@ class Pod:
             failures=counts.failures,
             forwarded=counts.forwarded,
             outcomes=self._outcomes_report(counts) if self.outcomes is not None else None,
+            service=self._service_report(counts),
+        )
+
+    def _service_report(self, counts: messages.Counts) -> exchange.ServiceReport:
+        return exchange.ServiceReport(
+            started_ms=self.started_ms,
+            requests=counts.requests,
+            failures=counts.failures,
+            refused=counts.late + counts.refusals.get(429, 0),
+            seconds=counts.seconds,
+            bounds=list(messages.BUCKETS),
+            latency=counts.buckets,
         )
 
     def _outcomes_report(self, counts: messages.Counts) -> exchange.OutcomesReport:
@@ -172,7 +178,3 @@ class Pod:
         if self.phase == "Waiting":
             return f"Waiting: no digest to trust yet; fetched {self.digest}"
         return self.phase
-
-
-def _added(past: dict[str, int], current: dict[str, int]) -> dict[str, int]:
-    return {name: past.get(name, 0) + current.get(name, 0) for name in past.keys() | current.keys()}

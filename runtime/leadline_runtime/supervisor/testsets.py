@@ -15,7 +15,7 @@ from leadline_wire import exchange
 
 from leadline_runtime import errors, logs, messages, settings
 from leadline_runtime.fetch import stores, transfer
-from leadline_runtime.supervisor import keeper
+from leadline_runtime.supervisor import fleet, keeper
 from leadline_runtime.supervisor.pod import Pod
 from leadline_runtime.testset import orders
 
@@ -34,9 +34,9 @@ class TestSets:
     __test__ = False
     """Not a test case, whatever pytest makes of the name."""
 
-    def __init__(self, config: settings.Settings, pod: Pod, worker: keeper.Keeper) -> None:
+    def __init__(self, config: settings.Settings, pod: Pod, workers: fleet.Fleet) -> None:
         self._pod = pod
-        self._worker = worker
+        self._workers = workers
         self._folder = config.data_dir / "testset"
         self._request: exchange.TestSetRequest | None = None
         self._task: asyncio.Task[None] | None = None
@@ -75,7 +75,7 @@ class TestSets:
     def worker_loaded(self) -> None:
         """Give a new worker the run that the last one did not finish."""
         if self._order is not None:
-            self._worker.send(self._order)
+            self._workers.send_tests(self._order)
 
     def worker_ended(self) -> None:
         """Note that a worker ended; a run that ends workers again and again is given up."""
@@ -114,7 +114,7 @@ class TestSets:
             pace_seconds=request.pace_seconds,
         )
         self._pod.test_set = exchange.TestSetReport(run=request.run, state="Running", digest=digest)
-        self._worker.send(self._order)
+        self._workers.send_tests(self._order)
 
     async def _fetch(self, request: exchange.TestSetRequest) -> str:
         path = self._folder / _FILE

@@ -45,9 +45,13 @@ class Observer:
         """Return the model as it is to be run."""
         return model if self.tracer is None else self.timings.watched(model)
 
-    def span(self, method: bytes, target: bytes, headers: Mapping[bytes, bytes], client: str) -> "Span | None":
+    def span(
+        self, method: bytes, target: bytes, headers: Mapping[bytes, bytes], client: str, *, protocol: str = _PROTOCOL
+    ) -> "Span | None":
         """Return the span of a request that begins now; None: it is not sampled."""
-        return None if self.tracer is None else self.tracer.begin(method, target, headers, client, self.now_ns())
+        if self.tracer is None:
+            return None
+        return self.tracer.begin(method, target, headers, client, self.now_ns(), protocol=protocol)
 
     def ended(
         self,

@@ -37,6 +37,15 @@ _ERROR_STATUS: Final = 500
 _CLIENT_GONE: Final = 499
 _METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE", b"CONNECT"})
 _PATHS: Final = frozenset({"/v2", "/v2/health/live", "/v2/health/ready", "/v2/repository/index"})
+_CALLS: Final = {
+    "inference.GRPCInferenceService": frozenset(
+        f"{noun}{verb}"
+        for noun, verbs in (("Server", "Live Ready Metadata"), ("Model", "Ready Metadata Infer StreamInfer"))
+        for verb in verbs.split()
+    )
+    | {"RepositoryIndex"},
+    "grpc.health.v1.Health": frozenset({"Check", "Watch"}),
+}
 _ACTIONS: Final = frozenset({"infer", "ready", "outcomes", "stats"})
 
 _Value = str | int | float | bool
@@ -87,9 +96,25 @@ class Tracer:
         return self._processor.dropped + self._exporter.failed
 
     def begin(
-        self, method: bytes, target: bytes, headers: Mapping[bytes, bytes], client: str, now_ns: int
+        self,
+        method: bytes,
+        target: bytes,
+        headers: Mapping[bytes, bytes],
+        client: str,
+        now_ns: int,
+        *,
+        protocol: str = "HTTP/1.1",
     ) -> "Span | None":
-        """Return a request's span; None: it is not sampled."""
+        """Return a request's span; None: it is not sampled.
+
+        Args:
+            method: Of HTTP.
+            target: As sent.
+            headers: Names in lower case.
+            client: Its address.
+            now_ns: Since the epoch.
+            protocol: `HTTP/1.1`, `HTTP/2` or `gRPC`.
+        """
         parent = sampling.parent(headers)
         if not self._sampler(parent):
             return None
@@ -97,38 +122,44 @@ class Tracer:
         if parent:
             carrier = {"traceparent": parent.decode(), "tracestate": headers.get(b"tracestate", b"").decode("latin-1")}
         path, _, query = target.decode("utf-8", "replace").partition("?")
-        verb = method.decode("latin-1") if method in _METHODS else "_OTHER"
-        route = self._route(path)
         attributes: dict[str, _Value] = {
-            "http.request.method": verb,
-            "url.path": path[:1_024],
-            "url.scheme": "http",
-            "network.protocol.version": "1.1",
+            "network.protocol.version": "1.1" if protocol == "HTTP/1.1" else "2",
             "client.address": client,
             "leadline.revision": self._revision,
         }
-        if verb == "_OTHER":
-            attributes["http.request.method_original"] = method.decode("latin-1")[:64]
-        if query:
-            attributes["url.query"] = query[:1_024]
-        if route:
-            attributes["http.route"] = route
         agent = headers.get(b"user-agent")
         if agent is not None:
             attributes["user_agent.original"] = agent.decode("latin-1")[:256]
-        host, port = _address(headers.get(b"host", b"").decode("latin-1"))
+        host, port = _address(headers.get(b"host", headers.get(b":authority", b"")).decode("latin-1"))
         if host:
             attributes["server.address"] = host
         if port:
             attributes["server.port"] = port
+        if protocol == "gRPC":
+            service, _, call = path.removeprefix("/").rpartition("/")
+            name = f"{service}/{call}" if call in _CALLS.get(service, ()) else "grpc"
+            attributes |= {"rpc.system": "grpc", "rpc.service": service[:256], "rpc.method": call[:256]}
+            is_inference = call == "ModelInfer"
+        else:
+            verb = method.decode("latin-1") if method in _METHODS else "_OTHER"
+            route = self._route(path)
+            name = f"{'HTTP' if verb == '_OTHER' else verb} {route}".rstrip()
+            attributes |= {"http.request.method": verb, "url.path": path[:1_024], "url.scheme": "http"}
+            if verb == "_OTHER":
+                attributes["http.request.method_original"] = method.decode("latin-1")[:64]
+            if query:
+                attributes["url.query"] = query[:1_024]
+            if route:
+                attributes["http.route"] = route
+            is_inference = route.endswith("/infer")
         span = self._tracer.start_span(
-            f"{'HTTP' if verb == '_OTHER' else verb} {route}".rstrip(),
+            name,
             context=self._propagator.extract(carrier),
             kind=SpanKind.SERVER,
             attributes=attributes,
             start_time=now_ns,
         )
-        return Span(span, self._timings, began_ns=now_ns, is_inference=route.endswith("/infer"))
+        return Span(span, self._timings, began_ns=now_ns, is_inference=is_inference)
 
     def close(self) -> None:
         """Send what waits, for a moment at most."""
@@ -173,8 +204,9 @@ class Span:
             return self._began_ns + int((moment - began) * 1e9)
 
         span = self._span
-        span.set_attribute("http.response.status_code", status)
-        if grpc_status is not None:
+        if grpc_status is None:
+            span.set_attribute("http.response.status_code", status)
+        else:
             span.set_attribute("rpc.grpc.status_code", grpc_status)
         if status >= _ERROR_STATUS or status == _CLIENT_GONE:
             span.set_attribute("error.type", "client_gone" if status == _CLIENT_GONE else str(status))

@@ -122,6 +122,11 @@ class Connection(asyncio.Protocol):
 
     # What the application uses
 
+    @property
+    def in_flight(self) -> int:
+        """Return how many requests are still to be answered."""
+        return self._busy + len(self._waiting)
+
     def answer(self, answer: bytes) -> None:
         """Send the answer to the current request: a whole HTTP answer, as `responses` makes them."""
         if not self._keep or (self._server.closing and not self._waiting):

@@ -32,6 +32,10 @@ Memory = Callable[[bytes, dict[bytes, bytes], int], memoryview | None]
 class Held(Protocol):
     """A connection of any protocol, as its server sees it."""
 
+    @property
+    def in_flight(self) -> int:
+        """How many requests are still to be answered."""
+
     def check(self, now: float, linger_from: float | None) -> None:
         """End it if it took too long; `linger_from` is set when idle ones are to be closed after it."""
 
@@ -92,12 +96,19 @@ class Server:
         """Return the protocol of one new connection."""
         return connections.Connection(self)
 
-    async def listen(self, listener: socket.socket) -> None:
-        """Accept connections from a bound socket until `close`."""
+    async def listen(self, listener: socket.socket) -> asyncio.Server:
+        """Accept connections from a bound socket until `close`, or until what is returned is closed."""
         loop = asyncio.get_running_loop()
-        self._listeners.append(await loop.create_server(self.connection, sock=listener, backlog=BACKLOG))
+        listening = await loop.create_server(self.connection, sock=listener, backlog=BACKLOG)
+        self._listeners = [each for each in self._listeners if each.is_serving()]
+        self._listeners.append(listening)
         if self._timer is None:
             self._tick(loop)
+        return listening
+
+    def in_flight(self) -> int:
+        """Return how many requests are being answered."""
+        return sum(connection.in_flight for connection in self.connections)
 
     def close_connections(self, *, closing: bool) -> None:
         """Make each answer its connection's last one, or stop doing that."""

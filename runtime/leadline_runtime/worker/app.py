@@ -1,9 +1,8 @@
 """The worker process: serves both ports and does what the supervisor says.
 
-Started by `supervisor.keeper` with three inherited sockets; ends when the supervisor does. It accepts connections only
-when it is told to: after its role, so that a worker restarted in a demoted pod never answers with the demoted model, and
-after its model where one was served before, so that clients wait for a moment instead of being refused. Must not fetch
-anything and must not talk to the operator.
+Started by `supervisor.keeper` with the sockets of all workers; ends when the supervisor does. It accepts connections only
+where and when it is told to (`supervisor.fleet`). The first one finds out how long a run takes, with one thread and with
+several, and so how many workers there should be (`sizing`). Must not fetch anything and must not talk to the operator.
 """
 
 import asyncio
@@ -14,20 +13,20 @@ import socket
 import sys
 import time
 from collections.abc import Coroutine
-from pathlib import Path
 from typing import Any, Final
 
 import uvloop
 from leadline_wire import exchange
 
-from leadline_runtime import cgroup, channel, errors, logs, messages, settings
-from leadline_runtime.engine import batching, counters, session
+from leadline_runtime import cgroup, channel, errors, logs, messages, settings, sizing
+from leadline_runtime.engine import batching, counters
 from leadline_runtime.grpc import asking, calls, service
 from leadline_runtime.oip import encoding, inference, raw, routes
+from leadline_runtime.telemetry import calls as observed_calls
 from leadline_runtime.telemetry import connections, observing
 from leadline_runtime.testset import runner
 from leadline_runtime.web import server
-from leadline_runtime.worker import evidence, forwarding
+from leadline_runtime.worker import evidence, forwarding, measuring
 
 DRAIN_SECONDS: Final = 20.0
 """Longest drain; what is still open then is cut."""
@@ -44,11 +43,12 @@ class Worker:
         self,
         config: settings.Settings,
         supervisor: channel.Channel[messages.ToWorker, messages.ToSupervisor],
-        listeners: tuple[socket.socket, socket.socket],
+        slots: list[tuple[socket.socket, socket.socket]],
     ) -> None:
         self._config = config
         self._supervisor = supervisor
-        self._listeners = listeners
+        self._slots = slots
+        self._accepting: dict[int, list[asyncio.Server]] = {}
         self._loop = asyncio.get_running_loop()
         self._counters = counters.Counters()
         self._evidence = evidence.Evidence(config, self._counters, self._loop, _now_ms)
@@ -65,26 +65,32 @@ class Worker:
             head_seconds=config.head_timeout_seconds,
             body_seconds=config.body_timeout_seconds,
             idle_seconds=config.idle_timeout_seconds,
+            held_bytes=sizing.held_bytes(cgroup.memory_bytes(), ports=2 * len(slots)),
         )
         self._observer = observing.observer(config, os.environ, time.time_ns)
         self._public = self._port(self._routes.handle, limits, "public")
         self._own = self._port(self._own_routes.handle, limits, "own")
-        self._calls = calls.Port(self._service.handle, self._service.receivers, self._loop.time)
-        self._public.http2 = self._calls.protocol
-        own_calls = calls.Port(self._own_service.handle, self._own_service.receivers, self._loop.time)
-        self._own.http2 = own_calls.protocol
         self._public.memory = self._own.memory = raw.memory
+        self._calls = self._calls_of(self._service, "public")
+        self._public.http2 = self._calls.protocol
+        self._own.http2 = self._calls_of(self._own_service, "own").protocol
         self._batcher: batching.Batcher | None = None
         self._tests: runner.Runner | None = None
         self._role = messages.SetRole(serial=-1, standby=False, forward=None)
-        self._listening = False
         self._draining = False
+        self._accepting_since = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
 
     def _port(self, app: server.Application, limits: server.Limits, name: str) -> server.Server:
         if self._observer is None:
             return server.Server(app, limits, now=self._loop.time())
         return connections.ObservedServer(app, limits, now=self._loop.time(), name=name, observer=self._observer)
+
+    def _calls_of(self, answering: service.Service, name: str) -> calls.Port:
+        arguments = answering.handle, answering.receivers, self._loop.time
+        if self._observer is None:
+            return calls.Port(*arguments)
+        return observed_calls.ObservedPort(*arguments, name=name, observer=self._observer)
 
     async def run(self) -> None:
         """Do what the supervisor says until it ends."""
@@ -95,10 +101,10 @@ class Worker:
                     self._set_role(message)
                 case messages.SetEvidence():
                     self._evidence.take(message)
-                case messages.Listen():
-                    await self._listen()
+                case messages.Accept():
+                    await self._accept(message.slots)
                 case messages.Load():
-                    self._own_task(self._load(Path(message.path)))
+                    self._own_task(self._load(message))
                 case messages.RunTestSet():
                     if self._tests is not None:
                         self._tests.start(message)
@@ -115,11 +121,17 @@ class Worker:
         self._public.close_connections(closing=role.standby or self._draining)
         self._own_task(self._confirm(role.serial))
 
-    async def _listen(self) -> None:
-        if not self._listening:
-            self._listening = True
-            await self._public.listen(self._listeners[0])
-            await self._own.listen(self._listeners[1])
+    async def _accept(self, slots: list[int]) -> None:
+        """Accept connections from these slots' sockets and no others; open connections stay."""
+        self._accepting_since = self._loop.time()
+        for slot in slots:
+            if slot not in self._accepting:
+                # A copy of the descriptor, so that the socket outlives our accepting from it.
+                public, own = (each.dup() for each in self._slots[slot])
+                self._accepting[slot] = [await self._public.listen(public), await self._own.listen(own)]
+        for slot in self._accepting.keys() - set(slots):
+            for listening in self._accepting.pop(slot):
+                listening.close()
 
     async def _confirm(self, serial: int) -> None:
         """Tell the supervisor once no request accepted under the former role is open any more."""
@@ -128,11 +140,12 @@ class Worker:
         if serial == self._role.serial:
             self._supervisor.send(messages.RoleInForce(serial))
 
-    async def _load(self, path: Path) -> None:
+    async def _load(self, order: messages.Load) -> None:
         self._wait_for("the model is being loaded")
-        threads = cgroup.threads()
         try:
-            model = await asyncio.to_thread(session.load, path, threads=threads, max_rows=self._config.max_rows)
+            model, threads, workers = await asyncio.to_thread(
+                measuring.load, order, max_rows=self._config.max_rows, most=len(self._slots)
+            )
         except errors.TroubleError as error:
             self._wait_for(error.trouble.message)
             self._supervisor.send(messages.LoadFailed(error.trouble))
@@ -143,6 +156,7 @@ class Worker:
             max_rows=self._config.max_rows,
             max_queue_rows=self._config.max_queue_rows,
             loop=self._loop,
+            wait_seconds_max=self._config.queue_timeout_seconds,
         )
         encoder = encoding.Encoder(model.signature, self._config.model_name, self._config.revision)
         handlers = inference.Inference(
@@ -164,6 +178,7 @@ class Worker:
                 model=model.info(runner.prediction_name(model)),
                 inline=batcher.inline,
                 threads=threads,
+                workers=workers,
                 row_seconds=model.row_seconds,
                 full_seconds=model.full_seconds if batcher.model.signature.has_rows else 0.0,
             ),
@@ -182,6 +197,8 @@ class Worker:
             await asyncio.sleep(_COUNTS_SECONDS)
 
     def _send_counts(self) -> None:
+        if self._batcher is not None:
+            self._batcher.expire()
         refusals = dict(self._public.refusals)
         for status, count in self._own.refusals.items():
             refusals[status] = refusals.get(status, 0) + count
@@ -189,6 +206,8 @@ class Worker:
             self._counters.message(
                 queue_rows=self._batcher.queue_rows if self._batcher is not None else 0,
                 connections=len(self._public.connections) + len(self._own.connections),
+                in_flight=self._public.in_flight() + self._own.in_flight(),
+                is_inline=self._batcher is not None and self._batcher.inline,
                 refusals=refusals,
                 untold=self._observer.counts() if self._observer is not None else {},
             ),
@@ -206,7 +225,8 @@ class Worker:
             port.close_connections(closing=True)
         start = self._loop.time()
         while (elapsed := self._loop.time() - start) < DRAIN_SECONDS:
-            if elapsed > server.LINGER_SECONDS and not any(port.connections for port in servers):
+            quiet = self._loop.time() - self._accepting_since
+            if min(elapsed, quiet) > server.LINGER_SECONDS and not any(port.connections for port in servers):
                 break
             await asyncio.sleep(_DRAIN_STEP_SECONDS)
         left = sum(len(port.connections) for port in servers)
@@ -241,14 +261,14 @@ async def _serve(config: settings.Settings, descriptors: list[int]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         # The supervisor gets the signal as well, and says when to drain.
         loop.add_signal_handler(number, _ignore)
-    pair, public, own = (socket.socket(fileno=descriptor) for descriptor in descriptors)
-    for end in (pair, public, own):
+    pair, *sockets = (socket.socket(fileno=descriptor) for descriptor in descriptors)
+    for end in (pair, *sockets):
         end.setblocking(False)
     supervisor: channel.Channel[messages.ToWorker, messages.ToSupervisor] = await channel.Channel.over(
         pair,
         messages.ToWorker,
     )
-    worker = Worker(config, supervisor, (public, own))
+    worker = Worker(config, supervisor, list(zip(sockets[::2], sockets[1::2], strict=True)))
     await worker.run()
     worker.close()
 
@@ -263,11 +283,11 @@ def _ignore() -> None:
 
 
 def main() -> None:
-    """Serve until the supervisor ends; arguments are the descriptors of channel, public and own socket."""
+    """Serve until the supervisor ends; arguments are the descriptors of the channel, and of each slot's public and own socket."""
     logs.start("worker")
     config = settings.read(os.environ)
     logs.adjust(config.log_level, config.log_format)
-    uvloop.run(_serve(config, [int(argument) for argument in sys.argv[1:4]]))
+    uvloop.run(_serve(config, [int(argument) for argument in sys.argv[1:]]))
     # The compute thread may hang in a run; nothing is left to be saved.
     os._exit(0)
 

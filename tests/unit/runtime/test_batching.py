@@ -1,8 +1,10 @@
 """How requests share runs: who waits for whom, what is bounded, and what a demotion waits for."""
 
 import asyncio
+import dataclasses
 import json
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -156,6 +158,95 @@ async def test_a_low_priority_run_lets_waiting_requests_go_first(slow):
     assert sent.sent
     assert gate.rows == [1, 2]
     assert outputs[0].shape == (2, 3)
+
+
+async def test_what_waited_too_long_is_answered_503_and_never_run(slow):
+    served, gate = slow
+    served.batcher.wait_seconds_max = 0.05
+    first = served.send(row(1, 0, 0))
+    await asyncio.to_thread(gate.started.wait, 10)
+    late = [served.send(row(number, 0, 0)) for number in (2, 3)]
+    several = served.send(request("/v2/models/m/infer", json.dumps(asking(tensor([0.0] * 6, [2, 3]))).encode()))
+    while not served.batcher.waiting[-1].created + 0.05 < time.perf_counter():
+        await asyncio.sleep(0.01)
+    served.batcher.expire()
+    for transport in (*late, several):
+        (refused,) = answers(transport.sent)
+        assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+        assert "s for the model, limit 0.05 s; not run" in json.loads(refused.body)["error"]
+    assert served.batcher.queue_rows == 1, "what runs is not given up"
+    gate.open.set()
+    async with asyncio.timeout(10):
+        await served.batcher.settle()
+    assert answers(first.sent)[0].status == 200
+    assert gate.rows == [1]
+
+
+async def test_what_waited_too_long_is_not_run_either_when_its_turn_comes(slow):
+    served, gate = slow
+    gate.open.set()
+    served.batcher.wait_seconds_max = -1.0
+    transport = served.send(row(1, 0, 0))
+    async with asyncio.timeout(10):
+        await served.batcher.settle()
+    assert answers(transport.sent)[0].status == 503
+    assert gate.rows == []
+    assert served.batcher.queue_rows == 0
+
+
+def slow_down(served, seconds):
+    """Let each run of the model take so long."""
+    run = served.model.run
+
+    def slower(arrays):
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            pass
+        return run(arrays)
+
+    served.batcher.model = dataclasses.replace(served.model, run=slower)
+
+
+def test_a_model_that_turns_out_slow_leaves_the_event_loop(served):
+    slow_down(served, 4 * batching.INLINE_FULL_SECONDS_MAX)
+    for number in range(batching.SLOW_RUNS_MAX):
+        assert served.batcher.inline
+        served.send(row(number, 0, 0))
+        served.loop.run()
+    assert not served.batcher.inline
+
+
+def test_a_slow_run_now_and_then_is_chance_and_changes_nothing(served):
+    quick = served.model
+    for _ in range(batching.SLOW_RUNS_MAX):
+        slow_down(served, 2 * batching.INLINE_FULL_SECONDS_MAX)
+        served.send(row(1, 0, 0))
+        served.loop.run()
+        served.batcher.model = quick
+        for _ in range(4):
+            served.send(row(1, 0, 0))
+            served.loop.run()
+    assert served.batcher.inline
+
+
+def test_waits_runs_and_rows_are_counted_per_batch(served):
+    for _ in range(3):
+        served.send(row(1, 0, 0))
+    served.loop.run()
+    counts = served.counters.message(queue_rows=0, connections=0, in_flight=0, is_inline=True, refusals={})
+    assert counts.row_buckets[2] == 1, "three rows are at most four"
+    assert sum(counts.row_buckets) == sum(counts.run_buckets) == 1
+    assert sum(counts.wait_buckets) == sum(counts.buckets) == 3
+    assert 0 < counts.wait_seconds
+    assert 0 < counts.run_seconds < counts.seconds
+
+
+def test_a_lone_request_runs_at_the_next_turn_of_the_loop(served):
+    transport = served.send(row(1, 0, 0))
+    function, arguments = served.loop.soon.pop()
+    function(*arguments)
+    assert answers(transport.sent)[0].status == 200
+    assert not served.loop.soon
 
 
 def test_the_time_of_a_model_decides_where_it_runs(tmp_path):

@@ -1,6 +1,7 @@
-"""The CPU quota on hosts of all three kinds."""
+"""The limits of CPU and memory on hosts of all three kinds."""
 
 import math
+import os
 
 import pytest
 from leadline_runtime import cgroup
@@ -84,8 +85,40 @@ def test_the_quota_is_found_on(case, tmp_path):
     assert cgroup.quota_cpus(host(tmp_path, listing, mounts, files)) == expected
 
 
-def test_threads_are_at_least_one_and_never_more_than_the_quota(tmp_path):
+MEMORY = {
+    "unified": ("0::/a/b\n", UNIFIED.format(root="/"), {"sys/fs/cgroup/a/memory.max": "536870912\n"}, 512 << 20),
+    "unified, none": ("0::/\n", UNIFIED.format(root="/"), {"sys/fs/cgroup/memory.max": "max\n"}, math.inf),
+    "hybrid, memory the old way": (
+        "4:memory:/m\n3:cpu,cpuacct:/c\n0::/m\n",
+        HYBRID.format(root="/"),
+        {"sys/fs/cgroup/memory/m/memory.limit_in_bytes": "268435456\n"},
+        256 << 20,
+    ),
+    "legacy, none": (
+        "4:memory:/\n",
+        LEGACY.format(root="/"),
+        {"sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n"},
+        math.inf,
+    ),
+    "nothing": ("", "", {}, math.inf),
+}
+
+
+@pytest.mark.parametrize("case", MEMORY)
+def test_the_memory_limit_is_found_on(case, tmp_path):
+    listing, mounts, files, expected = MEMORY[case]
+    assert cgroup.memory_bytes(host(tmp_path, listing, mounts, files)) == expected
+
+
+def test_cpus_are_at_least_one_and_never_more_than_the_quota(tmp_path):
     root = host(tmp_path, "0::/\n", UNIFIED.format(root="/"), {"sys/fs/cgroup/cpu.max": "50000 100000\n"})
-    assert cgroup.threads(root) == 1
+    assert cgroup.cpus(root) == 1
+    assert cgroup.is_limited(root)
     (root / "sys/fs/cgroup/cpu.max").write_text("max 100000\n")
-    assert cgroup.threads(root) >= 1
+    assert cgroup.cpus(root) == len(os.sched_getaffinity(0))
+    assert cgroup.is_limited(root) is (len(os.sched_getaffinity(0)) < os.cpu_count())
+
+
+def test_what_this_machine_says_can_be_read():
+    assert cgroup.quota_cpus() > 0
+    assert cgroup.memory_bytes() > 0

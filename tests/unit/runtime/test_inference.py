@@ -69,7 +69,7 @@ def ask_aside(served, body):
     served.batcher.waiting.clear()
     served.loop.soon.clear()
     served.batcher._scheduled = False
-    served.batcher._run_here(batch)
+    served.batcher._run_here(batch, batch.created)
     return answers(transport.sent)[0].body
 
 

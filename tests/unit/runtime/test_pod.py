@@ -1,7 +1,7 @@
 """What a pod says of itself, whatever happens to its worker."""
 
 from leadline_runtime import messages
-from leadline_runtime.supervisor.pod import Pod
+from leadline_runtime.supervisor.pod import Pod, Worker
 from leadline_wire.exchange import Forward, Trouble
 
 TARGET = Forward(revision="digits-new", host="10.0.0.1", port=80)
@@ -11,20 +11,34 @@ def pod(**more):
     return Pod(uid="uid-1", revision="digits-1", **more)
 
 
-def test_standby_counts_only_once_the_worker_has_confirmed_it():
+def confirmed(demoted, *serials):
+    demoted.workers = [Worker(pid=1 + place, accepts=True, serial=serial) for place, serial in enumerate(serials)]
+
+
+def test_standby_counts_only_once_all_workers_have_confirmed_it():
     demoted = pod()
     assert demoted.take_role("standby", TARGET)
-    assert not demoted.forwarding
-    demoted.role_serial_in_force = demoted.role_serial
+    assert not demoted.forwarding, "no worker has"
+    confirmed(demoted, demoted.role_serial, demoted.role_serial - 1)
+    assert not demoted.forwarding, "one of two has"
+    confirmed(demoted, demoted.role_serial, demoted.role_serial)
     assert demoted.report("n").forwarding
-    demoted.worker_ended()
+
+
+def test_a_worker_that_is_gone_answers_nobody_and_need_not_confirm():
+    demoted = pod()
+    demoted.take_role("standby", TARGET)
+    confirmed(demoted, demoted.role_serial, demoted.role_serial)
+    demoted.worker_ended(demoted.workers[0])
+    assert demoted.forwarding
+    demoted.worker_ended(demoted.workers[1])
     assert not demoted.forwarding, "a new worker has not confirmed anything"
 
 
 def test_another_target_must_be_confirmed_anew_and_the_same_one_need_not():
     demoted = pod()
     demoted.take_role("standby", TARGET)
-    demoted.role_serial_in_force = demoted.role_serial
+    confirmed(demoted, demoted.role_serial)
     assert not demoted.take_role("standby", TARGET)
     assert demoted.forwarding
     assert demoted.take_role("standby", None)
@@ -37,15 +51,35 @@ def test_candidate_and_serving_are_the_same_to_the_worker_and_forward_nowhere():
     assert changed.role_message() == messages.SetRole(serial=0, standby=False, forward=None)
 
 
-def test_counts_add_up_over_workers():
-    counted = pod()
-    counted.current = messages.Counts(requests=3, failures=1, buckets=[1, 2], refusals={400: 1}, queue_rows=5)
-    counted.worker_ended()
-    counted.current = messages.Counts(requests=2, buckets=[1, 1], refusals={400: 1, 429: 2}, queue_rows=1)
+def test_counts_add_up_over_workers_and_their_lives():
+    trouble = Trouble("LedgerUnreachable", "gone", "surroundings")
+    counted = pod(workers=[Worker(pid=1), Worker(pid=2)])
+    first, second = counted.workers
+    first.counts = messages.Counts(
+        requests=3, failures=1, buckets=[1, 2], refusals={400: 1}, queue_rows=5, ledger_trouble=trouble
+    )
+    second.counts = messages.Counts(requests=10, buckets=[10, 0], outcomes={"Accepted": 1}, queue_rows=2, connections=4)
+    assert counted.counts().ledger_trouble == trouble
+    counted.worker_ended(first)
+    first.counts = messages.Counts(requests=2, buckets=[1, 1], refusals={400: 1, 429: 2}, queue_rows=1)
     counts = counted.counts()
-    assert (counts.requests, counts.failures, counts.buckets) == (5, 1, [2, 3])
-    assert counts.refusals == {400: 2, 429: 2}
-    assert counts.queue_rows == 1, "what waits now is of the worker that runs"
+    assert (counts.requests, counts.failures, counts.buckets) == (15, 1, [12, 3])
+    assert (counts.refusals, counts.outcomes) == ({400: 2, 429: 2}, {"Accepted": 1})
+    assert (counts.queue_rows, counts.connections) == (3, 4), "what waits now is of the workers that run"
+    assert counts.ledger_trouble is None
+
+
+def test_a_report_counts_what_objectives_are_judged_by():
+    counted = pod(workers=[Worker(pid=1)], started_ms=17)
+    latency = [0] * (len(messages.BUCKETS) + 1)
+    latency[2] = 7
+    counted.workers[0].counts = messages.Counts(
+        requests=7, failures=2, late=3, refusals={429: 4, 503: 3}, buckets=latency, seconds=0.014
+    )
+    service = counted.report("n").service
+    assert (service.started_ms, service.requests, service.failures, service.refused) == (17, 7, 2, 7)
+    assert (service.latency, service.seconds) == (latency, 0.014)
+    assert len(service.bounds) + 1 == len(service.latency)
 
 
 def test_the_readiness_probe_is_told_what_is_missing():

@@ -73,6 +73,7 @@ class Pod:
     own: int = 0
     uid: str = "uid-1"
     epoch: int = 1
+    workers: int = 1
 
     def __post_init__(self) -> None:
         self.public, self.admin, self.own = free_ports(3)
@@ -99,6 +100,7 @@ class Pod:
             "LEADLINE_PUBLIC_PORT": str(self.public),
             "LEADLINE_ADMIN_PORT": str(self.admin),
             "LEADLINE_OWN_PORT": str(self.own),
+            "LEADLINE_WORKERS": str(self.workers),
             **self.environment,
         }
         with self.log.open("wb") as log, self.out.open("wb") as out:
@@ -186,15 +188,20 @@ class Pod:
 
     def worker_pid(self) -> int:
         """Return the process id of the worker: the supervisor's child that is one."""
+        return eventually("worker", lambda: next(iter(self.worker_pids()), None))
 
-        def find() -> int | None:
-            children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-            for child in children:
-                if b"leadline_runtime.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
-                    return int(child)
-            return None
-
-        return eventually("worker", find)
+    def worker_pids(self) -> list[int]:
+        """Return the process ids of all workers that run."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        found = []
+        for child in children:
+            try:
+                command = Path(f"/proc/{child}/cmdline").read_bytes()
+            except OSError:
+                continue
+            if b"leadline_runtime.worker" in command:
+                found.append(int(child))
+        return found
 
     def metrics(self) -> dict[str, float]:
         """Return the metrics, by name and labels other than the revision."""

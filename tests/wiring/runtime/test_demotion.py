@@ -15,7 +15,9 @@ from tests.wiring.runtime.pods import CHANGE_SECONDS, Clients, Pod, call, eventu
 @pytest.fixture(scope="module")
 def pods(digits, tmp_path_factory):
     folder = tmp_path_factory.mktemp("demotion")
-    old = Pod(folder / "old", digits.uri("worse.onnx"), digest=digits.digest("worse.onnx"), revision="digits-old")
+    old = Pod(
+        folder / "old", digits.uri("worse.onnx"), digest=digits.digest("worse.onnx"), revision="digits-old", workers=2
+    )
     new = Pod(folder / "new", digits.uri("good.onnx"), digest=digits.digest("good.onnx"), revision="digits-new")
     try:
         yield old.wait_ready(), new.wait_ready()
