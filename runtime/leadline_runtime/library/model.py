@@ -65,7 +65,7 @@ class Model:
         try:
             with tempfile.TemporaryDirectory(prefix="leadline-") as folder:
                 fetched = fetching.fetch(place, Path(folder), digest=digest)
-                loaded = session.load(fetched.path, threads=threads or cgroup.threads(), max_rows=max_rows)
+                loaded = session.load(fetched.path, threads=threads or cgroup.cpus(), max_rows=max_rows)
         except errors.TroubleError as error:
             raise failures.of_trouble(error) from error
         self._model: session.Model | None = loaded
