@@ -56,6 +56,8 @@ class Server:
         self.now = now
         """Monotonic seconds as of the last tick."""
         self.connections: set[connections.Connection] = set()
+        self.call_soon: Callable[[Callable[[], None]], object] | None = None
+        """The event loop's; None while nothing listens: then nobody else waits for a turn."""
         self.closing = False
         self.held_bytes = 0
         """Of bodies that are not complete."""
@@ -72,6 +74,7 @@ class Server:
     async def listen(self, listener: socket.socket) -> asyncio.Server:
         """Accept connections from a bound socket until `close`, or until what is returned is closed."""
         loop = asyncio.get_running_loop()
+        self.call_soon = loop.call_soon
         listening = await loop.create_server(self.connection, sock=listener, backlog=BACKLOG)
         self._listeners = [each for each in self._listeners if each.is_serving()]
         self._listeners.append(listening)

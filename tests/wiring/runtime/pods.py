@@ -267,6 +267,8 @@ class Clients:
         self.pause_seconds = pause_seconds
         self.seen: list[tuple[float, str]] = []
         """When a request was sent, and the revision that answered it."""
+        self.took: list[float] = []
+        """Seconds of each answer, connecting included where the client had to."""
         self.failures: list[str] = []
         self.stop = threading.Event()
         self.stop_when_closed = False
@@ -295,6 +297,7 @@ class Clients:
             if answer.status != 200:
                 self.failures.append(f"{answer.status} {answer.body!r}")
                 continue
+            self.took.append(time.monotonic() - sent)
             self.seen.append((sent, answer.json()["model_version"]))
             if self.stop_when_closed and answer.headers["connection"] == "close":
                 break
