@@ -61,6 +61,8 @@ class Server:
         self.closing = False
         self.held_bytes = 0
         """Of bodies that are not complete."""
+        self.accepted = 0
+        """Connections so far: whoever waits for silence sees by it that there was none."""
         self.refusals: dict[int, int] = {}
         """Answers given by the protocol itself (4xx, 503), by status."""
         self._closing_since = 0.0
@@ -69,6 +71,7 @@ class Server:
 
     def connection(self) -> connections.Connection:
         """Return the protocol of one new connection."""
+        self.accepted += 1
         return connections.Connection(self)
 
     async def listen(self, listener: socket.socket) -> asyncio.Server:

@@ -237,7 +237,7 @@ def test_waits_runs_and_rows_are_counted_per_batch(served):
     assert counts.row_buckets[2] == 1, "three rows are at most four"
     assert sum(counts.row_buckets) == sum(counts.run_buckets) == 1
     assert sum(counts.wait_buckets) == sum(counts.buckets) == 3
-    assert 0 < counts.wait_seconds
+    assert counts.wait_seconds > 0
     assert 0 < counts.run_seconds < counts.seconds
 
 

@@ -4,8 +4,8 @@ import math
 
 import pytest
 from leadline_runtime import sizing
-from leadline_runtime.supervisor import fleet
 from leadline_runtime.sizing import Sizing
+from leadline_runtime.supervisor import fleet
 
 MB = 1 << 20
 SHORT = {"one_thread_seconds": 0.0001, "all_threads_seconds": math.inf}

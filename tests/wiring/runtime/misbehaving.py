@@ -95,6 +95,14 @@ async def impatient(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, 
     await asyncio.sleep(_STEP_SECONDS)
 
 
+async def eager(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes) -> None:
+    """One request after the other, as fast as the answers come: no harm by itself, but many are too many."""
+    while True:
+        writer.write(request(body))
+        head = await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0]))
+
+
 KINDS: Final[tuple[Harm, ...]] = (
     slow_head,
     slow_body,
@@ -137,7 +145,7 @@ class _Crowd:
     def __init__(self, order: dict[str, Any]) -> None:
         self.port: int = order["port"]
         self.body: bytes = order["body"].encode()
-        self.kinds = [kind for kind in KINDS if kind.__name__ in order["kinds"]]
+        self.kinds = [kind for kind in (*KINDS, eager) if kind.__name__ in order["kinds"]]
         self.count: int = order["count"]
         self.connects: Counter[str] = Counter()
 
@@ -170,7 +178,7 @@ class _Crowd:
                 reader, writer = await asyncio.open_connection(sock=small)
                 self.connects[harm.__name__] += 1
                 await harm(reader, writer, self.body)
-            except OSError:
+            except (OSError, asyncio.IncompleteReadError):
                 await asyncio.sleep(_STEP_SECONDS)
             finally:
                 if writer is not None:
