@@ -91,6 +91,10 @@ bench-ledger: venv ## Durable outcomes per second of the ledger beside bare SQLi
 bench-outcomes: venv ## What receipts and copies cost the runtime, side by side in one run
 	@$(PY) benchmarks/outcomes.py
 
+.PHONY: bench-pressure
+bench-pressure: venv ## Killed workers, drains, overload, a thousand misbehaving clients: who fails, and for how long
+	@$(PY) benchmarks/pressure.py
+
 .PHONY: bench-rollback
 bench-rollback: ## Ten rollbacks on a real cluster: from the deciding outcome to the worse model's last answer
 	@$(MAKE) -j3 prepared

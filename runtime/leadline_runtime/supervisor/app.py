@@ -18,6 +18,9 @@ from leadline_runtime.web import server
 
 _DRAIN_SECONDS: Final = 22.0
 """What a worker has for draining (20 s), and a little to end."""
+_UNSENT_BYTES: Final = 128 << 10
+"""What the kernel keeps of a connection's answers beside what is on its way. Its own choice is up to 4 MB, so that a thousand
+clients that never read would fill the container's memory; accepted connections have it from the listening socket."""
 _COUNTS_SECONDS: Final = 0.3
 """Longest wait of a scrape for the workers' newest counts."""
 
@@ -201,6 +204,7 @@ def listener(host: str, port: int, name: str, *, is_first: bool = True) -> socke
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             if family == socket.AF_INET6:
                 bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
             bound.bind((address, port))
             if is_first:
                 bound.listen(server.BACKLOG)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, cast
 import httptools
 
 from leadline_runtime import logs
-from leadline_runtime.web import responses
+from leadline_runtime.web import heads, responses, turns
 from leadline_runtime.web.filling import SMALLEST_BYTES, Filling
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ SLOWEST_BYTES_PER_SECOND: Final = 50_000
 """A body may take its seconds plus its bytes so far at this rate: slow lines pass, a byte a second does not."""
 _WAITING_HIGH: Final = 8
 """Requests sent ahead before we stop reading; one read can bring more, but no more than its bytes hold."""
+_PREFACE_BEGIN: Final = b"PRI "
+"""Another protocol's first bytes; they are looked at as a whole."""
 _LINGER_SECONDS: Final = 2.0
 """How long we read and drop what a refused client still sends: closing at once would reset the connection, and the
 client would see that instead of the answer."""
@@ -38,21 +40,11 @@ _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _LEARN_MAX: Final = 4
 """Heads that are remembered in a connection's life: where each request has another one, that is a waste of time."""
 _LENGTH_DIGITS_MAX: Final = 9
-_CARRIAGE_RETURN: Final = ord("\r")
-_LENGTH_NAME: Final = b"\r\ncontent-length:"
 
 _HEAD, _BODY, _UPGRADE, _ENDING = range(4)
 """Where the parser is; between two requests it is at the next one's head."""
 
 _Waiting = tuple[bytes, bytes, dict[bytes, bytes], bytes, bool]
-
-
-class _RefusedError(Exception):
-    """Stops the parser from inside one of its callbacks."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 class Connection(asyncio.Protocol):
@@ -82,6 +74,7 @@ class Connection(asyncio.Protocol):
         "_state",
         "_targets",
         "_transport",
+        "_turns",
         "_waiting",
         "_write",
         "body",
@@ -103,12 +96,14 @@ class Connection(asyncio.Protocol):
         """The first bytes of a request that comes in pieces."""
         self._held_bytes = 0
         self._filling: Filling | None = None
-        self._known: tuple[bytes, int, bytes, int] | None = None
+        self._known: heads.Known | None = None
         """Head before and after the digits of its content-length, each with its length; set only while the parser stands
         between two requests and the last one had this head."""
         self._learn_left = _LEARN_MAX
         self._since = server.now
         self._waiting: deque[_Waiting | bytes] = deque()
+        self._turns: turns.Turns | None = None
+        """Of what was read and is still to be fed; no more is read until it has been."""
         self._head: dict[bytes, bytes] = {}
         self._checked = self._head
         self._chunks: list[bytes] = []
@@ -129,7 +124,7 @@ class Connection(asyncio.Protocol):
 
     def answer(self, answer: bytes) -> None:
         """Send the answer to the current request: a whole HTTP answer, as `responses` makes them."""
-        if not self._keep or (self._server.closing and not self._waiting):
+        if not self._keep or (self._server.closing and not self._waiting and self._turns is None):
             self.answer_and_close(answer)
             return
         self._write(answer)
@@ -175,6 +170,8 @@ class Connection(asyncio.Protocol):
         self._state = _ENDING
         self._write = _discard
         self._waiting.clear()
+        if self._turns is not None:
+            self._turns.drop()
         self._chunks.clear()
         self._filling = None
         self._let_go()
@@ -202,10 +199,10 @@ class Connection(asyncio.Protocol):
         """Go on once the client has read."""
         self._paused = False
         self._since = self._server.now
-        if len(self._waiting) < _WAITING_HIGH:
-            self._transport.resume_reading()
         if self._waiting and not self._busy:
             self._next()
+        if len(self._waiting) < _WAITING_HIGH:
+            self._read_on()
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, which calls the `on_` methods; a request with a known head needs no parser."""
@@ -230,25 +227,14 @@ class Connection(asyncio.Protocol):
                         self._stopped(error)
                     return
             self._known = None
-        self._fed_bytes += len(data)
-        if self._state == _ENDING:
-            if self._fed_bytes > _LINGER_BYTES:
-                self.abort()
-            return
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserCallbackError as error:
-            self._stopped(error.__context__)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._ignore_upgrade(data[upgrade.args[0] :])
-        except httptools.HttpParserError as error:
-            if not self._is_taken_over(data):
-                self._fail(400, f"not a valid HTTP/1.1 request: {error}")
+        if len(data) <= turns.WHOLE_BYTES or self.is_of_body(len(data)) or data.startswith(_PREFACE_BEGIN):
+            self.feed(data)
         else:
-            if self._fed_bytes:
-                self._check_partial(data)
-            elif self._learn_left:
-                self._learn(data)
+            self._transport.pause_reading()
+            self._turns = turns.Turns(self._server, self, data)
+            if self._server.held_bytes > self._server.limits.held_bytes:
+                self._fail_held()
+            self._turns.take()
 
     # What the parser calls, besides `on_body` and `on_url`
 
@@ -258,24 +244,25 @@ class Connection(asyncio.Protocol):
         head = self._head
         if name in head:
             if name == b"host":
-                raise _RefusedError(400, "header host: expected exactly one")
+                raise heads.RefusedError(400, "header host: expected exactly one")
             value = b"%b, %b" % (head[name], value)
         head[name] = value
 
     def on_headers_complete(self) -> None:
         """Check the head before any byte of the body is taken."""
         if self._state == _ENDING:
-            raise _RefusedError(400, "the connection is ending")
+            raise heads.RefusedError(400, "the connection is ending")
         # Trailers come through `on_header` as well and must not change a head that has been checked.
         head = self._checked = self._head
         self._head = {}
         self._state = _BODY
         server = self._server
         if not 0 < self._fed_bytes <= server.head_bytes:
-            self._check_head_size(head)
+            # What was fed since this head's begin may hold the end of another request.
+            heads.check_size(self._targets, head, server.head_bytes)
         length = head.get(b"content-length")
         if length is not None and len(length) > server.safe_digits and int(length) > server.body_bytes:
-            raise _RefusedError(413, f"body of {int(length)} bytes, expected at most {server.body_bytes}")
+            raise heads.RefusedError(413, f"body of {int(length)} bytes, expected at most {server.body_bytes}")
         if b"host" not in head or b"transfer-encoding" in head or b"expect" in head or b"upgrade" in head:
             self._check_rare(head)
 
@@ -286,7 +273,7 @@ class Connection(asyncio.Protocol):
         if self._state != _BODY or method == b"CONNECT":
             if self._state == _UPGRADE:
                 return
-            raise _RefusedError(405, "CONNECT is not offered here")
+            raise heads.RefusedError(405, "CONNECT is not offered here")
         targets, chunks = self._targets, self._chunks
         target = targets[0] if len(targets) == 1 else b"".join(targets)
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
@@ -294,7 +281,7 @@ class Connection(asyncio.Protocol):
         chunks.clear()
         server = self._server
         if len(body) > server.body_bytes:
-            raise _RefusedError(413, f"body is larger than {server.body_bytes} bytes")
+            raise heads.RefusedError(413, f"body is larger than {server.body_bytes} bytes")
         self._state = _HEAD
         self._fed_bytes = 0
         if self._held_bytes:
@@ -366,7 +353,52 @@ class Connection(asyncio.Protocol):
         """Cut the connection without sending what is left."""
         self._transport.abort()
 
+    # What turns call
+
+    def feed(self, data: bytes) -> None:
+        """Feed the parser, which calls the `on_` methods."""
+        self._fed_bytes += len(data)
+        if self._state == _ENDING:
+            if self._fed_bytes > _LINGER_BYTES:
+                self.abort()
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserCallbackError as error:
+            self._stopped(error.__context__)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._ignore_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError as error:
+            if not self._is_taken_over(data):
+                self._fail(400, f"not a valid HTTP/1.1 request: {error}")
+        else:
+            if self._fed_bytes:
+                self._check_partial(data)
+            elif self._learn_left:
+                self._learn(data)
+
+    def may_feed(self) -> bool:
+        """Tell whether more requests may come; what comes after the end is dropped."""
+        return self._state == _ENDING or (not self._paused and len(self._waiting) < _WAITING_HIGH)
+
+    def is_of_body(self, count: int) -> bool:
+        """Tell whether so many more bytes belong to the body that is coming."""
+        length = self._checked.get(b"content-length")
+        return self._state == _BODY and length is not None and int(length) - sum(map(len, self._chunks)) >= count
+
+    def read_more(self) -> None:
+        """Read again: all that was read has been fed."""
+        self._turns = None
+        if self.may_feed() and not self._transport.is_closing():
+            self._transport.resume_reading()
+
     # Inside
+
+    def _read_on(self) -> None:
+        if self._turns is not None:
+            self._turns.go_on()
+        else:
+            self._transport.resume_reading()
 
     def _next(self) -> None:
         """Take up the oldest request that was sent ahead."""
@@ -374,7 +406,7 @@ class Connection(asyncio.Protocol):
             return
         waiting = self._waiting.popleft()
         if len(self._waiting) == _WAITING_HIGH - 1:
-            self._transport.resume_reading()
+            self._read_on()
         if isinstance(waiting, bytes):
             self._write(waiting)
             self._end(at_once=False)
@@ -390,17 +422,7 @@ class Connection(asyncio.Protocol):
         if self._waiting or self._state != _HEAD or not self._keep or length is None or b"expect" in head:
             return
         self._learn_left -= 1
-        end = data.find(b"\r\n\r\n") + 4
-        at = data[:end].lower().find(_LENGTH_NAME) + len(_LENGTH_NAME)
-        start = data.find(length, at)
-        if (
-            end + int(length) != len(data)
-            or data[at:start].strip(b" ")
-            or data[start + len(length)] != _CARRIAGE_RETURN
-        ):
-            return
-        after = data[start + len(length) : end]
-        self._known = data[:start], start, after, len(after)
+        self._known = heads.known(data, length)
 
     def _is_between_requests(self) -> bool:
         return self._state == _HEAD and not (self._fed_bytes or self._targets or self._head)
@@ -425,16 +447,16 @@ class Connection(asyncio.Protocol):
         ):
             self._fail(413, f"body is larger than {limits.body_bytes} bytes")
             return
-        if self._hold(fed_bytes) and server.memory is not None and self._state == _BODY:
+        if self._hold(fed_bytes) and server.memory is not None and self._state == _BODY and self._turns is None:
             self._fill(server.memory)
 
     def _hold(self, count: int) -> bool:
         """Count bytes of an incomplete body; return False where all of them together are too many."""
-        server, limit = self._server, self._server.limits.held_bytes
+        server = self._server
         self._held_bytes += count
         server.held_bytes += count
-        if server.held_bytes > limit:
-            self._fail(503, f"this pod holds {limit} bytes of bodies that are not complete, its limit")
+        if server.held_bytes > server.limits.held_bytes:
+            self._fail_held()
             return False
         return True
 
@@ -466,32 +488,20 @@ class Connection(asyncio.Protocol):
         if not self._transport.is_closing():
             self._read_by(self)
 
+    def _fail_held(self) -> None:
+        self._fail(503, f"this pod holds {self._server.limits.held_bytes} bytes of incomplete requests, its limit")
+
     def _let_go(self) -> None:
         """Count this connection's incomplete body no more."""
         self._server.held_bytes -= self._held_bytes
         self._held_bytes = 0
 
-    def _check_head_size(self, head: dict[bytes, bytes]) -> None:
-        """Count the head's own bytes, where what was fed since its begin may hold others."""
-        size = sum(map(len, self._targets)) + sum(len(name) + len(value) + 4 for name, value in head.items())
-        if size > self._server.limits.head_bytes:
-            raise _RefusedError(431, f"request head is larger than {self._server.limits.head_bytes} bytes")
-
     def _check_rare(self, head: dict[bytes, bytes]) -> None:
-        if b"host" not in head and self._parser.get_http_version() != "1.0":
-            raise _RefusedError(400, "header host: expected exactly one, got none")
-        coding = head.get(b"transfer-encoding")
-        if coding is not None and coding.lower() != b"chunked":
-            raise _RefusedError(501, f"transfer-encoding: expected chunked or none, got {coding.decode('latin-1')!r}")
-        if self._parser.should_upgrade():
+        upgrades = self._parser.should_upgrade()
+        waits = heads.check_rare(head, needs_host=self._parser.get_http_version() != "1.0", upgrades=upgrades)
+        if upgrades:
             self._state = _UPGRADE
-            return
-        expectation = head.get(b"expect")
-        if expectation is None:
-            return
-        if expectation.lower() != b"100-continue":
-            raise _RefusedError(417, f"expect: expected 100-continue, got {expectation.decode('latin-1')!r}")
-        if not self._busy and not self._waiting:
+        elif waits and not self._busy and not self._waiting:
             self._write(responses.CONTINUE)
 
     def _ignore_upgrade(self, rest: bytes) -> None:
@@ -501,14 +511,11 @@ class Connection(asyncio.Protocol):
         """
         if self._state != _UPGRADE:
             return
-        method, target, head = self._parser.get_method(), b"".join(self._targets), self._checked
-        lines = [b"%b: %b" % line for line in head.items() if line[0] not in {b"connection", b"upgrade"}]
-        if b"close" in head.get(b"connection", b"").lower():
-            lines.append(b"connection: close")
+        head = heads.without_upgrade(self._parser.get_method(), b"".join(self._targets), self._checked)
         self._targets.clear()
         self._parser = httptools.HttpRequestParser(self)
         self._fed_bytes = 0
-        self.data_received(b"\r\n".join([b"%b %b HTTP/1.1" % (method, target), *lines, b"", b""]) + rest)
+        self.feed(head + rest)
 
     def _is_taken_over(self, data: bytes) -> bool:
         """Hand the connection over where the client speaks HTTP/2, whose preface no HTTP/1.1 parser takes."""
@@ -519,20 +526,21 @@ class Connection(asyncio.Protocol):
         begin = (self._begin if before else b"") + data
         if before >= len(_PREFACE) or not begin.startswith(_PREFACE[: len(begin)]):
             return False
+        rest = self._turns.drop() if self._turns is not None else b""
         self._server.connections.discard(self)
         self._state = _ENDING
         self._write = _discard
         successor = make(self._server)
         self._transport.set_protocol(successor)
         successor.connection_made(self._transport)
-        successor.data_received(begin)
+        successor.data_received(begin + rest)
         return True
 
     def _stopped(self, cause: BaseException | None) -> None:
         """Answer for what stopped the parser inside a callback."""
         if self._state == _ENDING:
             return
-        if isinstance(cause, _RefusedError):
+        if isinstance(cause, heads.RefusedError):
             self._fail(cause.status, str(cause))
         else:
             logs.error("request handler failed", exc_info=cause or True, **logs.of_request(self.headers))

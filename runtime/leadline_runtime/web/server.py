@@ -83,9 +83,13 @@ class Server:
         """Makes the protocol that takes over a connection which begins in HTTP/2; None: such are refused."""
         self.open_streams = 0
         """Requests under way over HTTP/2, as of the last tick."""
+        self.call_soon: Callable[[Callable[[], None]], object] | None = None
+        """The event loop's; None while nothing listens: then nobody else waits for a turn."""
         self.closing = False
         self.held_bytes = 0
         """Of bodies that are not complete."""
+        self.accepted = 0
+        """Connections so far: whoever waits for silence sees by it that there was none."""
         self.refusals: dict[int, int] = {}
         """Answers given by the protocol itself (4xx, 503), by status."""
         self._closing_since = 0.0
@@ -94,11 +98,13 @@ class Server:
 
     def connection(self) -> connections.Connection:
         """Return the protocol of one new connection."""
+        self.accepted += 1
         return connections.Connection(self)
 
     async def listen(self, listener: socket.socket) -> asyncio.Server:
         """Accept connections from a bound socket until `close`, or until what is returned is closed."""
         loop = asyncio.get_running_loop()
+        self.call_soon = loop.call_soon
         listening = await loop.create_server(self.connection, sock=listener, backlog=BACKLOG)
         self._listeners = [each for each in self._listeners if each.is_serving()]
         self._listeners.append(listening)

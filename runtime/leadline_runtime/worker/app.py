@@ -214,7 +214,7 @@ class Worker:
         )
 
     async def _drain(self) -> None:
-        """Close connections as they are answered, and end when none is left.
+        """Close connections as they are answered, and end when for a while there was none, old or new.
 
         New connections are still accepted, for Kubernetes takes a while to send them elsewhere; they are answered and
         closed like the others.
@@ -223,12 +223,17 @@ class Worker:
         servers = (self._public, self._own)
         for port in servers:
             port.close_connections(closing=True)
-        start = self._loop.time()
-        while (elapsed := self._loop.time() - start) < DRAIN_SECONDS:
-            quiet = self._loop.time() - self._accepting_since
-            if min(elapsed, quiet) > server.LINGER_SECONDS and not any(port.connections for port in servers):
+        start = last = self._loop.time()
+        accepted = 0
+        while (now := self._loop.time()) - start < DRAIN_SECONDS:
+            before, accepted = accepted, sum(port.accepted for port in servers)
+            if accepted != before or any(port.connections for port in servers):
+                last = now
+            # Another worker's clients may come here once it has ended.
+            if now - max(last, self._accepting_since) > server.LINGER_SECONDS:
                 break
             await asyncio.sleep(_DRAIN_STEP_SECONDS)
+        elapsed = self._loop.time() - start
         left = sum(len(port.connections) for port in servers)
         logs.info("drained", seconds=round(elapsed, 2), connections_cut=left)
         self._send_counts()

@@ -40,7 +40,7 @@ def listed(text):
     """Return kind, labels and help of each metric in the exposition format."""
     found = {}
     for line in text.splitlines():
-        mark, kind, name, rest = (line.split(" ", 3) + ["", "", ""])[:4] if line.startswith("#") else ("", "", "", "")
+        mark, kind, name, rest = ([*line.split(" ", 3), "", "", ""])[:4] if line.startswith("#") else ("", "", "", "")
         if kind == "HELP":
             found[name] = [rest]
         elif kind == "TYPE":

@@ -1,4 +1,4 @@
-"""Clients that misbehave on purpose, a thousand at a time in one thread; whoever is cut off comes again.
+"""Clients that misbehave on purpose, a thousand at a time in one process; whoever is cut off comes again.
 
 Each kind is a coroutine that has one connection and does harm on it until it is cut off or the time is over.
 """
@@ -6,13 +6,17 @@ Each kind is a coroutine that has one connection and does harm on it until it is
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
+import json
 import random
 import socket
-import threading
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Final, Self
+from pathlib import Path
+from typing import Any, Final, Self
 
 Harm = Callable[[asyncio.StreamReader, asyncio.StreamWriter, bytes], Awaitable[None]]
 
@@ -91,6 +95,14 @@ async def impatient(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, 
     await asyncio.sleep(_STEP_SECONDS)
 
 
+async def eager(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes) -> None:
+    """One request after the other, as fast as the answers come: no harm by itself, but many are too many."""
+    while True:
+        writer.write(request(body))
+        head = await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0]))
+
+
 KINDS: Final[tuple[Harm, ...]] = (
     slow_head,
     slow_body,
@@ -104,66 +116,74 @@ KINDS: Final[tuple[Harm, ...]] = (
 
 
 class Misbehaving:
-    """A number of such clients against one port, until the end of the block."""
+    """So many such clients against one port, in a process of their own, until the end of the block."""
 
     def __init__(self, port: int, body: bytes, *, count: int = 1_000, kinds: tuple[Harm, ...] = KINDS) -> None:
-        self.port = port
-        self.body = body
-        self.count = count
-        self.kinds = kinds
-        self.connects: Counter[str] = Counter()
-        """By kind: how often one connected, first time and again."""
-        self.cuts: Counter[str] = Counter()
-        """How often one was cut off or refused."""
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
-        self._stop: Callable[[], None] = lambda: None
-        self._begun = threading.Event()
+        self.order = json.dumps(
+            {"port": port, "body": body.decode(), "count": count, "kinds": [kind.__name__ for kind in kinds]}
+        )
+        self.connects: dict[str, int] = {}
+        """By kind, after the end: how often one connected, first time and again."""
 
     def __enter__(self) -> Self:
-        self._thread.start()
-        assert self._begun.wait(10)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __name__, self.order],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=Path(__file__).parents[3],
+        )
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == b"all have connected\n"
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop()
-        self._thread.join(30)
+        output, _errors = self._process.communicate(timeout=30)
+        self.connects = json.loads(output)
 
-    @property
-    def connected(self) -> int:
-        """How many connections there have been."""
-        return self.connects.total()
 
-    async def _run(self) -> None:
-        stop = asyncio.Event()
+class _Crowd:
+    def __init__(self, order: dict[str, Any]) -> None:
+        self.port: int = order["port"]
+        self.body: bytes = order["body"].encode()
+        self.kinds = [kind for kind in (*KINDS, eager) if kind.__name__ in order["kinds"]]
+        self.count: int = order["count"]
+        self.connects: Counter[str] = Counter()
+
+    async def run(self) -> None:
+        """Misbehave until standard input ends."""
         loop = asyncio.get_running_loop()
-        self._stop = lambda: loop.call_soon_threadsafe(stop.set)
+        stop = asyncio.Event()
+        loop.add_reader(0, stop.set)
         clients = [loop.create_task(self._one(self.kinds[place % len(self.kinds)])) for place in range(self.count)]
-        self._begun.set()
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SECONDS_MAX):
+                while self.connects.total() < self.count and not stop.is_set():
+                    await asyncio.sleep(_STEP_SECONDS)
+                print("all have connected", flush=True)
                 await stop.wait()
-        except TimeoutError:
-            pass
         for client in clients:
             client.cancel()
         await asyncio.wait(clients, timeout=10)
+        print(json.dumps(self.connects), flush=True)
 
     async def _one(self, harm: Harm) -> None:
-        name = harm.__name__
         while True:
             writer = None
             try:
                 small = socket.socket()
                 small.setblocking(False)
-                # Small buffers on this side: what is not read stays with the server, where it is to be bounded.
+                # A small buffer on this side: what is not read stays with the server, where it is to be bounded.
                 small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
                 await asyncio.get_running_loop().sock_connect(small, ("127.0.0.1", self.port))
                 reader, writer = await asyncio.open_connection(sock=small)
-                self.connects[name] += 1
+                self.connects[harm.__name__] += 1
                 await harm(reader, writer, self.body)
             except (OSError, asyncio.IncompleteReadError):
                 await asyncio.sleep(_STEP_SECONDS)
             finally:
                 if writer is not None:
                     writer.transport.abort()
-            self.cuts[name] += 1
+
+
+if __name__ == "__main__":
+    asyncio.run(_Crowd(json.loads(sys.argv[1])).run())

@@ -262,18 +262,23 @@ class Clients:
     """Clients that keep asking at a steady rate until they are stopped, and note what they see.
 
     A keep-alive client reconnects when it is told `connection: close`, like any real one, and counts everything else
-    that goes wrong as a failed request.
+    that goes wrong as a failed request. Without `keep`, each request has a connection of its own.
     """
 
-    def __init__(self, port: int, row: list[float], *, count: int = 4, pause_seconds: float = 0.002) -> None:
+    def __init__(
+        self, port: int, row: list[float], *, count: int = 4, pause_seconds: float = 0.002, keep: bool = True
+    ) -> None:
         self.port = port
         self.body = inference(row)
         self.pause_seconds = pause_seconds
         self.seen: list[tuple[float, str]] = []
         """When a request was sent, and the revision that answered it."""
+        self.took: list[float] = []
+        """Seconds of each answer, connecting included where the client had to."""
         self.failures: list[str] = []
         self.stop = threading.Event()
         self.stop_when_closed = False
+        self.keep = keep
         self.threads = [threading.Thread(target=self._run) for _ in range(count)]
 
     def __enter__(self) -> Self:
@@ -299,6 +304,9 @@ class Clients:
             if answer.status != 200:
                 self.failures.append(f"{answer.status} {answer.body!r}")
                 continue
+            self.took.append(time.monotonic() - sent)
+            if not self.keep:
+                connection.close()
             self.seen.append((sent, answer.json()["model_version"]))
             if self.stop_when_closed and answer.headers["connection"] == "close":
                 break

@@ -155,14 +155,19 @@ def test_counts_of_all_workers_and_their_lives_are_told_as_one(pair, digits):
 
 
 def test_sigterm_drains_all_workers_without_a_failed_request(pair, digits):
-    with Clients(pair.public, digits.rows[0], count=6) as clients:
-        clients.stop_when_closed = True
+    keeping = Clients(pair.public, digits.rows[0], count=6)
+    coming = Clients(pair.public, digits.rows[0], count=3, keep=False)
+    keeping.stop_when_closed = True
+    with keeping, coming:
         eventually("both serve", lambda: min(answered(pair)) > 20 or None)
         pair.terminate()
         eventually("draining", lambda: pair.ready().startswith("Draining"))
+        seen = len(coming.seen)
+        eventually("kept clients were told to go", lambda: not any(each.is_alive() for each in keeping.threads))
+        eventually("new ones are served on", lambda: len(coming.seen) > seen + 100)
+        coming.stop.set()
         assert pair.ended() == 0
-        eventually("clients were told to go", lambda: not any(thread.is_alive() for thread in clients.threads))
-    assert clients.failures == []
+    assert keeping.failures == coming.failures == []
 
 
 def test_a_pod_that_drains_serves_new_connections_in_whichever_worker_is_left(pair, digits):
