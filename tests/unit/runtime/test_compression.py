@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import tracemalloc
 import zlib
 
 import pytest
@@ -82,8 +83,12 @@ def test_a_wrongly_packed_body_is_told_what_was_expected(served, case):
 
 def test_a_bomb_is_not_unpacked_beyond_the_bound(served):
     bomb = gzip.compress(bytes(200_000_000))
+    tracemalloc.start()
     answer = served.ask(bomb, head="content-encoding: gzip\r\n")
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
     assert answer.status == 413
+    assert peak_bytes < 100_000_000, "twice the bound of 16 MiB while the buffer grows, and the bomb itself"
 
 
 def test_a_packed_request_is_copied_unpacked(tmp_path):
