@@ -36,7 +36,7 @@ fast: venv
 .PHONY: venv
 venv: .venv/made ## .venv with everything at pinned versions; installs python3-venv on a Debian that lacks it
 
-.venv/made: pyproject.toml requirements/dev.txt hack/venv
+.venv/made: pyproject.toml requirements/dev.txt requirements/judges.txt hack/venv
 	@PYTHON=$(PYTHON) hack/venv
 	@touch $@
 

@@ -207,6 +207,11 @@ class Connection(asyncio.Protocol):
 
     # What the server calls
 
+    @property
+    def in_flight(self) -> int:
+        """Return how many requests are still to be answered."""
+        return len(self.streams)
+
     def check(self, now: float, linger_from: float | None) -> None:
         """End what took too long; `linger_from` is set when the client is to go elsewhere."""
         limits = self.server.limits

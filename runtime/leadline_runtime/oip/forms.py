@@ -44,7 +44,7 @@ class Caller(Protocol):
     """One request and the way back: an HTTP/1.1 connection or a stream of HTTP/2."""
 
     body: bytes
-    """As it came; a caller may drop it once it was answered."""
+    """As it came, or a view of the memory that a large one was read into; dropped once it was answered."""
     headers: dict[bytes, bytes]
     """By name in lower case."""
 

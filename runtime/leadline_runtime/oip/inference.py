@@ -198,7 +198,7 @@ class Inference:
         """Take a request whose JSON is followed by raw tensors: one row, or anything else the general way."""
         body = caller.body
         at = len(body) - self.row_bytes
-        if caller.headers[_HEADER] != b"%d" % at:
+        if caller.headers[_HEADER] != b"%d" % at or type(body) is not bytes:
             self._infer_any(caller, origin)
             return
         header = body[:at]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, cast
 import httptools
 
 from leadline_runtime import logs
-from leadline_runtime.web import responses
+from leadline_runtime.web import filling, heads, responses
 
 if TYPE_CHECKING:
     from leadline_runtime.web.server import Server
@@ -32,13 +32,8 @@ _LINGER_SECONDS: Final = 2.0
 client would see that instead of the answer."""
 _LINGER_BYTES: Final = 64 << 20
 
-_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-"""What a client that speaks HTTP/2 from the start sends first (RFC 9113, 3.4)."""
 _LEARN_MAX: Final = 4
 """Heads that are remembered in a connection's life: where each request has another one, that is a waste of time."""
-_LENGTH_DIGITS_MAX: Final = 9
-_CARRIAGE_RETURN: Final = ord("\r")
-_LENGTH_NAME: Final = b"\r\ncontent-length:"
 
 _HEAD, _BODY, _UPGRADE, _ENDING = range(4)
 """Where the parser is; between two requests it is at the next one's head."""
@@ -46,19 +41,12 @@ _HEAD, _BODY, _UPGRADE, _ENDING = range(4)
 _Waiting = tuple[bytes, bytes, dict[bytes, bytes], bytes, bool]
 
 
-class _RefusedError(Exception):
-    """Stops the parser from inside one of its callbacks."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
 class Connection(asyncio.Protocol):
     """The protocol of one connection; `Server.connection` makes them.
 
     Attributes:
         method, target, headers, body: The request to be answered; header names in lower case, target as sent.
+            A body for which the server's application gave memory is a view of that.
     """
 
     __slots__ = (
@@ -66,6 +54,7 @@ class Connection(asyncio.Protocol):
         "_checked",
         "_chunks",
         "_fed_bytes",
+        "_filling",
         "_head",
         "_held_bytes",
         "_keep",
@@ -96,10 +85,11 @@ class Connection(asyncio.Protocol):
         self._keep = True
         self._fed_bytes = 0
         self._held_bytes = 0
-        self._known: tuple[bytes, int, bytes, int] | None = None
+        self._known: heads.Known | None = None
         """Head before and after the digits of its content-length, each with its length; set only while the parser stands
         between two requests and the last one had this head."""
         self._learn_left = _LEARN_MAX
+        self._filling: filling.Filling | None = None
         self._since = server.now
         self._waiting: deque[_Waiting | bytes] = deque()
         self._head: dict[bytes, bytes] = {}
@@ -164,6 +154,7 @@ class Connection(asyncio.Protocol):
         self._write = _discard
         self._waiting.clear()
         self._chunks.clear()
+        self._filling = None
         self._let_go()
         # Parser and connection hold each other.
         del self._parser
@@ -200,7 +191,7 @@ class Connection(asyncio.Protocol):
         if known is not None:
             before, at, after, after_bytes = known
             if not self._busy and data.startswith(before):
-                end = data.find(b"\r", at, at + _LENGTH_DIGITS_MAX + 1)
+                end = data.find(b"\r", at, at + heads.LENGTH_DIGITS_MAX + 1)
                 digits = data[at:end]
                 body = data[end + after_bytes :]
                 if (
@@ -245,24 +236,24 @@ class Connection(asyncio.Protocol):
         head = self._head
         if name in head:
             if name == b"host":
-                raise _RefusedError(400, "header host: expected exactly one")
+                raise heads.RefusedError(400, "header host: expected exactly one")
             value = b"%b, %b" % (head[name], value)
         head[name] = value
 
     def on_headers_complete(self) -> None:
         """Check the head before any byte of the body is taken."""
         if self._state == _ENDING:
-            raise _RefusedError(400, "the connection is ending")
+            raise heads.RefusedError(400, "the connection is ending")
         # Trailers come through `on_header` as well and must not change a head that has been checked.
         head = self._checked = self._head
         self._head = {}
         self._state = _BODY
         server = self._server
         if not 0 < self._fed_bytes <= server.head_bytes:
-            self._check_head_size(head)
+            heads.check_size(self._targets, head, server.head_bytes)
         length = head.get(b"content-length")
         if length is not None and len(length) > server.safe_digits and int(length) > server.body_bytes:
-            raise _RefusedError(413, f"body of {int(length)} bytes, expected at most {server.body_bytes}")
+            raise heads.RefusedError(413, f"body of {int(length)} bytes, expected at most {server.body_bytes}")
         if b"host" not in head or b"transfer-encoding" in head or b"expect" in head or b"upgrade" in head:
             self._check_rare(head)
 
@@ -273,7 +264,7 @@ class Connection(asyncio.Protocol):
         if self._state != _BODY or method == b"CONNECT":
             if self._state == _UPGRADE:
                 return
-            raise _RefusedError(405, "CONNECT is not offered here")
+            raise heads.RefusedError(405, "CONNECT is not offered here")
         targets, chunks = self._targets, self._chunks
         target = targets[0] if len(targets) == 1 else b"".join(targets)
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
@@ -281,7 +272,7 @@ class Connection(asyncio.Protocol):
         chunks.clear()
         server = self._server
         if len(body) > server.body_bytes:
-            raise _RefusedError(413, f"body is larger than {server.body_bytes} bytes")
+            raise heads.RefusedError(413, f"body is larger than {server.body_bytes} bytes")
         self._state = _HEAD
         self._fed_bytes = 0
         if self._held_bytes:
@@ -298,6 +289,29 @@ class Connection(asyncio.Protocol):
         self.body = body
         self._keep = parser.should_keep_alive()
         server.app(self)
+
+    # What a `Filling` calls
+
+    def filled(self, count: int) -> None:
+        """Note that more of a large body came; hand on the request when it is whole."""
+        body = self._filling
+        if body is None or not self._hold(count) or body.at < len(body.memory):
+            return
+        parser = self._parser
+        whole = cast("bytes", body.memory)
+        request = (parser.get_method(), b"".join(self._targets), self._checked, whole, parser.should_keep_alive())
+        self._targets.clear()
+        # The old one still waits for the body.
+        self._parser = httptools.HttpRequestParser(self)
+        self._end_filling()
+        self._let_go()
+        self._state = _HEAD
+        self._fed_bytes = 0
+        self._waiting.append(request)
+        if not self._busy and len(self._waiting) == 1:
+            self._next()
+        elif len(self._waiting) >= _WAITING_HIGH:
+            self._transport.pause_reading()
 
     # What the server calls
 
@@ -320,8 +334,10 @@ class Connection(asyncio.Protocol):
         elif self._state == _HEAD:
             if waited > limits.head_seconds:
                 self._fail(408, f"request head did not arrive within {limits.head_seconds:g} s")
-        elif waited > limits.body_seconds + (received := sum(map(len, self._chunks))) / SLOWEST_BYTES_PER_SECOND:
-            self._fail(408, f"request body did not arrive in time: {received} bytes in {waited:.1f} s")
+        else:
+            received = self._filling.at if self._filling is not None else sum(map(len, self._chunks))
+            if waited > limits.body_seconds + received / SLOWEST_BYTES_PER_SECOND:
+                self._fail(408, f"request body did not arrive in time: {received} bytes in {waited:.1f} s")
 
     def abort(self) -> None:
         """Cut the connection without sending what is left."""
@@ -351,17 +367,7 @@ class Connection(asyncio.Protocol):
         if self._waiting or self._state != _HEAD or not self._keep or length is None or b"expect" in head:
             return
         self._learn_left -= 1
-        end = data.find(b"\r\n\r\n") + 4
-        at = data[:end].lower().find(_LENGTH_NAME) + len(_LENGTH_NAME)
-        start = data.find(length, at)
-        if (
-            end + int(length) != len(data)
-            or data[at:start].strip(b" ")
-            or data[start + len(length)] != _CARRIAGE_RETURN
-        ):
-            return
-        after = data[start + len(length) : end]
-        self._known = data[:start], start, after, len(after)
+        self._known = heads.known(data, length)
 
     def _is_between_requests(self) -> bool:
         return self._state == _HEAD and not (self._fed_bytes or self._targets or self._head)
@@ -382,37 +388,35 @@ class Connection(asyncio.Protocol):
         ):
             self._fail(413, f"body is larger than {limits.body_bytes} bytes")
             return
-        self._held_bytes += fed_bytes
-        server.held_bytes += fed_bytes
-        if server.held_bytes > limits.held_bytes:
-            self._fail(503, f"this pod holds {limits.held_bytes} bytes of bodies that are not complete, its limit")
+        if self._hold(fed_bytes) and self._state == _BODY and not self._paused and len(self._waiting) < _WAITING_HIGH:
+            what = (b"".join(self._targets), self._checked, self._chunks)
+            self._filling = filling.begin(self, self._transport, server.memory, what)
+
+    def _hold(self, count: int) -> bool:
+        """Count bytes of an incomplete body; return False where all of them together are too many."""
+        server, limit = self._server, self._server.limits.held_bytes
+        self._held_bytes += count
+        server.held_bytes += count
+        if server.held_bytes > limit:
+            self._fail(503, f"this pod holds {limit} bytes of bodies that are not complete, its limit")
+            return False
+        return True
+
+    def _end_filling(self) -> None:
+        self._filling = None
+        if not self._transport.is_closing():
+            filling.read_by(self._transport, self)
 
     def _let_go(self) -> None:
         """Count this connection's incomplete body no more."""
         self._server.held_bytes -= self._held_bytes
         self._held_bytes = 0
 
-    def _check_head_size(self, head: dict[bytes, bytes]) -> None:
-        """Count the head's own bytes, where what was fed since its begin may hold others."""
-        size = sum(map(len, self._targets)) + sum(len(name) + len(value) + 4 for name, value in head.items())
-        if size > self._server.limits.head_bytes:
-            raise _RefusedError(431, f"request head is larger than {self._server.limits.head_bytes} bytes")
-
     def _check_rare(self, head: dict[bytes, bytes]) -> None:
-        if b"host" not in head and self._parser.get_http_version() != "1.0":
-            raise _RefusedError(400, "header host: expected exactly one, got none")
-        coding = head.get(b"transfer-encoding")
-        if coding is not None and coding.lower() != b"chunked":
-            raise _RefusedError(501, f"transfer-encoding: expected chunked or none, got {coding.decode('latin-1')!r}")
+        heads.check_rare(head, self._parser.get_http_version())
         if self._parser.should_upgrade():
             self._state = _UPGRADE
-            return
-        expectation = head.get(b"expect")
-        if expectation is None:
-            return
-        if expectation.lower() != b"100-continue":
-            raise _RefusedError(417, f"expect: expected 100-continue, got {expectation.decode('latin-1')!r}")
-        if not self._busy and not self._waiting:
+        elif heads.expects_word(head) and not self._busy and not self._waiting:
             self._write(responses.CONTINUE)
 
     def _ignore_upgrade(self, rest: bytes) -> None:
@@ -422,38 +426,30 @@ class Connection(asyncio.Protocol):
         """
         if self._state != _UPGRADE:
             return
-        method, target, head = self._parser.get_method(), b"".join(self._targets), self._checked
-        lines = [b"%b: %b" % line for line in head.items() if line[0] not in {b"connection", b"upgrade"}]
-        if b"close" in head.get(b"connection", b"").lower():
-            lines.append(b"connection: close")
+        head = heads.without_upgrade(self._parser.get_method(), b"".join(self._targets), self._checked)
         self._targets.clear()
         self._parser = httptools.HttpRequestParser(self)
         self._fed_bytes = 0
-        self.data_received(b"\r\n".join([b"%b %b HTTP/1.1" % (method, target), *lines, b"", b""]) + rest)
+        self.data_received(head + rest)
 
     def _is_taken_over(self, data: bytes) -> bool:
         """Hand the connection over where the client speaks HTTP/2, whose preface no HTTP/1.1 parser takes."""
         make = self._server.http2
         if make is None or self._busy or self._waiting or self._state != _HEAD:
             return False
-        # What came before went into the parser: as no other byte has stopped it, it is the preface's own begin.
-        begin = _PREFACE[: self._fed_bytes - len(data)] + data
-        if not begin.startswith(_PREFACE[: len(begin)]):
+        begin = heads.preface(data, self._fed_bytes - len(data))
+        if begin is None:
             return False
-        self._server.connections.discard(self)
         self._state = _ENDING
         self._write = _discard
-        successor = make(self._server)
-        self._transport.set_protocol(successor)
-        successor.connection_made(self._transport)
-        successor.data_received(begin)
+        self._server.hand_over(self, make(self._server), self._transport, begin)
         return True
 
     def _stopped(self, cause: BaseException | None) -> None:
         """Answer for what stopped the parser inside a callback."""
         if self._state == _ENDING:
             return
-        if isinstance(cause, _RefusedError):
+        if isinstance(cause, heads.RefusedError):
             self._fail(cause.status, str(cause))
         else:
             logs.error("request handler failed", exc_info=cause or True)
@@ -465,6 +461,8 @@ class Connection(asyncio.Protocol):
         self._server.count_refusal(status)
         self._chunks.clear()
         self._let_go()
+        if self._filling is not None:
+            self._end_filling()
         answer = responses.closing(responses.error(status, message))
         if self._busy or self._waiting:
             self._state = _ENDING

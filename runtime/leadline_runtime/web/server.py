@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from leadline_runtime.web import connection as connections
+from leadline_runtime.web.filling import Memory
 
 TICK_SECONDS: Final = 0.5
 """Resolution of all timeouts: one pass over the connections instead of a timer per request."""
@@ -61,6 +62,8 @@ class Server:
     def __init__(self, app: Application, limits: Limits, *, now: float = 0.0) -> None:
         self.app = app
         """Exchanged at run time where a pod's role changes: the next request goes to the new one."""
+        self.memory: Memory | None = None
+        """Gives memory for large bodies; None: they are put together from pieces."""
         self.limits = limits
         # What every request looks at, one step nearer.
         self.head_bytes = limits.head_bytes
@@ -116,6 +119,15 @@ class Server:
             self._timer.cancel()
         for connection in list(self.connections):
             connection.abort()
+
+    def hand_over(
+        self, old: connections.Connection, new: asyncio.Protocol, transport: asyncio.Transport, begin: bytes
+    ) -> None:
+        """Let another protocol have a connection, from its first bytes on."""
+        self.connections.discard(old)
+        transport.set_protocol(new)
+        new.connection_made(transport)
+        new.data_received(begin)
 
     def count_refusal(self, status: int) -> None:
         """Count an answer that no application gave."""

@@ -23,7 +23,7 @@ from leadline_wire import exchange
 from leadline_runtime import cgroup, channel, errors, logs, messages, settings
 from leadline_runtime.engine import batching, counters, session
 from leadline_runtime.grpc import asking, calls, service
-from leadline_runtime.oip import encoding, inference, routes
+from leadline_runtime.oip import encoding, inference, raw, routes
 from leadline_runtime.testset import runner
 from leadline_runtime.web import server
 from leadline_runtime.worker import evidence, forwarding
@@ -71,6 +71,7 @@ class Worker:
         self._public.http2 = self._calls.protocol
         own_calls = calls.Port(self._own_service.handle, self._own_service.receivers, self._loop.time)
         self._own.http2 = own_calls.protocol
+        self._public.memory = self._own.memory = raw.memory
         self._batcher: batching.Batcher | None = None
         self._tests: runner.Runner | None = None
         self._role = messages.SetRole(serial=-1, standby=False, forward=None)

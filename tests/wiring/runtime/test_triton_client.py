@@ -35,17 +35,21 @@ NO_JSON = {"FP16"}
 """The client itself refuses it in JSON, and BF16."""
 
 
-@pytest.fixture(scope="module")
-def pod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pod]:
-    """A pod whose model gives back a tensor of each datatype."""
-    folder: Path = tmp_path_factory.mktemp("triton")
+def everything(folder: Path) -> Path:
+    """Write a model that gives back a tensor of each datatype."""
     tensors = {name: (element, ("N", 3)) for name, (element, _) in ARRAYS.items()}
-    path = models.save(
+    return models.save(
         folder / "all.onnx",
         [helper.make_node("Identity", [f"in_{name}"], [f"out_{name}"]) for name in ARRAYS],
         {f"in_{name}": tensor for name, tensor in tensors.items()},
         {f"out_{name}": tensor for name, tensor in tensors.items()},
     )
+
+
+@pytest.fixture(scope="module")
+def pod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pod]:
+    folder: Path = tmp_path_factory.mktemp("triton")
+    path = everything(folder)
     pod = Pod(folder / "pod", path.as_uri(), digest=models.digest(path))
     try:
         yield pod.wait_ready()
