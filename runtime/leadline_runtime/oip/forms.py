@@ -46,7 +46,7 @@ class Caller(Protocol):
     body: bytes
     """As it came, or a view of the memory that a large one was read into; dropped once it was answered."""
     headers: dict[bytes, bytes]
-    """By name in lower case."""
+    """By name in lower case. Not to be changed: a connection may hold them for its next request."""
 
     def answer(self, answer: bytes, /) -> None:
         """Send the answer, as the caller's form has written it. Called once, or `refuse` is."""

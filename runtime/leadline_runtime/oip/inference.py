@@ -245,10 +245,26 @@ class Inference:
         """Take a request of any kind."""
         if origin is None:
             origin = self.public_origin
+        coding = caller.headers.get(_CODING)
+        if coding is None or self._unpack(caller, coding):
+            self._infer_plain(caller, origin)
+
+    def _unpack(self, caller: Caller, coding: bytes) -> bool:
+        """Unpack a body, of which copies are made so as well; return False if it was refused.
+
+        The headers stay as they came: they may be the next request's, too.
+        """
+        try:
+            if coding.lower() != b"identity":
+                caller.body = compression.unpacked(caller.body, coding, self._max_body_bytes)
+        except errors.BadRequestError as error:
+            caller.refuse(error.status, str(error))
+            return False
+        return True
+
+    def _infer_plain(self, caller: Caller, origin: Origin) -> None:
+        """Take a request of any kind, unpacked."""
         headers = caller.headers
-        if _CODING in headers:
-            self._infer_packed(caller, origin)
-            return
         text: raw.Buffer = caller.body
         tail = None
         try:
@@ -259,20 +275,9 @@ class Inference:
         except errors.BadRequestError as error:
             caller.refuse(error.status, str(error))
             return
-        coding = headers.get(_ACCEPTED)
-        form = self._encoder.form(request.outputs, request.binary, coding if coding in _CODINGS else b"")
+        accepted = headers.get(_ACCEPTED)
+        form = self._encoder.form(request.outputs, request.binary, accepted if accepted in _CODINGS else b"")
         self.take(caller, request, form, origin)
-
-    def _infer_packed(self, caller: Caller, origin: Origin) -> None:
-        """Unpack a body and take it for what the client meant; copies are made of it unpacked."""
-        coding = caller.headers.pop(_CODING)
-        try:
-            if coding.lower() != b"identity":
-                caller.body = compression.unpacked(caller.body, coding, self._max_body_bytes)
-        except errors.BadRequestError as error:
-            caller.refuse(error.status, str(error))
-            return
-        self.infer(caller, origin)
 
     def _infer_large(self, caller: Caller, origin: Origin | None = None) -> None:
         """Take a request whose answer may be large: one row, unless the client wants it packed."""

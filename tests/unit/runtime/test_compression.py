@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import tracemalloc
 import zlib
 
 import pytest
@@ -10,6 +11,7 @@ from leadline_runtime.oip import inference
 from tests.unit.runtime import models
 from tests.unit.runtime.models import Served, asking, tensor, told
 from tests.unit.runtime.test_binary import ALL, Copies, floats, raw
+from tests.unit.runtime.wires import Transport, answers, request
 
 BODY = json.dumps(asking(tensor([1, 2.5, -3], [1, 3]))).encode()
 CODINGS = {
@@ -35,6 +37,17 @@ def served(tmp_path_factory):
 def test_a_packed_json_body_is_answered(served, coding):
     answer = served.ask(CODINGS[coding](BODY), head=f"content-encoding: {coding}\r\n")
     assert json.loads(answer.body)["outputs"][0]["data"] == [1.0, 2.5, -3.0]
+
+
+def test_every_packed_request_of_a_connection_is_unpacked(served):
+    sent = request("/v2/models/m/infer", gzip.compress(BODY), head="host: x\r\ncontent-encoding: gzip\r\n")
+    connection, transport = served.server.connection(), Transport()
+    connection.connection_made(transport)
+    for _ in range(3):
+        connection.data_received(sent)
+        served.loop.run()
+        assert connection.headers[b"content-encoding"] == b"gzip"
+    assert [answer.status for answer in answers(transport.sent)] == [200] * 3
 
 
 def test_deflate_without_zlibs_header_is_answered_too(served):
@@ -82,8 +95,12 @@ def test_a_wrongly_packed_body_is_told_what_was_expected(served, case):
 
 def test_a_bomb_is_not_unpacked_beyond_the_bound(served):
     bomb = gzip.compress(bytes(200_000_000))
+    tracemalloc.start()
     answer = served.ask(bomb, head="content-encoding: gzip\r\n")
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
     assert answer.status == 413
+    assert peak_bytes < 100_000_000, "twice the bound of 16 MiB while the buffer grows, and the bomb itself"
 
 
 def test_a_packed_request_is_copied_unpacked(tmp_path):

@@ -12,6 +12,7 @@ from leadline_wire.exchange import Copy
 
 from tests.unit.runtime import models
 from tests.unit.runtime.models import Served, asking, tensor
+from tests.unit.runtime.test_binary import floats, raw
 from tests.unit.runtime.wires import answers, request
 
 LIMIT_SECONDS = 10.0
@@ -44,7 +45,7 @@ class Target:
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
-                length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+                length = int(head.partition(b"\r\ncontent-length: ")[2].partition(b"\r\n")[0])
                 asked = head + await reader.readexactly(length)
                 self.asked.append(asked)
                 await self.gate.wait()
@@ -120,6 +121,25 @@ async def test_a_copy_is_the_body_as_it_came_and_both_predictions_become_a_pair(
     assert b"\r\nleadline-copy: 1\r\n" in asked
     assert json.loads(asked.partition(b"\r\n\r\n")[2]) == row(1)
     assert served.copies == {"Answered": 1}
+
+
+async def test_a_copy_of_a_binary_request_can_be_read_by_another_revision(copying_):
+    served = await copying_.to(Target(lambda asked: bytes(served_alone.send(asked, own=True).sent)))
+    served_alone = Served(None, model=served.model).sign()
+    take = served_alone.inference.infer_own
+
+    def answer_at_once(caller):
+        take(caller)
+        served_alone.loop.run()
+
+    served_alone.own.app = answer_at_once
+    header = json.dumps(asking(raw(24, [2, 3]))).encode()
+    head = f"host: x\r\ninference-header-content-length: {len(header)}\r\n"
+    served.send(request("/v2/models/m/infer", header + floats(0, 1, 0, 0, 0, 1), head=head))
+    served.loop.run()
+    await eventually(lambda: served.pairs)
+    (pair,) = served.pairs
+    assert (pair.predictions, pair.other_predictions) == ("i1~i2", "i1~i2")
 
 
 async def test_all_copies_of_one_turn_go_in_order_over_one_connection(copying_):

@@ -205,6 +205,7 @@ def test_a_large_tensor_is_answered_and_lies_where_it_was_read_to(tmp_path):
         array, body = seen.pop()
         assert np.shares_memory(array, np.frombuffer(body, np.uint8))
         assert array.ctypes.data % 64 == 0
+        assert served.server.held_bytes == 0
         writer.close()
         served.server.close()
         served.server._timer = None

@@ -37,7 +37,7 @@ class Target:
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
-                length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+                length = int(head.lower().partition(b"\r\ncontent-length: ")[2].partition(b"\r\n")[0])
                 self.asked.append(head + await reader.readexactly(length))
                 reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
                 if reply is None:
@@ -110,6 +110,18 @@ async def test_a_request_arrives_as_it_came_and_its_answer_comes_back_with_close
     assert answer.headers["connection"] == "close"
     assert transport.closed
     assert standby.counters.forwarded == 1
+
+
+async def test_a_binary_request_keeps_the_header_that_says_where_its_json_ends(standbys):
+    target = Target(OK)
+    body = b"{}" + bytes(range(256))
+    head = "Host: x\r\nInference-Header-Content-Length: 2\r\nContent-Encoding: identity\r\n"
+    async with target.running() as place:
+        await standbys(place).ask(request("/v2/models/m/infer", body, head=head))
+    (asked,) = target.asked
+    assert b"\r\ninference-header-content-length: 2\r\n" in asked
+    assert b"\r\ncontent-encoding: identity\r\n" in asked
+    assert asked.endswith(b"\r\n\r\n" + body)
 
 
 async def test_connections_to_the_target_are_used_again(standbys):
