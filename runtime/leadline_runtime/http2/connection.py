@@ -293,6 +293,8 @@ class Connection(asyncio.Protocol):
         if head is None:
             head = self._decoder.head(block)
         if is_refused:
+            # The client was told that nobody looks at it; its data goes the same way.
+            self._ended.reset(number)
             return
         if depends_on_itself:
             raise frames.StreamFaultError(frames.PROTOCOL_ERROR, "stream depends on itself")
