@@ -19,7 +19,6 @@ from leadline_runtime.web.connection import Connection
 Handler = Callable[[Caller], None]
 
 INFER: Final = protocol.path(protocol.INFERENCE, "ModelInfer")
-_NO_CHANGES: Final = "models are not loaded and unloaded by calls here; apply a ModelDeployment with another spec.model"
 
 
 class Service:
@@ -97,8 +96,8 @@ class Service:
             of("ModelMetadata"): self._not_ready,
             of("ModelConfig"): self._not_ready,
             of("RepositoryIndex"): self._index,
-            of("RepositoryModelLoad"): _refuse_change,
-            of("RepositoryModelUnload"): _refuse_change,
+            of("RepositoryModelLoad"): self._refuse_loading,
+            of("RepositoryModelUnload"): self._refuse_loading,
             protocol.path(protocol.HEALTH, "Check"): self._check,
         }
         if self._model is None:
@@ -160,6 +159,9 @@ class Service:
             f"there is no method {shown} here; {protocol.INFERENCE} has the protocol's, besides it {protocol.HEALTH}",
         )
 
+    def _refuse_loading(self, caller: Caller) -> None:
+        caller.refuse(403, f'which model "{self._name}" is, its ModelDeployment says; change spec.model there')
+
     def _not_ready(self, caller: Caller) -> None:
         caller.refuse(503, f'model "{self._name}" is not ready: {self._waiting_for}')
 
@@ -190,7 +192,3 @@ def check_names(name: str, revision: str, asked_name: str, asked_version: str) -
         raise errors.BadRequestError(
             f'there is no version "{asked_version[:200]}" here; this pod serves "{revision}"', status=404
         )
-
-
-def _refuse_change(caller: Caller) -> None:
-    caller.refuse(501, _NO_CHANGES)

@@ -69,11 +69,6 @@ class Connection(asyncio.Protocol):
         self._block: control.Block | None = None
         self._ended = ended.Ended()
 
-    @property
-    def in_flight(self) -> int:
-        """Return how many requests are still to be answered."""
-        return len(self.streams)
-
     # What the event loop calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -212,6 +207,11 @@ class Connection(asyncio.Protocol):
 
     # What the server calls
 
+    @property
+    def in_flight(self) -> int:
+        """Return how many requests are still to be answered."""
+        return len(self.streams)
+
     def check(self, now: float, linger_from: float | None) -> None:
         """End what took too long; `linger_from` is set when the client is to go elsewhere."""
         limits = self.server.limits
@@ -293,6 +293,8 @@ class Connection(asyncio.Protocol):
         if head is None:
             head = self._decoder.head(block)
         if is_refused:
+            # The client was told that nobody looks at it; its data goes the same way.
+            self._ended.reset(number)
             return
         if depends_on_itself:
             raise frames.StreamFaultError(frames.PROTOCOL_ERROR, "stream depends on itself")

@@ -1,8 +1,7 @@
-"""One HTTP/1.1 connection: bytes in, one request at a time to the application, answers out in order.
+"""One HTTP/1.1 connection: bytes in, one request at a time to the application; `answering` has the way out.
 
-llhttp (httptools) parses; here are the limits, the order of answers, backpressure and the ways a connection ends.
-Requests that a client sends ahead wait in `_waiting` until the one before is answered, so an answer always belongs to
-the request that the connection shows. This is the hottest Python code of the runtime: no object and no timer per
+llhttp (httptools) parses; here are the limits, backpressure and what is refused. Requests that a client sends ahead wait
+until the one before is answered, so an answer always belongs to the request that the connection shows. This is the hottest Python code of the runtime: no object and no timer per
 request, pieces go from the parser straight into lists, and rare cases stand behind one test. A client that keeps its
 connection sends the same head with each request; once the parser has taken it, a request that came whole and whose head
 is the same, byte for byte but for the digits of its content-length, is not parsed again. Must not know what is served.
@@ -11,23 +10,20 @@ is the same, byte for byte but for the digits of its content-length, is not pars
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, cast
 
 import httptools
 
 from leadline_runtime import logs
-from leadline_runtime.web import heads, responses, turns
-from leadline_runtime.web.filling import SMALLEST_BYTES, Filling
+from leadline_runtime.web import answering, filling, heads, responses, turns
+from leadline_runtime.web.answering import BODY, ENDING, HEAD, UPGRADE, WAITING_HIGH
 
 if TYPE_CHECKING:
-    from leadline_runtime.web.server import Memory, Server
+    from leadline_runtime.web.server import Server
 
 SLOWEST_BYTES_PER_SECOND: Final = 50_000
 """A body may take its seconds plus its bytes so far at this rate: slow lines pass, a byte a second does not."""
-_WAITING_HIGH: Final = 8
-"""Requests sent ahead before we stop reading; one read can bring more, but no more than its bytes hold."""
 _PREFACE_BEGIN: Final = b"PRI "
 """Another protocol's first bytes; they are looked at as a whole."""
 _LINGER_SECONDS: Final = 2.0
@@ -35,19 +31,11 @@ _LINGER_SECONDS: Final = 2.0
 client would see that instead of the answer."""
 _LINGER_BYTES: Final = 64 << 20
 
-_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-"""What a client that speaks HTTP/2 from the start sends first (RFC 9113, 3.4)."""
 _LEARN_MAX: Final = 4
 """Heads that are remembered in a connection's life: where each request has another one, that is a waste of time."""
-_LENGTH_DIGITS_MAX: Final = 9
-
-_HEAD, _BODY, _UPGRADE, _ENDING = range(4)
-"""Where the parser is; between two requests it is at the next one's head."""
-
-_Waiting = tuple[bytes, bytes, dict[bytes, bytes], bytes, bool]
 
 
-class Connection(asyncio.Protocol):
+class Connection(answering.Answering):
     """The protocol of one connection; `Server.connection` makes them.
 
     Attributes:
@@ -57,101 +45,31 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_begin",
-        "_busy",
         "_checked",
         "_chunks",
-        "_fed_bytes",
         "_filling",
-        "_head",
         "_held_bytes",
-        "_keep",
-        "_known",
         "_learn_left",
         "_parser",
         "_paused",
-        "_server",
-        "_since",
-        "_state",
-        "_targets",
-        "_transport",
-        "_turns",
-        "_waiting",
-        "_write",
-        "body",
-        "headers",
-        "method",
         "on_body",
         "on_url",
-        "target",
     )
 
     def __init__(self, server: Server) -> None:
-        self._server = server
-        self._state = _HEAD
-        self._busy = False
+        super().__init__(server)
         self._paused = False
-        self._keep = True
-        self._fed_bytes = 0
         self._begin = b""
         """The first bytes of a request that comes in pieces."""
         self._held_bytes = 0
-        self._filling: Filling | None = None
-        self._known: heads.Known | None = None
-        """Head before and after the digits of its content-length, each with its length; set only while the parser stands
-        between two requests and the last one had this head."""
+        self._filling: filling.Filling | None = None
         self._learn_left = _LEARN_MAX
-        self._since = server.now
-        self._waiting: deque[_Waiting | bytes] = deque()
-        self._turns: turns.Turns | None = None
-        """Of what was read and is still to be fed; no more is read until it has been."""
-        self._head: dict[bytes, bytes] = {}
         self._checked = self._head
         self._chunks: list[bytes] = []
-        self._targets: list[bytes] = []
         # The parser calls these for each piece of body and target: builtin methods, so without a Python frame.
         self.on_body = self._chunks.append
         self.on_url = self._targets.append
         self._parser = httptools.HttpRequestParser(self)
-        self.method = self.target = self.body = b""
-        self.headers: dict[bytes, bytes] = {}
-
-    # What the application uses
-
-    @property
-    def in_flight(self) -> int:
-        """Return how many requests are still to be answered."""
-        return self._busy + len(self._waiting)
-
-    def answer(self, answer: bytes) -> None:
-        """Send the answer to the current request: a whole HTTP answer, as `responses` makes them."""
-        if not self._keep or (self._server.closing and not self._waiting and self._turns is None):
-            self.answer_and_close(answer)
-            return
-        self._write(answer)
-        self._busy = False
-        self.body = b""  # an idle connection must not keep megabytes
-        self._since = self._server.now
-        if self._waiting:
-            self._next()
-
-    def answer_and_close(self, answer: bytes) -> None:
-        """Send the answer to the current request as the connection's last one."""
-        answer = responses.closing(answer)
-        if self.method == b"HEAD":
-            answer = responses.without_body(answer)
-        self._write(answer)
-        self._end(at_once=self._is_between_requests() and not self._waiting)
-
-    def refuse(self, status: int, message: str, *, extra: bytes = b"") -> None:
-        """Answer the current request with an error and keep the connection; `extra` holds whole header lines.
-
-        Does nothing where it was answered before: a batch that fails halfway refuses all of its requests.
-        """
-        if not self._busy:
-            return
-        self._server.count_refusal(status)
-        answer = responses.error(status, message, extra=extra)
-        self.answer(responses.without_body(answer) if self.method == b"HEAD" else answer)
 
     # What the event loop calls
 
@@ -167,7 +85,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's signature
         """Forget the connection; an answer that is still being worked on is dropped."""
         self._server.connections.discard(self)
-        self._state = _ENDING
+        self._state = ENDING
         self._write = _discard
         self._waiting.clear()
         if self._turns is not None:
@@ -180,7 +98,7 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Keep the way back open for a client that shut down its sending side and waits for its answer."""
-        if not self._busy or self._state == _ENDING:
+        if not self._busy or self._state == ENDING:
             return False
         last = self._waiting[-1] if self._waiting else None
         if last is None:
@@ -201,7 +119,7 @@ class Connection(asyncio.Protocol):
         self._since = self._server.now
         if self._waiting and not self._busy:
             self._next()
-        if len(self._waiting) < _WAITING_HIGH:
+        if len(self._waiting) < WAITING_HIGH:
             self._read_on()
 
     def data_received(self, data: bytes) -> None:
@@ -210,7 +128,7 @@ class Connection(asyncio.Protocol):
         if known is not None:
             before, at, after, after_bytes = known
             if not self._busy and data.startswith(before):
-                end = data.find(b"\r", at, at + _LENGTH_DIGITS_MAX + 1)
+                end = data.find(b"\r", at, at + heads.LENGTH_DIGITS_MAX + 1)
                 digits = data[at:end]
                 body = data[end + after_bytes :]
                 if (
@@ -250,12 +168,12 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """Check the head before any byte of the body is taken."""
-        if self._state == _ENDING:
+        if self._state == ENDING:
             raise heads.RefusedError(400, "the connection is ending")
         # Trailers come through `on_header` as well and must not change a head that has been checked.
         head = self._checked = self._head
         self._head = {}
-        self._state = _BODY
+        self._state = BODY
         server = self._server
         if not 0 < self._fed_bytes <= server.head_bytes:
             # What was fed since this head's begin may hold the end of another request.
@@ -270,8 +188,8 @@ class Connection(asyncio.Protocol):
         """Hand a whole request to the application, or let it wait for the one before."""
         parser = self._parser
         method = parser.get_method()
-        if self._state != _BODY or method == b"CONNECT":
-            if self._state == _UPGRADE:
+        if self._state != BODY or method == b"CONNECT":
+            if self._state == UPGRADE:
                 return
             raise heads.RefusedError(405, "CONNECT is not offered here")
         targets, chunks = self._targets, self._chunks
@@ -282,13 +200,13 @@ class Connection(asyncio.Protocol):
         server = self._server
         if len(body) > server.body_bytes:
             raise heads.RefusedError(413, f"body is larger than {server.body_bytes} bytes")
-        self._state = _HEAD
+        self._state = HEAD
         self._fed_bytes = 0
         if self._held_bytes:
             self._let_go()
         if self._busy or self._waiting:
             self._waiting.append((method, target, self._checked, body, parser.should_keep_alive()))
-            if len(self._waiting) >= _WAITING_HIGH:
+            if len(self._waiting) >= WAITING_HIGH:
                 self._transport.pause_reading()
             return
         self._busy = True
@@ -303,24 +221,23 @@ class Connection(asyncio.Protocol):
 
     def filled(self, count: int) -> None:
         """Note that more of a large body came; hand on the request when it is whole."""
-        filling = self._filling
-        if filling is None or not self._hold(count) or filling.at < len(filling.memory):
+        body = self._filling
+        if body is None or not self._hold(count) or body.at < len(body.memory):
             return
         parser = self._parser
-        body = cast("bytes", filling.memory)
-        target = b"".join(self._targets)
-        request = (parser.get_method(), target, self._checked, body, parser.should_keep_alive())
+        whole = cast("bytes", body.memory)
+        request = (parser.get_method(), b"".join(self._targets), self._checked, whole, parser.should_keep_alive())
         self._targets.clear()
         # The old one still waits for the body.
         self._parser = httptools.HttpRequestParser(self)
         self._end_filling()
         self._let_go()
-        self._state = _HEAD
+        self._state = HEAD
         self._fed_bytes = 0
         self._waiting.append(request)
         if not self._busy and len(self._waiting) == 1:
             self._next()
-        elif len(self._waiting) >= _WAITING_HIGH:
+        elif len(self._waiting) >= WAITING_HIGH:
             self._transport.pause_reading()
 
     # What the server calls
@@ -334,14 +251,14 @@ class Connection(asyncio.Protocol):
                 self.abort()
         elif self._busy:
             return
-        elif self._state == _ENDING:
+        elif self._state == ENDING:
             if waited > _LINGER_SECONDS:
                 self.abort()
         elif self._is_between_requests():
             lingered = linger_from is not None and now >= linger_from and waited >= _LINGER_SECONDS / 4
             if waited > limits.idle_seconds or lingered:
                 self._end(at_once=True)
-        elif self._state == _HEAD:
+        elif self._state == HEAD:
             if waited > limits.head_seconds:
                 self._fail(408, f"request head did not arrive within {limits.head_seconds:g} s")
         else:
@@ -349,16 +266,12 @@ class Connection(asyncio.Protocol):
             if waited > limits.body_seconds + received / SLOWEST_BYTES_PER_SECOND:
                 self._fail(408, f"request body did not arrive in time: {received} bytes in {waited:.1f} s")
 
-    def abort(self) -> None:
-        """Cut the connection without sending what is left."""
-        self._transport.abort()
-
     # What turns call
 
     def feed(self, data: bytes) -> None:
         """Feed the parser, which calls the `on_` methods."""
         self._fed_bytes += len(data)
-        if self._state == _ENDING:
+        if self._state == ENDING:
             if self._fed_bytes > _LINGER_BYTES:
                 self.abort()
             return
@@ -379,12 +292,14 @@ class Connection(asyncio.Protocol):
 
     def may_feed(self) -> bool:
         """Tell whether more requests may come; what comes after the end is dropped."""
-        return self._state == _ENDING or (not self._paused and len(self._waiting) < _WAITING_HIGH)
+        return self._state == ENDING or (not self._paused and len(self._waiting) < WAITING_HIGH)
 
     def is_of_body(self, count: int) -> bool:
-        """Tell whether so many more bytes belong to the body that is coming."""
+        """Tell whether so many more bytes belong to the body that is coming, or to nothing: after the end all is dropped."""
+        if self._state == ENDING:
+            return True
         length = self._checked.get(b"content-length")
-        return self._state == _BODY and length is not None and int(length) - sum(map(len, self._chunks)) >= count
+        return self._state == BODY and length is not None and int(length) - sum(map(len, self._chunks)) >= count
 
     def read_more(self) -> None:
         """Read again: all that was read has been fed."""
@@ -394,49 +309,25 @@ class Connection(asyncio.Protocol):
 
     # Inside
 
-    def _read_on(self) -> None:
-        if self._turns is not None:
-            self._turns.go_on()
-        else:
-            self._transport.resume_reading()
-
-    def _next(self) -> None:
-        """Take up the oldest request that was sent ahead."""
-        if self._paused:
-            return
-        waiting = self._waiting.popleft()
-        if len(self._waiting) == _WAITING_HIGH - 1:
-            self._read_on()
-        if isinstance(waiting, bytes):
-            self._write(waiting)
-            self._end(at_once=False)
-            return
-        self._busy = True
-        self.method, self.target, self.headers, self.body, self._keep = waiting
-        self._server.app(self)
-
     def _learn(self, data: bytes) -> None:
         """Remember the head of a request that came whole and alone: the same bytes mean the same once more."""
         head = self._checked
         length = head.get(b"content-length")
-        if self._waiting or self._state != _HEAD or not self._keep or length is None or b"expect" in head:
+        if self._waiting or self._state != HEAD or not self._keep or length is None or b"expect" in head:
             return
         self._learn_left -= 1
         self._known = heads.known(data, length)
-
-    def _is_between_requests(self) -> bool:
-        return self._state == _HEAD and not (self._fed_bytes or self._targets or self._head)
 
     def _check_partial(self, data: bytes) -> None:
         """Look at a request of which a part is still to come."""
         fed_bytes = len(data)
         if self._fed_bytes <= fed_bytes:
             self._since = self._server.now
-            self._begin = data[: len(_PREFACE)]
-        elif len(self._begin) < len(_PREFACE):
-            self._begin += data[: len(_PREFACE)]
+            self._begin = data[: len(heads.PREFACE)]
+        elif len(self._begin) < len(heads.PREFACE):
+            self._begin += data[: len(heads.PREFACE)]
         server, limits = self._server, self._server.limits
-        if self._state == _HEAD:
+        if self._state == HEAD:
             if self._fed_bytes > limits.head_bytes:
                 self._fail(431, f"request head is larger than {limits.head_bytes} bytes")
             return
@@ -447,8 +338,12 @@ class Connection(asyncio.Protocol):
         ):
             self._fail(413, f"body is larger than {limits.body_bytes} bytes")
             return
-        if self._hold(fed_bytes) and server.memory is not None and self._state == _BODY and self._turns is None:
-            self._fill(server.memory)
+        may_fill = (
+            self._state == BODY and not self._paused and len(self._waiting) < WAITING_HIGH and self._turns is None
+        )
+        if self._hold(fed_bytes) and may_fill:
+            what = (b"".join(self._targets), self._checked, self._chunks)
+            self._filling = filling.begin(self, self._transport, server.memory, what)
 
     def _hold(self, count: int) -> bool:
         """Count bytes of an incomplete body; return False where all of them together are too many."""
@@ -460,33 +355,10 @@ class Connection(asyncio.Protocol):
             return False
         return True
 
-    def _fill(self, memory: Memory) -> None:
-        """Have the rest of a large body read straight into the memory that the application gives."""
-        length = self._checked.get(b"content-length")
-        if length is None or self._paused or len(self._waiting) >= _WAITING_HIGH:
-            return
-        if int(length) - sum(map(len, self._chunks)) < SMALLEST_BYTES:
-            return
-        room = memory(b"".join(self._targets), self._checked, int(length))
-        if room is None:
-            return
-        self._filling = filling = Filling(self, room)
-        for chunk in self._chunks:
-            filling.put(chunk)
-        self._chunks.clear()
-        self._read_by(filling)
-
-    def _read_by(self, protocol: asyncio.BaseProtocol) -> None:
-        """Let the transport tell this protocol from now on; uvloop looks at its kind when reading starts."""
-        transport = self._transport
-        transport.set_protocol(protocol)
-        transport.pause_reading()
-        transport.resume_reading()
-
     def _end_filling(self) -> None:
         self._filling = None
         if not self._transport.is_closing():
-            self._read_by(self)
+            filling.read_by(self._transport, self)
 
     def _fail_held(self) -> None:
         self._fail(503, f"this pod holds {self._server.limits.held_bytes} bytes of incomplete requests, its limit")
@@ -500,7 +372,7 @@ class Connection(asyncio.Protocol):
         upgrades = self._parser.should_upgrade()
         waits = heads.check_rare(head, needs_host=self._parser.get_http_version() != "1.0", upgrades=upgrades)
         if upgrades:
-            self._state = _UPGRADE
+            self._state = UPGRADE
         elif waits and not self._busy and not self._waiting:
             self._write(responses.CONTINUE)
 
@@ -509,7 +381,7 @@ class Connection(asyncio.Protocol):
 
         The parser takes no body after such a head, so a new one gets the head without the offer.
         """
-        if self._state != _UPGRADE:
+        if self._state != UPGRADE:
             return
         head = heads.without_upgrade(self._parser.get_method(), b"".join(self._targets), self._checked)
         self._targets.clear()
@@ -520,25 +392,21 @@ class Connection(asyncio.Protocol):
     def _is_taken_over(self, data: bytes) -> bool:
         """Hand the connection over where the client speaks HTTP/2, whose preface no HTTP/1.1 parser takes."""
         make = self._server.http2
-        if make is None or self._busy or self._waiting or self._state != _HEAD:
+        if make is None or self._busy or self._waiting or self._state != HEAD:
             return False
         before = self._fed_bytes - len(data)
         begin = (self._begin if before else b"") + data
-        if before >= len(_PREFACE) or not begin.startswith(_PREFACE[: len(begin)]):
+        if before >= len(heads.PREFACE) or not begin.startswith(heads.PREFACE[: len(begin)]):
             return False
         rest = self._turns.drop() if self._turns is not None else b""
-        self._server.connections.discard(self)
-        self._state = _ENDING
+        self._state = ENDING
         self._write = _discard
-        successor = make(self._server)
-        self._transport.set_protocol(successor)
-        successor.connection_made(self._transport)
-        successor.data_received(begin + rest)
+        self._server.hand_over(self, make(self._server), self._transport, begin + rest)
         return True
 
     def _stopped(self, cause: BaseException | None) -> None:
         """Answer for what stopped the parser inside a callback."""
-        if self._state == _ENDING:
+        if self._state == ENDING:
             return
         if isinstance(cause, heads.RefusedError):
             self._fail(cause.status, str(cause))
@@ -556,27 +424,12 @@ class Connection(asyncio.Protocol):
             self._end_filling()
         answer = responses.closing(responses.error(status, message))
         if self._busy or self._waiting:
-            self._state = _ENDING
+            self._state = ENDING
             self._fed_bytes = 0
             self._waiting.append(answer)
             return
         self._write(answer)
         self._end(at_once=False)
-
-    def _end(self, *, at_once: bool) -> None:
-        """Close our side; not at once if the client may still be sending: drop that for a while."""
-        self._busy = False
-        self._waiting.clear()
-        self._state = _ENDING
-        self._known = None
-        self._fed_bytes = 0
-        self._since = self._server.now
-        transport = self._transport
-        if at_once or transport.is_closing() or not transport.can_write_eof():
-            transport.close()
-        else:
-            transport.write_eof()
-            transport.resume_reading()
 
 
 def _discard(data: bytes | bytearray | memoryview) -> None:  # in the place of Transport.write

@@ -7,10 +7,14 @@ no copy. The connection keeps all limits and counts. Must not know what a body i
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final, Protocol
 
 SMALLEST_BYTES: Final = 64 << 10
 """Less than that is not worth the change."""
+
+Memory = Callable[[bytes, dict[bytes, bytes], int], memoryview | None]
+"""Returns memory for a body by target, headers and length, where the application wants it there."""
 
 
 class _Owner(Protocol):
@@ -69,3 +73,39 @@ class Filling(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         """Tell the connection."""
         self._owner.resume_writing()
+
+
+def begin(
+    owner: _Owner,
+    transport: asyncio.Transport,
+    memory: Memory | None,
+    what: tuple[bytes, dict[bytes, bytes], list[bytes]],
+) -> Filling | None:
+    """Have the rest of a large body read straight into the memory that the application gives; None where it gives none.
+
+    Args:
+        owner: The connection.
+        transport: Its.
+        memory: The application's.
+        what: The request's target and head, and the pieces of its body that came.
+    """
+    target, head, chunks = what
+    length = head.get(b"content-length")
+    if memory is None or length is None or int(length) - sum(map(len, chunks)) < SMALLEST_BYTES:
+        return None
+    room = memory(target, head, int(length))
+    if room is None:
+        return None
+    filling = Filling(owner, room)
+    for chunk in chunks:
+        filling.put(chunk)
+    chunks.clear()
+    read_by(transport, filling)
+    return filling
+
+
+def read_by(transport: asyncio.Transport, protocol: asyncio.BaseProtocol) -> None:
+    """Let a transport tell this protocol from now on; uvloop looks at its kind when reading starts."""
+    transport.set_protocol(protocol)
+    transport.pause_reading()
+    transport.resume_reading()

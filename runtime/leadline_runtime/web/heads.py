@@ -5,6 +5,9 @@ Pure functions of heads as the parser gives them, for `connection`. Must not kno
 
 from typing import Final, NamedTuple
 
+PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+"""What a client that speaks HTTP/2 from the start sends first (RFC 9113, 3.4)."""
+LENGTH_DIGITS_MAX: Final = 9
 _CARRIAGE_RETURN: Final = ord("\r")
 _LENGTH_NAME: Final = b"\r\ncontent-length:"
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from leadline_runtime.web import connection as connections
+from leadline_runtime.web.filling import Memory
 
 TICK_SECONDS: Final = 0.5
 """Resolution of all timeouts: one pass over the connections instead of a timer per request."""
@@ -24,9 +25,6 @@ BACKLOG: Final = 1_024
 
 Application = Callable[[connections.Connection], None]
 """Answers one request, now or later, by calling `Connection.answer` once."""
-
-Memory = Callable[[bytes, dict[bytes, bytes], int], memoryview | None]
-"""Returns memory for a body by target, headers and length, where the application wants it there; see `web.filling`."""
 
 
 class Held(Protocol):
@@ -138,6 +136,15 @@ class Server:
             self._timer.cancel()
         for connection in list(self.connections):
             connection.abort()
+
+    def hand_over(
+        self, old: connections.Connection, new: asyncio.Protocol, transport: asyncio.Transport, begin: bytes
+    ) -> None:
+        """Let another protocol have a connection, from its first bytes on."""
+        self.connections.discard(old)
+        transport.set_protocol(new)
+        new.connection_made(transport)
+        new.data_received(begin)
 
     def count_refusal(self, status: int) -> None:
         """Count an answer that no application gave."""

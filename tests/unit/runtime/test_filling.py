@@ -162,7 +162,7 @@ def test_a_large_body_that_stalls_gets_408_with_what_arrived():
 
 
 def test_large_bodies_count_for_what_a_pod_holds():
-    refused(server.Limits(held_bytes=400_000), 503, "this pod holds 400000 bytes of bodies that are not complete")
+    refused(server.Limits(held_bytes=400_000), 503, "this pod holds 400000 bytes of incomplete requests")
 
 
 def test_a_client_that_goes_away_midway_leaves_nothing_behind():

@@ -181,7 +181,8 @@ def test_a_server_that_is_left_sends_clients_away_without_losing_a_request():
     client.server.check(0.5 + connection.LINGER_SECONDS)
     (gone,) = [frame for frame in client.received() if frame.kind == frames.GOAWAY]
     assert gone.payload[:4] == frames.WORD(3)
-    client.ask(5)  # beyond it: the client asks somebody else
+    client.ask(5, b"body")  # beyond it: the client asks somebody else
+    assert client.received() == []
     assert [stream.id for stream in client.asked] == [1, 3]
     for stream in client.asked:
         stream.respond(b"done")

@@ -94,9 +94,9 @@ def test_triton_client_is_told_what_is_wrong(client, digits):
     assert error.value.status() == "StatusCode.NOT_FOUND"
     with pytest.raises(triton.InferenceServerException, match='there is no version "9" here'):
         client.infer("digits", [tensor(digits.rows[:1])], model_version="9")
-    with pytest.raises(triton.InferenceServerException, match="apply a ModelDeployment") as error:
+    with pytest.raises(triton.InferenceServerException, match="its ModelDeployment says") as error:
         client.load_model("digits")
-    assert error.value.status() == "StatusCode.UNIMPLEMENTED"
+    assert error.value.status() == "StatusCode.PERMISSION_DENIED"
     with pytest.raises(triton.InferenceServerException, match="there is no method") as error:
         client.get_inference_statistics("digits")
     assert error.value.status() == "StatusCode.UNIMPLEMENTED"

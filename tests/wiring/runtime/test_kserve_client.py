@@ -1,4 +1,4 @@
-"""KServe's REST client, unmodified, as a judge: JSON and binary both ways, ids, parameters, health and refusals.
+"""KServe's clients, unmodified, as judges: JSON, binary and gRPC, ids, parameters, health and refusals.
 
 Its package would start web frameworks on import, which we do not install; only the client's own modules are loaded.
 """
@@ -9,8 +9,10 @@ import types
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
+from google.protobuf import descriptor_pool
 
 from tests.unit.runtime import models
 from tests.wiring.runtime.pods import Pod
@@ -24,10 +26,15 @@ def kserve() -> Iterator[types.SimpleNamespace]:
     package = types.ModuleType("kserve")
     package.__path__ = spec.submodule_search_locations
     sys.modules["kserve"] = package
-    client = importlib.import_module("kserve.inference_client")
+    with pytest.MonkeyPatch.context() as patch:
+        # Its messages are called like tritonclient's, and one pool of one process takes only one of each name.
+        pool = descriptor_pool.DescriptorPool()
+        patch.setattr(descriptor_pool, "Default", lambda: pool)
+        client = importlib.import_module("kserve.inference_client")
     kinds = importlib.import_module("kserve.protocol.infer_type")
     yield types.SimpleNamespace(
         client=client.InferenceRESTClient,
+        grpc_client=client.InferenceGRPCClient,
         config=client.RESTConfig,
         request=kinds.InferRequest,
         input=kinds.InferInput,
@@ -93,6 +100,22 @@ async def test_every_datatype_goes_there_and_back(pod, kserve, asked_binary, ans
     await client.close()
     assert response.id == "r-1"
     check(response, rows)
+
+
+@pytest.mark.parametrize("rows", [1, 5])
+async def test_every_datatype_goes_there_and_back_over_grpc(pod, kserve, rows):
+    request = kserve.request(model_name="digits", request_id="r-1", infer_inputs=inputs(kserve, rows))
+    client = kserve.grpc_client(url=f"127.0.0.1:{pod.public}")
+    assert await client.is_server_live()
+    assert await client.is_server_ready()
+    assert await client.is_model_ready("digits")
+    response = await client.infer(request)
+    assert response.id == "r-1"
+    check(response, rows)
+    request = kserve.request(model_name="digits", infer_inputs=inputs(kserve)[:-1])
+    with pytest.raises(grpc.RpcError, match='"in_BYTES" is missing'):
+        await client.infer(request)
+    await client.close()
 
 
 async def test_health_of_server_and_model(pod, kserve):
