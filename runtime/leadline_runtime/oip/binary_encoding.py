@@ -73,7 +73,7 @@ class BinaryForm:
         self, outputs: Sequence[Array], count: int, given: Rows | None, identifiers: Mapping[int, str]
     ) -> tuple[Sequence[bytes], AbstractSet[int]]:
         """Return each row's whole answer, and the rows whose numbers an output asked for as JSON cannot carry."""
-        if not self._is_fixed or identifiers:
+        if not self._is_fixed:
             return self._each(outputs, count, given, identifiers)
         shapes: list[tuple[int, ...]] = []
         columns: list[list[bytes]] = []
@@ -83,6 +83,12 @@ class BinaryForm:
             data = raw.of_array(array, output.datatype)
             width = len(data) // count
             columns.append([data[at : at + width] for at in range(0, len(data), width)] if width else [b""] * count)
+        if identifiers:
+            receipts: list[Any] = given.receipts if given is not None else [b""] * count
+            return [
+                self._filled((shapes, [], parts), identifiers.get(row), receipt or b"", is_row=True)
+                for row, (receipt, *parts) in enumerate(zip(receipts, *columns, strict=True))
+            ], _NO_ROWS
         template = self._template(shapes)
         header, size = template.header_bytes, template.header_bytes + template.raw_bytes
         if given is None:
@@ -91,7 +97,7 @@ class BinaryForm:
         signed = self._template(shapes, with_receipt=True)
         told, bare = signed.signed, signed.header_bytes
         total = bare + signed.raw_bytes
-        receipts: list[Any] = given.receipts
+        receipts = given.receipts
         return [
             template.whole % (header, size, *parts)
             if receipt is None

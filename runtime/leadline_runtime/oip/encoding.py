@@ -66,7 +66,7 @@ class JsonForm:
         """Return each row's whole answer, and the rows with a number that JSON cannot carry (NaN, infinite)."""
         if self._places is not None:
             outputs = [outputs[place] for place in self._places]
-        if self._has_text or identifiers:
+        if self._has_text:
             return self._each(outputs, count, given, identifiers)
         columns: list[Any] = []
         inner: list[tuple[int, ...]] = []
@@ -81,6 +81,8 @@ class JsonForm:
             if _N in text:
                 return self._each(outputs, count, given, identifiers)
             columns.append(text.split(between) if count > 1 else (text,))
+        if identifiers:
+            return self._named([(1, *shape) for shape in inner], columns, given, identifiers), _NO_ROWS
         if inner != self._inner:
             self._inner = inner
             shapes = [(1, *shape) for shape in inner]
@@ -139,11 +141,21 @@ class JsonForm:
             if is_float and _N in text
         }
         shapes = [(1, *array.shape[1:]) for array in outputs]
-        answers = []
-        for row, parts in enumerate(zip(*columns, strict=True)):
-            receipt = (given.receipts[row] if given is not None else None) or b""
-            answers.append(self._filled(shapes, parts, identifiers.get(row), receipt, is_row=True))
-        return answers, bad
+        return self._named(shapes, columns, given, identifiers), bad
+
+    def _named(
+        self,
+        shapes: list[tuple[int, ...]],
+        columns: Sequence[Sequence[bytes]],
+        given: Rows | None,
+        identifiers: Mapping[int, str],
+    ) -> list[bytes]:
+        """Return answers some of which give an id back."""
+        receipts: Sequence[bytes | None] = given.receipts if given is not None else [None] * len(columns[0])
+        return [
+            self._filled(shapes, parts, identifiers.get(row), receipt or b"", is_row=True)
+            for row, (receipt, parts) in enumerate(zip(receipts, zip(*columns, strict=True), strict=True))
+        ]
 
     def _filled(
         self,
