@@ -1,7 +1,7 @@
 """Our reading of header blocks beside that of the hpack library: the same fields, the same refusals, block after block."""
 
 import hpack
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from leadline_runtime.http2 import compression, frames, headers
 
@@ -30,6 +30,7 @@ def both(blocks):
 
 
 @given(st.lists(st.tuples(SIZES, FIELDS, st.booleans()), max_size=12))
+@settings(deadline=None)
 def test_what_an_encoder_writes_is_read_alike(messages):
     encoder = hpack.Encoder()
     blocks = []
@@ -62,6 +63,7 @@ PIECES = st.one_of(
 
 
 @given(st.lists(st.lists(PIECES, max_size=6).map(b"".join), max_size=4))
+@settings(deadline=None)
 def test_any_bytes_are_read_or_refused_alike(blocks):
     for mine, theirs in both(blocks):
         assert mine == theirs

@@ -5,7 +5,7 @@ import os
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from leadline_runtime.http2 import frames
 from leadline_runtime.web import server
@@ -70,12 +70,14 @@ def seen(stream: bytes, cuts: list[int]) -> tuple[list[tuple[int, bytes]], bytes
 
 
 @given(st.lists(FRAMES, max_size=12), st.lists(st.integers(0, 10_000), max_size=12))
+@settings(deadline=None)
 def test_any_cut_of_any_frames_gives_the_same_answers(parts, cuts):
     stream = b"".join(parts)
     assert seen(stream, cuts) == seen(stream, [])
 
 
 @given(st.lists(FRAMES, max_size=4))
+@settings(deadline=None)
 def test_byte_by_byte_gives_the_same_answers(parts):
     stream = b"".join(parts)
     assert seen(stream, list(range(len(stream)))) == seen(stream, [])
