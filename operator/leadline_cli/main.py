@@ -54,6 +54,15 @@ def _parser() -> argparse.ArgumentParser:
             "to ask it. A file that changes is not loaded again.",
         )
     )
+    _tune_options(
+        commands.add_parser(
+            "tune",
+            help="measure an ONNX model on this machine and propose settings for its pods",
+            description="Measure how long runs of an ONNX model take and how many requests the runtime answers with it, by "
+            "rows, threads and workers, and propose settings for spec.runtime. Takes about a minute; nothing else should "
+            "run meanwhile.",
+        )
+    )
     _replay_options(
         commands.add_parser(
             "replay",
@@ -136,6 +145,25 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _tune_options(tune: argparse.ArgumentParser) -> None:
+    tune.set_defaults(run=_tune, extra="runtime")
+    tune.add_argument("model", type=Path, metavar="MODEL.onnx", help="an ONNX file")
+    tune.add_argument("--seconds", type=_seconds, default=50.0, help="about how long to measure; default: 50")
+    tune.add_argument(
+        "--cpus", type=int, default=0, metavar="N", help="CPUs that a pod is to have; default: those of this machine"
+    )
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 1.0 <= value <= 3_600.0:
+        raise argparse.ArgumentTypeError(f"expected seconds from 1 to 3600, got {text!r}")
+    return value
+
+
 def _replay_options(replay: argparse.ArgumentParser) -> None:
     replay.set_defaults(run=_replay, extra="operator", wrong_usage=replay.error)
     replay.add_argument(
@@ -213,6 +241,15 @@ def _serve(options: argparse.Namespace) -> tuple[list[str], int]:
 def _say(what: str) -> None:
     """Tell on standard error what is being done."""
     print(f"  {what}", file=sys.stderr, flush=True)
+
+
+def _tune(options: argparse.Namespace) -> tuple[list[str], int]:
+    from leadline_cli import tuning  # noqa: PLC0415 - onnxruntime
+
+    def say(what: str) -> None:
+        print(f"  {what}", file=sys.stderr, flush=True)
+
+    return tuning.tune(options.model, seconds=options.seconds, cpus=options.cpus, say=say), 0
 
 
 def _replay(options: argparse.Namespace) -> tuple[list[str], int]:

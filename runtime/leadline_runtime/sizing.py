@@ -73,7 +73,9 @@ def decide(
     workers = most
     if memory_bytes < math.inf and worker_bytes > 0:
         workers = min(most, max(1, math.floor(MEMORY_SHARE * memory_bytes / worker_bytes)))
-    return Sizing(workers, threads_of(workers, cpus))
+    # Memory may leave CPUs over: threads take them, unless they were seen to make runs longer.
+    is_harmed = all_threads_seconds < math.inf and gain <= 1.0
+    return Sizing(workers, 1 if is_harmed else threads_of(workers, cpus))
 
 
 def held_bytes(memory_bytes: float, *, ports: int) -> int:

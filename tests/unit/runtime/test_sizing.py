@@ -43,6 +43,8 @@ def test_short_runs_are_not_given_threads_even_if_they_would_gain():
 def test_memory_bounds_the_workers_and_threads_take_the_cpus_that_are_left():
     assert decide(8, 8, worker_mb=500, memory_mb=2_048, **SHORT) == Sizing(3, 2)
     assert decide(8, 8, worker_mb=5_000, memory_mb=2_048, **SHORT) == Sizing(1, 8)
+    harmed = {"one_thread_seconds": 0.1, "all_threads_seconds": 0.2}
+    assert decide(8, 8, worker_mb=5_000, memory_mb=2_048, **harmed) == Sizing(1, 1)
 
 
 def test_bodies_that_are_not_complete_share_a_quarter_of_the_memory():
