@@ -61,7 +61,7 @@ def test_a_claim_is_mounted_read_only_where_the_runtime_looks():
     assert volume == {"name": "claim", "persistentVolumeClaim": {"claimName": "team-models", "readOnly": True}}
     mount = container(overlaid)["volumeMounts"][-1]
     assert mount == {"name": "claim", "mountPath": "/mnt/claims/team-models", "readOnly": True}
-    assert names.CLAIMS_DIR == str(files.CLAIMS_DIR)
+    assert str(files.CLAIMS_DIR) == names.CLAIMS_DIR
 
 
 @pytest.mark.parametrize(
