@@ -14,11 +14,11 @@ from typing import Final, TypeVar
 
 from leadline_runtime import errors, logs
 from leadline_runtime.engine import providers
+from leadline_runtime.fetch import stores
 
 C = TypeVar("C", bound=enum.Enum)
 
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
-_SCHEMES: Final = ("file", "pvc", "http", "https", "s3", "gs", "az", "oci", "hf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +138,8 @@ class _Source:
     def uri(self, variable: str) -> str:
         value = self._environment.get(variable, "")
         scheme = value.partition("://")[0] if "://" in value else value.partition("/")[0]
-        if ("://" not in value or scheme not in _SCHEMES) and not value.startswith("models:/"):
-            expected = ", ".join([*(f"{known}://" for known in _SCHEMES), "models:/"])
+        if ("://" not in value or scheme not in stores.SCHEMES) and not value.startswith("models:/"):
+            expected = ", ".join([*(f"{known}://" for known in stores.SCHEMES), "models:/"])
             # The value may carry credentials, so only its scheme is shown.
             raise errors.SettingsError(f"{variable}: expected a URI that starts with one of {expected}; got {scheme!r}")
         return value

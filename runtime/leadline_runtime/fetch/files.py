@@ -6,6 +6,7 @@ a volume is not always written by whoever may read this pod's own files.
 
 import asyncio
 import os
+import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -44,13 +45,12 @@ class FileSource:
         return await asyncio.to_thread(self._listing)
 
     def _listing(self) -> stores.Listing:
-        path = self._path
+        path = Path(os.path.realpath(self._path))
         if self._within is not None:
             if not self._within.is_dir():
                 message = f"{self._shown}: this claim is not mounted here ({self._within}); a pod has the model's only"
                 raise stores.StoreError(stores.Fault.NOT_FOUND, message)
-            path = path.resolve()
-            if not path.is_relative_to(self._within.resolve()):
+            if not path.is_relative_to(os.path.realpath(self._within)):
                 message = f"{self._shown}: leads out of the claim, by '..' or a symbolic link"
                 raise stores.StoreError(stores.Fault.UNUSABLE, message)
         if not path.is_dir():
@@ -80,7 +80,7 @@ class FileStore:
     async def open(self, offset: int, validator: str) -> AsyncIterator[stores.Stream]:
         """Open the file; a file that was replaced is read from its start."""
         try:
-            file = await asyncio.to_thread(self._path.open, "rb")
+            file = await asyncio.to_thread(open, self._path, "rb", opener=_opened)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise stores.StoreError(stores.Fault.NOT_FOUND, f"{self._shown}: there is no such file") from error
         except PermissionError as error:
@@ -95,6 +95,8 @@ class FileStore:
 
     def _stream(self, file: BinaryIO, offset: int) -> stores.Stream:
         state = os.fstat(file.fileno())
+        if not stat.S_ISREG(state.st_mode):
+            raise stores.StoreError(stores.Fault.UNUSABLE, f"{self._shown}: neither file nor folder")
         file.seek(offset)
         return stores.Stream(
             start=offset,
@@ -102,6 +104,11 @@ class FileStore:
             validator=f"{state.st_ino}.{state.st_mtime_ns}.{state.st_size}",
             chunks=_chunks(file, self._shown),
         )
+
+
+def _opened(path: str, flags: int) -> int:
+    """Open a path that has no link in it any more, even if one is put there meanwhile; a pipe keeps nobody waiting."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 async def _chunks(file: BinaryIO, shown: str) -> AsyncIterator[bytes]:

@@ -15,6 +15,8 @@ from typing import Final
 from leadline_runtime import errors
 from leadline_runtime.fetch import folders, stores, transfer, unpacking
 
+PARTIAL: Final = ".partial"
+"""Ending of the folder while it is filled."""
 _ARCHIVE: Final = ".archive"
 """Ending of an archive while it is fetched; it is beside the files, not among them."""
 
@@ -57,7 +59,7 @@ class Gathering:
         self._source = source
         self._shown = stores.shown(uri)
         self._target = target
-        self._folder = target.with_name(target.name + ".partial")
+        self._folder = target.with_name(target.name + PARTIAL)
         self._limit_bytes = limit_bytes
         self._try_seconds = try_seconds
         self._on_progress = on_progress
@@ -139,7 +141,9 @@ class Gathering:
                 target,
                 reasons=transfer.MODEL,
                 limit_bytes=self._limit_bytes - others,
-                on_progress=lambda done, total: self._on_progress(others + done, self._total_bytes or total),
+                on_progress=lambda done, total: self._on_progress(
+                    others + done, self._total_bytes or (total and others + total)
+                ),
                 on_trouble=self._on_trouble,
                 store=entry.store,
             )

@@ -39,8 +39,15 @@ class Login:
         return {"authorization": f"Bearer {self.token}"} if self.token else {}
 
 
+class _Large(msgspec.Struct):
+    sha256: str
+
+
 class _Sibling(msgspec.Struct):
     rfilename: str
+    size: int | None = None
+    lfs: _Large | None = None
+    """Of a file that is kept as a large one: the hub knows its digest."""
 
 
 class _Repository(msgspec.Struct):
@@ -66,29 +73,37 @@ class Repository:
     async def listing(self) -> stores.Listing:
         """Ask for the commit and its files."""
         revision = quote(self._revision, safe="")
-        uri = f"{self._login.endpoint}/api/models/{self._name}/revision/{revision}"
+        uri = f"{self._login.endpoint}/api/models/{self._name}/revision/{revision}?blobs=true"
         content = await calls.small(uri, self._login.headers())
         try:
             repository = msgspec.json.decode(content, type=_Repository)
         except msgspec.MsgspecError as error:
             message = f"{self._shown}: {stores.shown(uri)} answered what the hub does not: {error}"
             raise stores.StoreError(stores.Fault.UNREACHABLE, message) from error
-        files = [sibling.rfilename for sibling in repository.siblings]
+        files = {sibling.rfilename: sibling for sibling in repository.siblings}
         resolved = f"hf commit {repository.sha}"
         if self._path and not self._path.endswith("/"):
             if self._path not in files:
                 more = "; a folder's URI ends in /" if any(name.startswith(f"{self._path}/") for name in files) else ""
                 raise self._missing(repository.sha, f"has no file {self._path!r}{more}")
-            return stores.Listing((self._entry(repository.sha, self._path, ""),), is_folder=False, resolved=resolved)
+            return stores.Listing(
+                (self._entry(repository.sha, files[self._path], ""),), is_folder=False, resolved=resolved
+            )
         below = [name for name in files if name.startswith(self._path)]
         if not below:
             raise self._missing(repository.sha, f"has no file below {self._path!r}")
-        entries = tuple(self._entry(repository.sha, name, name[len(self._path) :]) for name in below)
+        entries = tuple(self._entry(repository.sha, files[name], name[len(self._path) :]) for name in below)
         return stores.Listing(entries, is_folder=True, resolved=resolved)
 
-    def _entry(self, commit: str, name: str, path: str) -> stores.Entry:
-        uri = f"{self._login.endpoint}/{self._name}/resolve/{quote(commit, safe='')}/{quote(name)}"
-        return stores.Entry(path, web.WebStore(uri, headers=self._login.headers()), version=commit)
+    def _entry(self, commit: str, file: _Sibling, path: str) -> stores.Entry:
+        uri = f"{self._login.endpoint}/{self._name}/resolve/{quote(commit, safe='')}/{quote(file.rfilename)}"
+        return stores.Entry(
+            path,
+            web.WebStore(uri, headers=self._login.headers()),
+            size_bytes=file.size or 0,
+            version=commit,
+            digest=f"sha256:{file.lfs.sha256}" if file.lfs is not None else "",
+        )
 
     def _missing(self, commit: str, what: str) -> stores.StoreError:
         return stores.StoreError(stores.Fault.NOT_FOUND, f"{self._shown}: commit {commit[:12]} {what}")

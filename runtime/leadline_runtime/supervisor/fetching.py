@@ -6,6 +6,7 @@ as a whole, or not there. Next step: `loading`, which judges what it is.
 """
 
 import asyncio
+import shutil
 from collections.abc import Callable
 
 from leadline_wire import exchange
@@ -84,6 +85,14 @@ class Fetching:
         finally:
             asked.cancel()
             beside.cancel()
+            await asyncio.wait({asked, beside})
+            await asyncio.to_thread(self._tidy)
+
+    def _tidy(self) -> None:
+        """Give back the disk that the other way has taken."""
+        for folder in (self.folder, self._aside):
+            shutil.rmtree(folder.with_name(folder.name + gathering.PARTIAL), ignore_errors=True)
+        shutil.rmtree(self._aside, ignore_errors=True)
 
     async def from_ledger(self, instead: exchange.Trouble) -> folders.Model | None:
         """Have the trusted bytes from the ledger in the place of those that are here; None: it does not give them."""

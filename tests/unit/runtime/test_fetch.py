@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import os
 from collections.abc import Callable
 from contextlib import asynccontextmanager
 
@@ -285,6 +286,15 @@ async def test_a_header_that_cannot_be_sent_is_named_without_its_value(tmp_path,
     trouble = await Fetch("http://127.0.0.1:9/m", tmp_path).first_trouble()
     assert (trouble.reason, said in trouble.message) == ("ModelAccessDenied", True)
     assert "secret" not in trouble.message
+
+
+async def test_a_link_to_a_file_is_that_file_and_a_pipe_is_none(tmp_path):
+    (tmp_path / "file").write_bytes(BYTES)
+    (tmp_path / "link").symlink_to("file")
+    os.mkfifo(tmp_path / "pipe")
+    assert await Fetch((tmp_path / "link").as_uri(), tmp_path).digest() == DIGEST
+    trouble = await Fetch((tmp_path / "pipe").as_uri(), tmp_path).first_trouble()
+    assert (trouble.reason, "neither file nor folder" in trouble.message) == ("ModelUnusable", True)
 
 
 async def test_a_folder_is_no_test_set(tmp_path):

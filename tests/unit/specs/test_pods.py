@@ -5,6 +5,7 @@ from leadline_api import names
 from leadline_api.spec import ModelDeploymentSpec
 from leadline_operator.specs import pods, revisions
 from leadline_operator.specs.metadata import Owner
+from leadline_runtime.fetch import files
 
 OWNER = Owner(name="digits", namespace="ml", uid="uid-1")
 PLAIN = {"uri": "s3://models/digits/2/model.onnx"}
@@ -60,7 +61,7 @@ def test_a_claim_is_mounted_read_only_where_the_runtime_looks():
     assert volume == {"name": "claim", "persistentVolumeClaim": {"claimName": "team-models", "readOnly": True}}
     mount = container(overlaid)["volumeMounts"][-1]
     assert mount == {"name": "claim", "mountPath": "/mnt/claims/team-models", "readOnly": True}
-    assert names.CLAIMS_DIR == "/mnt/claims"
+    assert str(files.CLAIMS_DIR) == names.CLAIMS_DIR
 
 
 @pytest.mark.parametrize(

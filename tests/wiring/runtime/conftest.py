@@ -126,7 +126,7 @@ class LedgerThread:
 
 @pytest.fixture
 def ledgers() -> Iterator[LedgerThread]:
-    """A ledger that tests may take down and up again."""
+    """A ledger that tests may take down and up again; asked for before `start`, so that it outlives the pods."""
     made = LedgerThread()
     yield made
     made.close()

@@ -28,6 +28,8 @@ class Hub:
     def __init__(self, files: dict[str, bytes], *, private: bool = False) -> None:
         self.files = files
         self.private = private
+        self.told: dict[str, str] = {}
+        """SHA-256 that it says of a large file, where that is not the file's."""
         self.broken = False
         """Whether large files end halfway."""
         self.asked: list[tuple[str, str, str | None]] = []
@@ -75,7 +77,7 @@ class Hub:
             return
         for revision in ("main", "v2", COMMIT):
             if path == f"/api/models/{NAME}/revision/{revision}":
-                siblings = [{"rfilename": name} for name in self.files]
+                siblings = [self._sibling(name, with_blobs="blobs=true" in call.path.lower()) for name in self.files]
                 self._content(call, json.dumps({"id": NAME, "sha": COMMIT, "siblings": siblings}).encode(), {})
                 return
             if path.startswith(f"/api/models/{NAME}/tree/{revision}"):
@@ -89,6 +91,16 @@ class Hub:
                 self._resolve(call, path.removeprefix(f"/{NAME}/resolve/{revision}/"))
                 return
         self._end(call, 404, {"x-error-code": "RepoNotFound"})
+
+    def _sibling(self, name: str, *, with_blobs: bool) -> dict[str, Any]:
+        content = self.files[name]
+        found: dict[str, Any] = {"rfilename": name}
+        if with_blobs:
+            found |= {"size": len(content), "blobId": _git(content)}
+            if len(content) >= LARGE_BYTES:
+                digest = hashlib.sha256(content).hexdigest()
+                found["lfs"] = {"sha256": self.told.get(name, digest), "size": len(content), "pointerSize": 130}
+        return found
 
     def _resolve(self, call: http.server.BaseHTTPRequestHandler, name: str) -> None:
         content = self.files.get(name)

@@ -22,7 +22,7 @@ def bytes_of(digits, name):
     return (digits.folder / name).read_bytes()
 
 
-def test_a_model_that_serves_is_kept_once(start, digits, ledgers, environment):
+def test_a_model_that_serves_is_kept_once(ledgers, start, digits, environment):
     digest = digits.digest("good.onnx")
     start(digits.uri("good.onnx"), digest=digest, environment=environment).wait_ready()
     eventually("kept", lambda: ledgers.edge.blobs)
@@ -34,7 +34,7 @@ def test_a_model_that_serves_is_kept_once(start, digits, ledgers, environment):
     assert ledgers.edge.uploads == 1
 
 
-def test_the_ledger_may_be_named_later_by_an_exchange(start, digits, ledgers):
+def test_the_ledger_may_be_named_later_by_an_exchange(ledgers, start, digits):
     digest = digits.digest("good.onnx")
     pod = start(digits.uri("good.onnx"), digest=digest).wait_ready()
     pod.exchange(outcomes=OutcomeSettings(ledger=ledgers.edge.url))
@@ -45,7 +45,7 @@ def digests_of_two(message):
     return re.findall(r"sha256:[0-9a-f]{64}", message)
 
 
-def test_a_model_that_is_gone_from_its_uri_comes_from_the_ledger(start, digits, ledgers, environment):
+def test_a_model_that_is_gone_from_its_uri_comes_from_the_ledger(ledgers, start, digits, environment):
     digest = digits.digest("good.onnx")
     ledgers.edge.blobs[digest] = bytes_of(digits, "good.onnx")
     pod = start((digits.folder / "gone.onnx").as_uri(), digest=digest, environment=environment).wait_ready()
@@ -55,7 +55,7 @@ def test_a_model_that_is_gone_from_its_uri_comes_from_the_ledger(start, digits, 
     assert (report.trouble, report.digest, report.bytes_done) == (None, digest, len(bytes_of(digits, "good.onnx")))
 
 
-def test_a_model_whose_bytes_were_exchanged_comes_from_the_ledger(start, digits, ledgers, environment, tmp_path):
+def test_a_model_whose_bytes_were_exchanged_comes_from_the_ledger(ledgers, start, digits, environment, tmp_path):
     digest, place = digits.digest("good.onnx"), tmp_path / "model.onnx"
     shutil.copy(digits.folder / "worse.onnx", place)
     ledgers.edge.blobs[digest] = bytes_of(digits, "good.onnx")
@@ -66,7 +66,7 @@ def test_a_model_whose_bytes_were_exchanged_comes_from_the_ledger(start, digits,
     assert digests_of_two(report.uri_trouble.message) == [digits.digest("worse.onnx"), digest]
 
 
-def test_rejected_bytes_are_looked_at_again_when_an_exchange_names_the_ledger(start, digits, ledgers, tmp_path):
+def test_rejected_bytes_are_looked_at_again_when_an_exchange_names_the_ledger(ledgers, start, digits, tmp_path):
     digest, place = digits.digest("good.onnx"), tmp_path / "model.onnx"
     shutil.copy(digits.folder / "worse.onnx", place)
     pod = start(place.as_uri(), digest=digest)
@@ -76,14 +76,14 @@ def test_rejected_bytes_are_looked_at_again_when_an_exchange_names_the_ledger(st
     pod.wait_ready()
 
 
-def test_without_a_digest_to_trust_nothing_comes_from_the_ledger(start, digits, ledgers, environment):
+def test_without_a_digest_to_trust_nothing_comes_from_the_ledger(ledgers, start, digits, environment):
     ledgers.edge.blobs[digits.digest("good.onnx")] = bytes_of(digits, "good.onnx")
     pod = start((digits.folder / "gone.onnx").as_uri(), environment=environment)
     pod.report("failed", lambda report: report.trouble and report.trouble.reason == "ModelNotFound")
     assert ledgers.edge.tokens == []
 
 
-def test_other_bytes_from_the_ledger_are_not_used(start, digits, ledgers, environment):
+def test_other_bytes_from_the_ledger_are_not_used(ledgers, start, digits, environment):
     digest = digits.digest("good.onnx")
     ledgers.edge.blobs[digest] = bytes_of(digits, "worse.onnx")
     pod = start((digits.folder / "gone.onnx").as_uri(), digest=digest, environment=environment)
@@ -92,7 +92,7 @@ def test_other_bytes_from_the_ledger_are_not_used(start, digits, ledgers, enviro
     assert (report.phase, report.trouble.reason, report.digest) == ("Failed", "ModelNotFound", "")
 
 
-def test_a_ledger_that_is_down_keeps_no_model_from_serving(start, digits, ledgers, environment):
+def test_a_ledger_that_is_down_keeps_no_model_from_serving(ledgers, start, digits, environment):
     ledgers.down()
     pod = start(digits.uri("good.onnx"), digest=digits.digest("good.onnx"), environment=environment).wait_ready()
     eventually("told", lambda: "model not kept in the blob store yet" in pod.log.read_text())
@@ -136,7 +136,7 @@ class Drip:
         self.thread.join()
 
 
-def test_a_model_whose_store_is_slow_comes_from_the_ledger(start, digits, ledgers, environment):
+def test_a_model_whose_store_is_slow_comes_from_the_ledger(ledgers, start, digits, environment):
     digest, content = digits.digest("good.onnx"), bytes_of(digits, "good.onnx")
     ledgers.edge.blobs[digest] = content
     with Drip(content, 100) as uri:
@@ -146,7 +146,7 @@ def test_a_model_whose_store_is_slow_comes_from_the_ledger(start, digits, ledger
         assert "not all bytes within 0.5 s" in report.uri_trouble.message
 
 
-def test_a_slow_store_is_waited_for_where_the_ledger_has_nothing(start, digits, environment):
+def test_a_slow_store_is_waited_for_where_the_ledger_has_nothing(environment, start, digits):
     content = bytes_of(digits, "good.onnx")
     with Drip(content, len(content) - 4) as uri:
         more = {"LEADLINE_LEDGER_AFTER_SECONDS": "0.2"}

@@ -87,6 +87,14 @@ async def test_a_token_goes_to_the_hub_and_not_to_where_it_sends_us(tmp_path, mo
         assert told == {"hub": {f"Bearer {TOKEN}"}, "elsewhere": {None}}
 
 
+async def test_a_large_file_that_is_not_what_the_hub_says_is_not_taken(hub, tmp_path):
+    hub.told["onnx/weights.bin"] = "0" * 64
+    trouble = await Gather("hf://acme/digits@v2/onnx/", tmp_path).trouble()
+    assert trouble.reason == "ModelStoreUnreachable"
+    assert "the bytes of 'weights.bin' have digest sha256:" in trouble.message
+    assert not (tmp_path / "model").exists()
+
+
 async def test_a_folder_goes_on_with_the_file_and_the_byte_where_it_broke_off(hub, tmp_path):
     hub.broken = True
     gather = Gather("hf://acme/digits@v2", tmp_path)

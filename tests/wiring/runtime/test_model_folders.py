@@ -139,7 +139,7 @@ def ledger(ledgers, tmp_path):
     return {"LEADLINE_LEDGER_URL": ledgers.edge.url, "LEADLINE_LEDGER_TOKEN_FILE": str(token)}
 
 
-def test_a_folder_is_kept_file_by_file_and_comes_back_when_its_place_is_gone(start, tmp_path, ledgers, ledger):
+def test_a_folder_is_kept_file_by_file_and_comes_back_when_its_place_is_gone(ledgers, ledger, start, tmp_path):
     place = tree(tmp_path / "m", FILES)
     pod = start(place.as_uri(), digest=digest(FILES), environment=ledger).wait_ready()
     eventually("kept", lambda: digest(FILES) in ledgers.edge.blobs)
@@ -151,7 +151,7 @@ def test_a_folder_is_kept_file_by_file_and_comes_back_when_its_place_is_gone(sta
     assert back.exchange().uri_trouble.reason == "ModelNotFound"
 
 
-def test_a_folder_of_which_one_file_was_overwritten_comes_from_the_ledger(start, tmp_path, ledgers, ledger):
+def test_a_folder_of_which_one_file_was_overwritten_comes_from_the_ledger(ledgers, ledger, start, tmp_path):
     place = tree(tmp_path / "m", FILES)
     for content in FILES.values():
         ledgers.edge.blobs[folders.digest_of(content)] = content
@@ -164,7 +164,7 @@ def test_a_folder_of_which_one_file_was_overwritten_comes_from_the_ledger(start,
 
 
 @pytest.mark.parametrize("spoilt", ["a file is missing", "a file is another", "the manifest is none"])
-def test_a_ledger_that_lost_a_part_gives_no_mixture(start, tmp_path, ledgers, ledger, spoilt):
+def test_a_ledger_that_lost_a_part_gives_no_mixture(ledgers, ledger, start, tmp_path, spoilt):
     files = [folders.File(path, folders.digest_of(content), len(content)) for path, content in FILES.items()]
     ledgers.edge.blobs = {folders.digest_of(content): content for content in FILES.values()}
     ledgers.edge.blobs[digest(FILES)] = folders.manifest(files)

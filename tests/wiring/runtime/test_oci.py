@@ -182,6 +182,24 @@ async def test_an_index_is_refused(registry, files, tmp_path):
     assert "an index of several manifests; name the one that is meant by its digest" in trouble.message
 
 
+async def test_bytes_and_manifests_are_believed_by_their_digest_only(registry, files, tmp_path):
+    manifest = registry.push("team/spoilt:1", files, "weights/a.bin")
+    kept = registry.folder / "data" / "docker" / "registry" / "v2" / "blobs" / "sha256"
+    layer = hashlib.sha256(FILES["weights/a.bin"]).hexdigest()
+    (kept / layer[:2] / layer / "data").write_bytes(b"21" * 70_000)
+    trouble = await Gather(uri(registry, "team/spoilt:1"), tmp_path).trouble()
+    assert (
+        f"have digest sha256:{hashlib.sha256(b'21' * 70_000).hexdigest()}, the store said sha256:{layer}"
+        in trouble.message
+    )
+    name = manifest.removeprefix("sha256:")
+    path = kept / name[:2] / name / "data"
+    path.write_bytes(path.read_bytes().replace(b"a.bin", b"b.bin"))
+    trouble = await Gather(uri(registry, f"team/spoilt@{manifest}"), tmp_path).trouble()
+    assert trouble.reason == "ModelStoreUnreachable"
+    assert not (tmp_path / "model").exists()
+
+
 async def test_what_is_not_there_and_what_cannot_be_meant(registry, tmp_path):
     trouble = await Gather(uri(registry, "team/nothing:1"), tmp_path).trouble()
     assert trouble.reason == "ModelNotFound"

@@ -220,7 +220,7 @@ def test_a_container_that_is_started_again_needs_no_signature_from_the_store(sta
 
 @pytest.mark.parametrize("told_by", ["exchange", "spec"])
 def test_bytes_of_the_ledger_need_no_second_signature_if_their_digest_was_learned(
-    start, digits, signed, ledgers, told_by
+    ledgers, start, digits, signed, told_by
 ):
     digest = digits.digest("good.onnx")
     ledgers.edge.blobs[digest] = (digits.folder / "good.onnx").read_bytes()
