@@ -17,7 +17,7 @@ import onnxruntime
 from leadline_wire import exchange
 
 from leadline_runtime import errors, logs
-from leadline_runtime.engine import onnx_file
+from leadline_runtime.engine import bf16, onnx_file
 from leadline_runtime.oip import datatypes, signature
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -80,9 +80,20 @@ def load(path: Path, *, threads: int, max_rows: int) -> Model:
     if not inputs or not outputs:
         raise errors.RejectedError("InvalidModel", "the model has no inputs or no outputs; expected at least one each")
     metadata = session.get_modelmeta().custom_metadata_map
-    row_seconds, full_seconds, has_rows = _warm_up(session, inputs, max_rows)
+    if bf16.is_needed((*inputs, *outputs)) and any(tensor.datatype.kind is datatypes.Kind.TEXT for tensor in inputs):
+        raise errors.RejectedError(
+            "InvalidModel",
+            "the model takes strings and has BF16 inputs or outputs; onnxruntime's Python interface cannot feed both: "
+            "cast BF16 to FP32 at the model's inputs and outputs",
+        )
+    run = (
+        bf16.runner(session, inputs, outputs)
+        if bf16.is_needed((*inputs, *outputs))
+        else _runner(session, [output.name for output in outputs])
+    )
+    row_seconds, full_seconds, has_rows = _warm_up(run, inputs, max_rows)
     return Model(
-        run=_runner(session, [output.name for output in outputs]),
+        run=run,
         signature=signature.Signature(inputs, outputs, has_rows),
         task=metadata.get("leadline.task", ""),
         prediction=metadata.get("leadline.prediction", ""),
@@ -103,7 +114,7 @@ def _tensor(value: Any, role: str) -> signature.Tensor:
     if datatype is None:
         raise errors.RejectedError(
             "InvalidModel",
-            f'{role} "{value.name}" has type {value.type}, which cannot be answered over JSON; expected a tensor of '
+            f'{role} "{value.name}" has type {value.type}, which the protocol does not have; expected a tensor of '
             f"{', '.join(datatypes.BY_NAME)} (convert scikit-learn models with zipmap off)",
         )
     shape = tuple(length if isinstance(length, int) and length >= 0 else -1 for length in value.shape)
@@ -137,7 +148,7 @@ def _explained(error: Exception, data: bytes) -> str:
 
 
 def _warm_up(
-    session: Any,
+    run: Callable[[Mapping[str, Array]], list[Array]],
     inputs: tuple[signature.Tensor, ...],
     max_rows: int,
 ) -> tuple[float, float, bool]:
@@ -147,18 +158,18 @@ def _warm_up(
     """
     free = all(tensor.shape and tensor.shape[0] == -1 for tensor in inputs)
     try:
-        row_seconds, one = _timed(session, _zeros(inputs, 1))
+        row_seconds, one = _timed(run, _zeros(inputs, 1))
         if not free:
             return row_seconds, row_seconds, False
         # One row and two show that outputs have rows; a model that mixes its rows would not.
-        _, two = _timed(session, _zeros(inputs, 2))
+        _, two = _timed(run, _zeros(inputs, 2))
         has_rows = all(
             np.ndim(single) > 0 and np.shape(double) == (2, *np.shape(single)[1:]) and len(single) == 1
             for single, double in zip(one, two, strict=True)
         )
         if not has_rows:
             return row_seconds, row_seconds, False
-        full_seconds, _ = _timed(session, _zeros(inputs, max_rows))
+        full_seconds, _ = _timed(run, _zeros(inputs, max_rows))
     except Exception as error:  # noqa: BLE001  # onnxruntime's errors have no common root
         logs.warning("warm-up run failed, requests are not batched", error=errors.shorten(str(error), 300))
         return 0.0, math.inf, False
@@ -176,11 +187,11 @@ def _zeros(inputs: tuple[signature.Tensor, ...], rows: int) -> dict[str, Array]:
     return zeros
 
 
-def _timed(session: Any, arrays: dict[str, Array]) -> tuple[float, list[Array]]:
+def _timed(run: Callable[[Mapping[str, Array]], list[Array]], arrays: dict[str, Array]) -> tuple[float, list[Array]]:
     best, results = math.inf, []
     for _ in range(_WARM_UP_RUNS):
         start = time.perf_counter()
-        results = session.run(None, arrays)
+        results = run(arrays)
         best = min(best, time.perf_counter() - start)
         if best > 1.0:
             break

@@ -1,32 +1,34 @@
 """The kinds of batch: rows packed into one buffer, arrays put together, and one request alone.
 
-Each knows the connections it must answer and prints their answers with the model's `Encoder`. `engine.batching` decides
-when they run. Must not check requests.
+Each knows the callers it must answer, and asks their forms to write the answers. `engine.batching` decides when they
+run. Must not check requests, and must not know how answers look.
 """
 
 from __future__ import annotations
 
 import enum
+import functools
 import struct
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Final
 
 import numpy as np
 from leadline_wire import predictions
 
 from leadline_runtime import errors, logs
-from leadline_runtime.oip import decoding, encoding, signature
+from leadline_runtime.oip import decoding, signature
+from leadline_runtime.oip.forms import Array, Caller, Copyable, Form
+from leadline_runtime.outcomes.minting import Rows
 from leadline_runtime.outcomes.recording import Recorder
 from leadline_runtime.web import responses
-from leadline_runtime.web.connection import Connection
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 Run = Callable[[Mapping[str, Array]], list[Array]]
 
 _FREE_BATCHES_MAX: Final = 4
-_NOT_FINITE: Final = "the model answered with a number that is not finite (NaN or infinite), which JSON cannot carry"
-
+_NOT_FINITE: Final = (
+    "the model answered with a number that is not finite (NaN or infinite), which JSON cannot carry; binary tensors can"
+)
 
 _TEXT: Final = b"text/plain"
 
@@ -45,7 +47,7 @@ class Origin(enum.Enum):
 class RowLayout:
     """How one row of a model with a single packable input lies in a buffer."""
 
-    __slots__ = ("bytes", "name", "pack_into", "row_shape", "tensor", "width")
+    __slots__ = ("bytes", "name", "pack_into", "pack_raw_into", "row_shape", "tensor", "width")
 
     def __init__(self, tensor: signature.Tensor, width: int) -> None:
         # Standard size ("<"), not native: it is as fast and refuses numbers that overflow instead of making them infinite.
@@ -56,41 +58,39 @@ class RowLayout:
         self.row_shape = tensor.row_shape
         self.bytes = packer.size
         self.pack_into: Callable[..., None] = packer.pack_into
+        # A row that comes as bytes; half of what the assignment of a slice takes.
+        self.pack_raw_into: Callable[[bytearray, int, bytes], None] = struct.Struct(f"{packer.size}s").pack_into
 
 
 class RowBatch:
-    """Requests of one row each, packed into one buffer as they are read."""
+    """Requests of one row each, packed into one buffer as they are read, whatever form their answers will have."""
 
     __slots__ = (
-        "_encoder",
         "_free",
         "_input",
         "_recorder",
+        "_usual",
         "_views",
         "buffer",
-        "connections",
+        "callers",
         "created",
         "identifiers",
         "origin",
+        "raw_rows",
         "rows",
     )
 
-    def __init__(
-        self,
-        layout: RowLayout,
-        max_rows: int,
-        encoder: encoding.Encoder,
-        recorder: Recorder,
-        free: list[RowBatch],
-    ) -> None:
+    def __init__(self, layout: RowLayout, max_rows: int, usual: Form, recorder: Recorder, free: list[RowBatch]) -> None:
         self.buffer = bytearray(layout.bytes * max_rows)
         self.rows = 0
         self.created = 0.0
-        self.connections: list[Connection] = []
-        self.identifiers: dict[int, bytes] = {}
-        """Ids as JSON, by row; most requests have none."""
+        self.callers: list[Caller] = []
+        self.identifiers: dict[int, str] = {}
+        """By row; most requests have none."""
+        self.raw_rows: dict[Form, list[int]] = {}
+        """Rows that came as raw tensors, by the form of their answers; the others came as JSON and get the usual one."""
         self.origin = Origin.CLIENT
-        self._encoder = encoder
+        self._usual = usual
         self._recorder = recorder
         self._input = layout.name
         self._free = free
@@ -113,86 +113,90 @@ class RowBatch:
 
     def finish(self, outputs: list[Array]) -> int:
         """Answer each row; return how many could not be."""
-        recorder, connections = self._recorder, self.connections
-        if self.origin is Origin.COPY:
-            return self._finish_copies(outputs)
+        recorder, callers = self._recorder, self.callers
         given = recorder.rows(outputs, self.rows) if self.origin is Origin.CLIENT else None
-        answers = None if self.identifiers else self._encoder.row_answers(outputs, self.rows, given)
-        bodies = None
-        if given is not None and recorder.copier is not None:
-            # An answered connection has dropped its own.
-            bodies = [connection.body for connection in connections]
-        bad: set[int] = set()
-        if answers is None:
-            bad = self._finish_each(outputs, given.receipts if given is not None else None)
+        if self.raw_rows:
+            answers, bad = self._answers_by_form(outputs, given)
         else:
-            for connection, answer in zip(connections, answers, strict=True):
-                connection.answer(answer)
+            answers, bad = self._usual.rows(outputs, self.rows, given, self.identifiers)
+        if self.origin is Origin.COPY:
+            answers = [responses.content(word, _TEXT) for word in recorder.copied(outputs, self.rows)]
+        copied: list[Copyable] | None = None
+        if given is not None and recorder.copier is not None:
+            # An answered caller has dropped its own.
+            copied = self._copyable() if self.raw_rows else [caller.body for caller in callers]
+        if bad:
+            for row, caller in enumerate(callers):
+                if row in bad:
+                    caller.refuse(500, _NOT_FINITE)
+                else:
+                    caller.answer(answers[row])
+        else:
+            for caller, answer in zip(callers, answers, strict=True):
+                caller.answer(answer)
         if given is not None:
-            recorder.took(given, bodies, self.identifiers, bad)
+            recorder.took(given, copied, self.identifiers, bad)
         return len(bad)
 
     def fail(self, error: Exception) -> int:
         """Answer all with 500."""
         _log_failure(error)
-        for connection in self.connections:
-            _refuse_failed(self._recorder, self.origin, connection, _failed(error))
+        for caller, copyable in zip(self.callers, self._copyable(), strict=True):
+            _refuse_failed(self._recorder, self.origin, caller, copyable, _failed(error))
         return self.rows
 
     def release(self) -> None:
         """Empty the batch and give it back."""
-        self.connections = []
+        self.callers = []
         self.identifiers = {}
+        self.raw_rows = {}
         self.rows = 0
         if len(self._free) < _FREE_BATCHES_MAX:
             self._free.append(self)
 
-    def _finish_copies(self, outputs: list[Array]) -> int:
-        _, bad = self._encoder.row_texts(outputs, self.rows)
-        words = self._recorder.copied(outputs, self.rows)
-        for row, connection in enumerate(self.connections):
-            if row in bad:
-                connection.refuse(500, _NOT_FINITE)
-            else:
-                connection.answer(responses.content(words[row], _TEXT))
-        return len(bad)
+    def _answers_by_form(self, outputs: list[Array], given: Rows | None) -> tuple[Sequence[bytes], AbstractSet[int]]:
+        """Return answers and failed rows, each form asked for its own."""
+        count = self.rows
+        groups = dict(self.raw_rows)
+        if len(groups) == 1:
+            ((form, rows),) = groups.items()
+            if len(rows) == count:
+                return form.rows(outputs, count, given, self.identifiers)
+        taken = {row for rows in groups.values() for row in rows}
+        if len(taken) < count:
+            rest = [row for row in range(count) if row not in taken]
+            groups[self._usual] = rest + groups.get(self._usual, [])
+        answers, bad = [b""] * count, set()
+        for form, rows in groups.items():
+            part = [array[rows] for array in outputs]
+            identifiers = {place: self.identifiers[row] for place, row in enumerate(rows) if row in self.identifiers}
+            told, failed = form.rows(part, len(rows), given.part(rows) if given is not None else None, identifiers)
+            for place, row in enumerate(rows):
+                answers[row] = told[place]
+            bad |= {rows[place] for place in failed}
+        return answers, bad
 
-    def _finish_each(self, outputs: list[Array], receipts: list[bytes | None] | None) -> set[int]:
-        """Answer row by row; return the rows that could not be."""
-        texts, bad = self._encoder.row_texts(outputs, self.rows)
-        shapes = [(1, *array.shape[1:]) for array in outputs]
-        for row, connection in enumerate(self.connections):
-            if row in bad:
-                connection.refuse(500, _NOT_FINITE)
-                continue
-            parts = [column[row] for column in texts]
-            receipt = (receipts[row] if receipts is not None else None) or b""
-            connection.answer(
-                _filled(self._encoder, shapes, parts, self.identifiers.get(row, b""), None, receipt=receipt)
-            )
-        return bad
+    def _copyable(self) -> list[Copyable]:
+        """Return the requests as they can be copied."""
+        copyable: list[Copyable] = [caller.body for caller in self.callers]
+        for form, rows in self.raw_rows.items():
+            for row in rows:
+                copyable[row] = form.copyable(self.callers[row])
+        return copyable
 
 
 class ArrayBatch:
     """Requests of any number of rows and inputs, with the same inner shapes."""
 
-    __slots__ = ("_encoder", "_max_rows", "_recorder", "created", "key", "members", "origin", "rows")
+    __slots__ = ("_max_rows", "_recorder", "created", "key", "members", "origin", "rows")
 
-    def __init__(
-        self,
-        encoder: encoding.Encoder,
-        recorder: Recorder,
-        origin: Origin,
-        key: tuple[tuple[int, ...], ...],
-        max_rows: int,
-    ) -> None:
+    def __init__(self, recorder: Recorder, origin: Origin, key: tuple[tuple[int, ...], ...], max_rows: int) -> None:
         self.key = key
         """Inner shapes of the inputs."""
         self.rows = 0
         self.created = 0.0
-        self.members: list[tuple[Connection, decoding.Request]] = []
+        self.members: list[tuple[Caller, decoding.Request, Form]] = []
         self.origin = origin
-        self._encoder = encoder
         self._recorder = recorder
         self._max_rows = max_rows
 
@@ -206,16 +210,16 @@ class ArrayBatch:
         """Tell whether its requests are clients'."""
         return self.origin is not Origin.COPY
 
-    def add(self, connection: Connection, request: decoding.Request) -> None:
+    def add(self, caller: Caller, request: decoding.Request, form: Form) -> None:
         """Let a request join."""
-        self.members.append((connection, request))
+        self.members.append((caller, request, form))
         self.rows += request.rows
 
     def run(self, model: Run) -> list[Array]:
         """Run the requests' arrays one after the other, cut where there are more rows than one run may have."""
         names = self.members[0][1].arrays
         whole = {
-            name: np.concatenate([request.arrays[name] for _, request in self.members])
+            name: np.concatenate([request.arrays[name] for _, request, _ in self.members])
             if len(self.members) > 1
             else names[name]
             for name in names
@@ -228,45 +232,31 @@ class ArrayBatch:
 
     def finish(self, outputs: list[Array]) -> int:
         """Answer each request; return how many could not be."""
-        texts, bad = self._encoder.row_texts(outputs, self.rows)
         recorder, origin = self._recorder, self.origin
         recording = recorder.recording(outputs, self.rows) if origin is Origin.CLIENT else None
-        copied = recorder.copied(outputs, self.rows) if origin is Origin.COPY else []
+        copied = recorder.copied(outputs, self.rows) if origin is Origin.COPY else None
         failures = start = 0
-        for place, (connection, request) in enumerate(self.members):
-            end = start + request.rows
-            if bad and not bad.isdisjoint(range(start, end)):
-                failures += 1
-                _refuse_failed(recorder, origin, connection, _NOT_FINITE)
-            elif origin is Origin.COPY:
-                connection.answer(_words_of_copy(copied[start:end]))
+        for place, (caller, request, form) in enumerate(self.members):
+            rows = range(start, start + request.rows)
+            start = rows.stop
+            own = outputs if len(self.members) == 1 else [array[rows.start : rows.stop] for array in outputs]
+            if recording is None:
+                receipt = _no_receipt
             else:
-                shapes = [(request.rows, *array.shape[1:]) for array in outputs]
-                parts = [b",".join(column[start:end]) for column in texts]
-                receipt = b""
-                if recording is not None:
-                    receipt = recording.receipt(
-                        place, range(start, end), connection.body, request.identifier, request.parameters
-                    )
-                connection.answer(
-                    _filled(
-                        self._encoder,
-                        shapes,
-                        parts,
-                        request.identifier,
-                        request.outputs,
-                        receipt=receipt,
-                        is_row=request.rows == 1,
-                    )
+                receipt = functools.partial(
+                    recording.receipt, place, rows, form.copyable(caller), request.identifier, request.parameters
                 )
-            start = end
+            words = copied[rows.start : rows.stop] if copied is not None else None
+            if not _answer((caller, request, form), own, receipt, words, is_row=request.rows == 1):
+                failures += 1
+                _refuse_failed(recorder, origin, caller, form.copyable(caller), _NOT_FINITE)
         return failures
 
     def fail(self, error: Exception) -> int:
         """Answer all with 500."""
         _log_failure(error)
-        for connection, _ in self.members:
-            _refuse_failed(self._recorder, self.origin, connection, _failed(error))
+        for caller, _, form in self.members:
+            _refuse_failed(self._recorder, self.origin, caller, form.copyable(caller), _failed(error))
         return len(self.members)
 
     def release(self) -> None:
@@ -276,23 +266,18 @@ class ArrayBatch:
 class LoneBatch:
     """One request to a model that has no rows."""
 
-    __slots__ = ("_connection", "_encoder", "_recorder", "_request", "created", "origin", "rows")
+    __slots__ = ("_caller", "_form", "_recorder", "_request", "created", "origin", "rows")
 
     def __init__(
-        self,
-        encoder: encoding.Encoder,
-        recorder: Recorder,
-        origin: Origin,
-        connection: Connection,
-        request: decoding.Request,
+        self, recorder: Recorder, origin: Origin, caller: Caller, request: decoding.Request, form: Form
     ) -> None:
         self.rows = 1
         self.created = 0.0
         self.origin = origin
         self._recorder = recorder
-        self._encoder = encoder
-        self._connection = connection
+        self._caller = caller
         self._request = request
+        self._form = form
 
     @property
     def requests(self) -> int:
@@ -310,51 +295,58 @@ class LoneBatch:
 
     def finish(self, outputs: list[Array]) -> int:
         """Answer the request; return 1 if it could not be."""
-        texts, finite = self._encoder.whole_texts(outputs)
-        recorder, connection, request = self._recorder, self._connection, self._request
-        if not finite:
-            _refuse_failed(recorder, self.origin, connection, _NOT_FINITE)
-            return 1
-        if self.origin is Origin.COPY:
-            connection.answer(_words_of_copy(recorder.copied(outputs, 1)))
-            return 0
-        receipt = b""
+        recorder, caller, request, form = self._recorder, self._caller, self._request, self._form
         recording = recorder.recording(outputs, 1) if self.origin is Origin.CLIENT else None
-        if recording is not None:
-            receipt = recording.receipt(0, range(1), connection.body, request.identifier, request.parameters)
-        shapes = [tuple(np.shape(array)) for array in outputs]
-        connection.answer(_filled(self._encoder, shapes, texts, request.identifier, request.outputs, receipt=receipt))
-        return 0
+        words = recorder.copied(outputs, 1) if self.origin is Origin.COPY else None
+        if recording is None:
+            receipt = _no_receipt
+        else:
+            receipt = functools.partial(
+                recording.receipt, 0, range(1), form.copyable(caller), request.identifier, request.parameters
+            )
+        if _answer((caller, request, form), outputs, receipt, words, is_row=True):
+            return 0
+        _refuse_failed(recorder, self.origin, caller, form.copyable(caller), _NOT_FINITE)
+        return 1
 
     def fail(self, error: Exception) -> int:
         """Answer with 500."""
         _log_failure(error)
-        _refuse_failed(self._recorder, self.origin, self._connection, _failed(error))
+        copyable = self._form.copyable(self._caller)
+        _refuse_failed(self._recorder, self.origin, self._caller, copyable, _failed(error))
         return 1
 
     def release(self) -> None:
         """Do nothing: such a batch is used once."""
 
 
-def _filled(
-    encoder: encoding.Encoder,
-    shapes: list[tuple[int, ...]],
-    parts: list[bytes],
-    identifier: bytes,
-    places: tuple[int, ...] | None,
+def _answer(
+    member: tuple[Caller, decoding.Request, Form],
+    outputs: Sequence[Array],
+    receipt: Callable[[], bytes],
+    words: list[bytes] | None,
     *,
-    receipt: bytes,
-    is_row: bool = True,
-) -> bytes:
-    template = encoder.template(shapes, places=places, with_id=bool(identifier), with_receipt=bool(receipt))
-    chosen = parts if places is None else [parts[place] for place in places]
-    if receipt:
-        chosen = [receipt, *chosen]
-    if identifier:
-        chosen = [identifier, *chosen]
-    if receipt and is_row:
-        return template.signed % (receipt, template.empty_bytes + sum(map(len, chosen)), *chosen)
-    return template.whole % (template.empty_bytes + sum(map(len, chosen)), *chosen)
+    is_row: bool,
+) -> bool:
+    """Answer one request the general way, unless its form cannot tell the answer: return False then.
+
+    Args:
+        member: The request.
+        outputs: Cut to its rows.
+        receipt: Gives its receipt.
+        words: What a copy is answered with; None: it is none.
+        is_row: It has one row.
+    """
+    caller, request, form = member
+    answer = form.whole(outputs, request.identifier, receipt, is_row=is_row)
+    if answer is None:
+        return False
+    caller.answer(answer if words is None else _words_of_copy(words))
+    return True
+
+
+def _no_receipt() -> bytes:
+    return b""
 
 
 def _words_of_copy(words: list[bytes]) -> bytes:
@@ -363,11 +355,11 @@ def _words_of_copy(words: list[bytes]) -> bytes:
     return responses.content(b"~".join(words) if whole else b"", _TEXT)
 
 
-def _refuse_failed(recorder: Recorder, origin: Origin, connection: Connection, message: str) -> None:
+def _refuse_failed(recorder: Recorder, origin: Origin, caller: Caller, copyable: Copyable, message: str) -> None:
     """Answer what the model failed on."""
     if origin is Origin.CLIENT:
-        recorder.failed(connection.body)
-    connection.refuse(500, message)
+        recorder.failed(copyable)
+    caller.refuse(500, message)
 
 
 def _failed(error: Exception) -> str:

@@ -1,6 +1,7 @@
 """Datatypes of the Open Inference Protocol, and what each is in onnxruntime, numpy and JSON.
 
-BF16 is left out: neither numpy nor JSON has it. Must not know a model.
+numpy has no BF16: such arrays are FP32 on this side of onnxruntime, which holds each of its numbers exactly. Must not
+know a model.
 """
 
 import enum
@@ -27,17 +28,25 @@ class Datatype:
     """In the protocol, e.g. `FP32`."""
     kind: Kind
     numpy: np.dtype
+    """Of arrays in this process."""
+    bytes: int
+    """Of one element of a raw tensor; 0: as long as its text."""
     pack: str
     """Code of `struct` in standard size; empty: rows of it are not packed."""
 
 
 def _datatype(name: str, kind: Kind, numpy: str, pack: str = "") -> Datatype:
-    return Datatype(name, kind, np.dtype(numpy), pack)
+    dtype = np.dtype(numpy)
+    return Datatype(name, kind, dtype, 0 if kind is Kind.TEXT else dtype.itemsize, pack)
+
+
+BF16: Final = Datatype("BF16", Kind.FLOAT, np.dtype("float32"), 2, "")
 
 
 BY_ONNX: Final = {
     # FP16 is not packed: struct rounds to it, but refuses what numpy takes as the largest value.
     "tensor(float16)": _datatype("FP16", Kind.FLOAT, "float16"),
+    "tensor(bfloat16)": BF16,
     "tensor(float)": _datatype("FP32", Kind.FLOAT, "float32", "f"),
     "tensor(double)": _datatype("FP64", Kind.FLOAT, "float64", "d"),
     "tensor(int8)": _datatype("INT8", Kind.INTEGER, "int8", "b"),

@@ -1,12 +1,12 @@
 """From a request's JSON to arrays for the model, or to a message that says what was expected.
 
-This is the general way: any number of inputs, any datatype, flat or nested data, many rows. The usual request (one
-input, one row) takes the short way in `engine.lanes`, which accepts nothing that is refused here and comes here with
-whatever it does not know. Must not run the model.
+This is the general way: any number of inputs, any datatype, flat or nested data or raw tensors after the JSON, many
+rows. The usual request (one input, one row) takes the short way in `inference`, which accepts nothing that is refused
+here and comes here with whatever it does not know. Must not run the model.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 
 from leadline_runtime import errors
-from leadline_runtime.oip import datatypes, signature
+from leadline_runtime.oip import datatypes, raw, signature
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -36,15 +36,62 @@ class Request:
     arrays: dict[str, Array]
     rows: int
     """Rows of all inputs where the model has rows, else 1."""
-    identifier: bytes
-    """The client's id, as JSON; empty: none."""
-    outputs: tuple[int, ...] | None
+    identifier: str | None = None
+    """The client's id."""
+    outputs: tuple[int, ...] | None = None
     """Places of the outputs asked for; None: all."""
+    binary: frozenset[int] = frozenset()
+    """Places of the outputs that are to come as raw tensors."""
     parameters: dict[str, Any] | None = None
     """The request's own."""
 
 
-def load(body: bytes, content_encoding: bytes | None = None) -> dict[str, Any]:
+class _Tail:
+    """The raw tensors after a request's JSON, taken one after the other."""
+
+    def __init__(self, data: memoryview) -> None:
+        self._data = data
+        self._at = 0
+
+    def take(self, size: int, where: str) -> memoryview:
+        """Return the next tensor."""
+        left = len(self._data) - self._at
+        if size > left:
+            raise errors.BadRequestError(f"{where}: expected {size} bytes (binary_data_size), {left} are left")
+        start = self._at
+        self._at += size
+        return self._data[start : self._at]
+
+    def end(self) -> None:
+        """Refuse bytes that belong to no tensor."""
+        left = len(self._data) - self._at
+        if left:
+            raise errors.BadRequestError(
+                f"body: {left} bytes after the last input's; expected as many as the inputs' binary_data_size say"
+            )
+
+
+def split(body: raw.Buffer, header_bytes: bytes) -> tuple[raw.Buffer, memoryview]:
+    """Return a body's JSON and what comes after it.
+
+    Args:
+        body: The whole body.
+        header_bytes: Length of the JSON, as the header inference-header-content-length says.
+
+    Raises:
+        BadRequestError: That is no length of a part of the body.
+    """
+    length = int(header_bytes) if header_bytes.isdigit() and len(header_bytes) < 19 else -1
+    if not 0 <= length <= len(body):
+        raise errors.BadRequestError(
+            f"inference-header-content-length: expected 0 to {len(body)}, the bytes of the body that are JSON, "
+            f"got {errors.shorten(header_bytes.decode('latin-1'), 80)!r}"
+        )
+    view = memoryview(body)
+    return view[:length], view[length:]
+
+
+def load(body: raw.Buffer) -> dict[str, Any]:
     """Return the JSON object in the body.
 
     Raises:
@@ -53,9 +100,7 @@ def load(body: bytes, content_encoding: bytes | None = None) -> dict[str, Any]:
     try:
         request = orjson.loads(body)
     except ValueError as error:
-        if content_encoding not in {None, b"identity"}:
-            raise errors.BadRequestError("content-encoding: expected none, the body as it is", status=415) from error
-        if not body:
+        if not len(body):
             raise errors.BadRequestError("body: expected a JSON object, got nothing") from error
         raise errors.BadRequestError(f"body: expected a JSON object; {error}") from error
     if not isinstance(request, dict):
@@ -63,19 +108,23 @@ def load(body: bytes, content_encoding: bytes | None = None) -> dict[str, Any]:
     return request
 
 
-def decode(request: dict[str, Any], model: signature.Signature) -> Request:
+def decode(request: dict[str, Any], model: signature.Signature, tail: memoryview | None = None) -> Request:
     """Return the checked request.
 
     Args:
         request: The JSON object.
         model: What the model takes.
+        tail: Raw tensors that came after it; None: the request is JSON alone.
 
     Raises:
         BadRequestError: The message names the field, what was expected and what came.
     """
-    identifier = encoded_id(request)
-    _check_parameters(request, "parameters")
-    outputs = _outputs(request, model)
+    identifier = request.get("id")
+    if identifier is not None and not isinstance(identifier, str):
+        raise errors.BadRequestError(f"id: expected a string, got {_kind(identifier)}")
+    parameters = _parameters(request, "parameters")
+    places, binary = outputs(request, model)
+    rest = None if tail is None else _Tail(tail)
     tensors = request.get("inputs")
     if not isinstance(tensors, list):
         raise errors.BadRequestError(f"inputs: expected a list of {model.input_names()}, got {_kind(tensors)}")
@@ -89,62 +138,114 @@ def decode(request: dict[str, Any], model: signature.Signature) -> Request:
             raise errors.BadRequestError(f"inputs[{place}].name: expected {model.input_names()}, got {_shown(name)}")
         if name in arrays:
             raise errors.BadRequestError(f'inputs[{place}].name: "{name}" is given twice')
-        arrays[name] = _array(tensor, expected[name])
+        arrays[name] = _array(tensor, expected[name], rest)
     missing = [name for name in expected if name not in arrays]
     if missing:
         raise errors.BadRequestError(f'inputs: "{missing[0]}" is missing; expected {model.input_names()}')
-    return Request(arrays, _rows(arrays, model), identifier, outputs, request.get("parameters"))
+    if rest is not None:
+        rest.end()
+    return Request(arrays, count_rows(arrays, model), identifier, places, binary, parameters)
 
 
-def encoded_id(request: dict[str, Any]) -> bytes:
-    """Return the client's id as JSON; empty if there is none.
+def outputs(request: dict[str, Any], model: signature.Signature) -> tuple[tuple[int, ...] | None, frozenset[int]]:
+    """Return the places of the outputs asked for (None: all), and of those that are to come as raw tensors.
 
     Raises:
-        BadRequestError: It is no string.
+        BadRequestError: There is no such output, or a flag is none.
     """
-    identifier = request.get("id")
-    if identifier is None:
-        return b""
-    if not isinstance(identifier, str):
-        raise errors.BadRequestError(f"id: expected a string, got {_kind(identifier)}")
-    return orjson.dumps(identifier)
-
-
-def _check_parameters(owner: dict[str, Any], where: str) -> None:
-    parameters = owner.get("parameters")
-    if parameters is not None and not isinstance(parameters, dict):
-        raise errors.BadRequestError(f"{where}: expected an object, got {_kind(parameters)}")
-
-
-def _outputs(request: dict[str, Any], model: signature.Signature) -> tuple[int, ...] | None:
+    is_binary = _flag(request.get("parameters"), "binary_data_output", "parameters", default=False)
     wanted = request.get("outputs")
-    if wanted is None:
-        return None
-    if not isinstance(wanted, list):
+    if wanted is not None and not isinstance(wanted, list):
         raise errors.BadRequestError(f"outputs: expected a list, got {_kind(wanted)}")
+    if not wanted:
+        # The protocol: no list, or an empty one, asks for all.
+        return None, frozenset(range(len(model.outputs)) if is_binary else ())
     known = {tensor.name: place for place, tensor in enumerate(model.outputs)}
     places: list[int] = []
+    binary: list[int] = []
     for place, output in enumerate(wanted):
         name = output.get("name") if isinstance(output, dict) else None
         if not isinstance(name, str) or name not in known:
             raise errors.BadRequestError(f"outputs[{place}].name: expected {model.output_names()}, got {_shown(name)}")
-        _check_parameters(output, f"outputs[{place}].parameters")
+        where = f"outputs[{place}].parameters"
+        parameters = _parameters(output, where)
+        if parameters:
+            _refuse_not_offered(parameters, where)
         if known[name] in places:
             raise errors.BadRequestError(f'outputs[{place}].name: "{name}" is given twice')
         places.append(known[name])
-    # The protocol: no list, or an empty one, asks for all.
-    return tuple(places) or None
+        if _flag(parameters, "binary_data", where, default=is_binary):
+            binary.append(known[name])
+    return tuple(places), frozenset(binary)
 
 
-def _array(tensor: dict[str, Any], expected: signature.Tensor) -> Array:
+def count_rows(arrays: Mapping[str, Array], model: signature.Signature) -> int:
+    """Return how many rows a request has; 1 where the model has none, which alone may take tensors without an element.
+
+    Raises:
+        BadRequestError: Not as many in all inputs, or none.
+    """
+    if not model.has_rows:
+        return 1
+    for name, array in arrays.items():
+        if not array.size:
+            raise errors.BadRequestError(
+                f'input "{name}": expected at least one row and one element, got shape {list(array.shape)}'
+            )
+    rows = {name: array.shape[0] for name, array in arrays.items()}
+    if len(set(rows.values())) > 1:
+        raise errors.BadRequestError(f"inputs: expected the same number of rows in all, got {rows}")
+    return int(next(iter(rows.values())))
+
+
+def check_shape(lengths: tuple[int, ...], expected: signature.Tensor, where: str) -> None:
+    """Check a shape against what the model takes.
+
+    Raises:
+        BadRequestError: The model does not take it.
+    """
+    fits = len(lengths) == len(expected.shape) and all(
+        wanted in {-1, length} for length, wanted in zip(lengths, expected.shape, strict=True)
+    )
+    if not fits:
+        raise errors.BadRequestError(f"{where}: expected shape {list(expected.shape)}, got {_shown(lengths)}")
+
+
+def _parameters(owner: dict[str, Any], where: str) -> dict[str, Any] | None:
+    parameters = owner.get("parameters")
+    if parameters is not None and not isinstance(parameters, dict):
+        raise errors.BadRequestError(f"{where}: expected an object, got {_kind(parameters)}")
+    return parameters
+
+
+def _refuse_not_offered(parameters: dict[str, Any], where: str) -> None:
+    """Refuse what Triton offers beside the protocol, and what would be answered otherwise than meant if passed over."""
+    if "classification" in parameters:
+        raise errors.BadRequestError(f"{where}: classification is not offered; ask for the output as it is")
+    if "shared_memory_region" in parameters:
+        raise errors.BadRequestError(f"{where}: shared memory is not offered; send and ask for tensors in the body")
+
+
+def _flag(parameters: dict[str, Any] | None, name: str, where: str, *, default: bool) -> bool:
+    flag = default if parameters is None else parameters.get(name, default)
+    if not isinstance(flag, bool):
+        raise errors.BadRequestError(f"{where}.{name}: expected true or false, got {_shown(flag)}")
+    return flag
+
+
+def _array(tensor: dict[str, Any], expected: signature.Tensor, tail: _Tail | None) -> Array:
     where = f'input "{expected.name}"'
     datatype = expected.datatype
     if tensor.get("datatype") != datatype.name:
         raise errors.BadRequestError(
             f"{where}: expected datatype {datatype.name}, got {_shown(tensor.get('datatype'))}",
         )
-    _check_parameters(tensor, f"{where}, parameters")
+    parameters = _parameters(tensor, f"{where}, parameters")
     shape = _shape(tensor.get("shape"), expected, where)
+    if parameters:
+        _refuse_not_offered(parameters, where)
+    if parameters is not None and "binary_data_size" in parameters:
+        return _raw_array(tensor, parameters["binary_data_size"], (expected, shape, where), tail)
     data = tensor.get("data")
     if not isinstance(data, list):
         raise errors.BadRequestError(f"{where}: expected data as a list, got {_kind(data)}")
@@ -157,19 +258,28 @@ def _array(tensor: dict[str, Any], expected: signature.Tensor) -> Array:
     return _READERS[datatype.kind](flat, datatype, where).reshape(shape)
 
 
+def _raw_array(
+    tensor: dict[str, Any], size: object, what: tuple[signature.Tensor, tuple[int, ...], str], tail: _Tail | None
+) -> Array:
+    expected, shape, where = what
+    if tail is None:
+        raise errors.BadRequestError(
+            f"{where}: has binary_data_size, but the request has no header inference-header-content-length"
+        )
+    if not _is_length(size):
+        raise errors.BadRequestError(f"{where}, parameters.binary_data_size: expected a length, got {_shown(size)}")
+    if "data" in tensor:
+        raise errors.BadRequestError(f"{where}: expected either data or binary_data_size, got both")
+    return raw.to_array(tail.take(int(size), where), expected.datatype, shape, where)  # type: ignore[call-overload]
+
+
 def _shape(shape: object, expected: signature.Tensor, where: str) -> tuple[int, ...]:
     if not isinstance(shape, list) or not all(_is_length(length) for length in shape):
         raise errors.BadRequestError(
             f"{where}: expected shape {list(expected.shape)} as a list of whole numbers, got {_shown(shape)}",
         )
     lengths = tuple(int(length) for length in shape)
-    fits = len(lengths) == len(expected.shape) and all(
-        wanted in {-1, length} for length, wanted in zip(lengths, expected.shape, strict=True)
-    )
-    if not fits:
-        raise errors.BadRequestError(f"{where}: expected shape {list(expected.shape)}, got {_shown(shape)}")
-    if 0 in lengths and 0 not in expected.shape:
-        raise errors.BadRequestError(f"{where}: expected at least one element, got shape {list(lengths)}")
+    check_shape(lengths, expected, where)
     return lengths
 
 
@@ -195,12 +305,14 @@ def _flat(data: list[Any], shape: tuple[int, ...], where: str) -> list[Any]:
 
 
 def _floats(flat: list[Any], datatype: datatypes.Datatype, where: str) -> Array:
-    _check_types(flat, {int, float}, datatype, where)
+    _check_types(flat, {int, float, type(None)}, datatype, where)
+    # What is missing is not a number: pandas writes NaN as null, and models of tables know what to do with it.
     wide: Array = np.array(flat, dtype=np.float64)
     with np.errstate(over="ignore"):
         array: Array = wide.astype(datatype.numpy)
-    if not np.isfinite(array).all():
-        place = int(np.flatnonzero(~np.isfinite(array))[0])
+        too_large = np.isinf(raw.to_bf16(array) if datatype is datatypes.BF16 else array)
+    if too_large.any():
+        place = int(np.flatnonzero(too_large)[0])
         raise errors.BadRequestError(f"{where}: element {place}, {flat[place]!r}, is too large for {datatype.name}")
     return array
 
@@ -243,15 +355,6 @@ def _check_types(flat: list[Any], allowed: set[type], datatype: datatypes.Dataty
     raise errors.BadRequestError(
         f"{where}: element {place}: expected {datatype.kind.value} for {datatype.name}, got {_shown(flat[place])}",
     )
-
-
-def _rows(arrays: dict[str, Array], model: signature.Signature) -> int:
-    if not model.has_rows:
-        return 1
-    rows = {name: array.shape[0] for name, array in arrays.items()}
-    if len(set(rows.values())) > 1:
-        raise errors.BadRequestError(f"inputs: expected the same number of rows in all, got {rows}")
-    return int(next(iter(rows.values())))
 
 
 def _kind(value: object) -> str:

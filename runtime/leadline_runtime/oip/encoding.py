@@ -1,28 +1,31 @@
-"""From a model's outputs to whole HTTP answers.
+"""From a model's outputs to whole HTTP answers in JSON; and the forms of one model, made once each.
 
 An answer is a template made once (names, datatypes, shapes, model and revision) with one text per output filled in.
-The texts of all rows of a batch come from one call of orjson, cut between the rows. Must not know connections.
+The texts of all rows of a batch come from one call of orjson, cut between the rows. Must not know who asks.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
-import numpy as np
 import orjson
 
-from leadline_runtime.oip import datatypes, signature
+from leadline_runtime.oip import binary_encoding, compression, datatypes, forms, signature, texts
+from leadline_runtime.oip.forms import Array, Caller, Copyable, Form
 from leadline_runtime.outcomes.minting import Rows
 from leadline_runtime.web import responses
-
-Array = np.ndarray[Any, np.dtype[Any]]
-Texts = list[list[bytes]]
-"""For each output, for each row, the elements as JSON without brackets."""
 
 _N: Final = ord("n")
 """In a row of numbers only null has it: what orjson writes for a number that is not finite."""
 _NUMPY: Final = orjson.OPT_SERIALIZE_NUMPY
+_NO_ROWS: Final[frozenset[int]] = frozenset()
 _dumps = orjson.dumps
 _TEMPLATES_MAX: Final = 64
 """Templates kept; a model with free lengths could have any number of shapes."""
+_FORMS_MAX: Final = 256
+"""Forms kept; clients of a model with many outputs could ask for them in any order."""
 
 
 class Template:
@@ -40,54 +43,70 @@ class Template:
         self.signed = responses.RECEIPT_HEAD + body
 
 
-class Encoder:
-    """Encodes the answers of one model."""
+class JsonForm:
+    """Answers as JSON, with some of the outputs or all."""
 
-    def __init__(self, model: signature.Signature, name: str, revision: str) -> None:
-        self._outputs = model.outputs
-        self._floats = [output.datatype.kind is datatypes.Kind.FLOAT for output in model.outputs]
-        self._has_text = any(output.datatype.kind is datatypes.Kind.TEXT for output in model.outputs)
+    def __init__(self, outputs: Sequence[signature.Tensor], places: tuple[int, ...] | None, start: bytes) -> None:
+        self._places = places
+        self._outputs = outputs if places is None else [outputs[place] for place in places]
+        self._floats = [output.datatype.kind is datatypes.Kind.FLOAT for output in self._outputs]
+        self._has_text = any(output.datatype.kind is datatypes.Kind.TEXT for output in self._outputs)
+        self._start = start
         self._inner: list[tuple[int, ...]] | None = None
-        self._start = b'{"model_name":%b,"model_version":%b' % (_escaped(name), _escaped(revision))
         self._templates: dict[tuple[Any, ...], Template] = {}
         self._row_template = self._receipt_template = Template(b"", 0)
 
-    def row_answers(self, arrays: list[Array], rows: int, given: Rows | None = None) -> list[bytes] | None:
-        """Return each row's whole answer, the usual way; None where `row_texts` must look closer.
+    def copyable(self, caller: Caller) -> Copyable:
+        """Return the request as another revision is asked it."""
+        return forms.copyable(caller)
 
-        Args:
-            arrays: The outputs; the first dimension of each is `rows`.
-            rows: Rows of the batch.
-            given: The rows' receipts; None: no row has one.
-        """
-        if self._has_text:
-            return None
+    def rows(
+        self, outputs: Sequence[Array], count: int, given: Rows | None, identifiers: Mapping[int, str]
+    ) -> tuple[Sequence[bytes], AbstractSet[int]]:
+        """Return each row's whole answer, and the rows with a number that JSON cannot carry (NaN, infinite)."""
+        if self._places is not None:
+            outputs = [outputs[place] for place in self._places]
+        if self._has_text or identifiers:
+            return self._each(outputs, count, given, identifiers)
         columns: list[Any] = []
         inner: list[tuple[int, ...]] = []
-        for array in arrays:
+        for array in outputs:
             inner.append(array.shape[1:])
             if array.ndim == 2:
                 text, between = _dumps(array, option=_NUMPY)[2:-2], b"],["
             elif array.ndim == 1:
                 text, between = _dumps(array, option=_NUMPY)[1:-1], b","
             else:
-                return None
+                return self._each(outputs, count, given, identifiers)
             if _N in text:
-                return None
-            columns.append(text.split(between) if rows > 1 else (text,))
+                return self._each(outputs, count, given, identifiers)
+            columns.append(text.split(between) if count > 1 else (text,))
         if inner != self._inner:
             self._inner = inner
             shapes = [(1, *shape) for shape in inner]
-            self._row_template = self.template(shapes)
-            self._receipt_template = self.template(shapes, with_receipt=True)
+            self._row_template = self._template(shapes)
+            self._receipt_template = self._template(shapes, with_receipt=True)
         if given is not None:
-            return self._signed_answers(columns, given)
+            return self._signed(columns, given), _NO_ROWS
         whole, empty = self._row_template.whole, self._row_template.empty_bytes
         if len(columns) == 2:
-            return [whole % (empty + len(one) + len(two), one, two) for one, two in zip(*columns, strict=True)]
-        return [whole % (empty + sum(map(len, parts)), *parts) for parts in zip(*columns, strict=True)]
+            return [
+                whole % (empty + len(one) + len(two), one, two) for one, two in zip(*columns, strict=True)
+            ], _NO_ROWS
+        return [whole % (empty + sum(map(len, parts)), *parts) for parts in zip(*columns, strict=True)], _NO_ROWS
 
-    def _signed_answers(self, columns: list[Any], given: Rows) -> list[bytes]:
+    def whole(
+        self, outputs: Sequence[Array], identifier: str | None, receipt: Callable[[], bytes], *, is_row: bool
+    ) -> bytes | None:
+        """Return the whole answer; None where a number is not finite."""
+        if self._places is not None:
+            outputs = [outputs[place] for place in self._places]
+        parts = [texts.of_array(array) for array in outputs]
+        if any(is_float and _N in text for is_float, text in zip(self._floats, parts, strict=True)):
+            return None
+        return self._filled([array.shape for array in outputs], parts, identifier, receipt(), is_row=is_row)
+
+    def _signed(self, columns: list[Any], given: Rows) -> list[bytes]:
         signed, empty = self._receipt_template.signed, self._receipt_template.empty_bytes
         receipts: list[Any] = given.receipts
         if not given.is_whole:
@@ -108,81 +127,98 @@ class Encoder:
             for receipt, *parts in zip(receipts, *columns, strict=True)
         ]
 
-    def row_texts(self, arrays: list[Array], rows: int) -> tuple[Texts, set[int]]:
-        """Return each row's texts, and the rows that hold a number that JSON cannot carry (NaN, infinite).
-
-        Args:
-            arrays: The outputs; the first dimension of each is `rows`.
-            rows: Rows of the batch.
-        """
-        texts = [_texts_of_rows(array, rows) for array in arrays]
+    def _each(
+        self, outputs: Sequence[Array], count: int, given: Rows | None, identifiers: Mapping[int, str]
+    ) -> tuple[list[bytes], set[int]]:
+        """Answer row by row."""
+        columns = [texts.of_rows(array, count) for array in outputs]
         bad = {
             row
-            for is_float, column in zip(self._floats, texts, strict=True)
+            for is_float, column in zip(self._floats, columns, strict=True)
             for row, text in enumerate(column)
             if is_float and _N in text
         }
-        return texts, bad
+        shapes = [(1, *array.shape[1:]) for array in outputs]
+        answers = []
+        for row, parts in enumerate(zip(*columns, strict=True)):
+            receipt = (given.receipts[row] if given is not None else None) or b""
+            answers.append(self._filled(shapes, parts, identifiers.get(row), receipt, is_row=True))
+        return answers, bad
 
-    def whole_texts(self, arrays: list[Array]) -> tuple[list[bytes], bool]:
-        """Return the texts of outputs that have no rows, and whether all numbers are finite."""
-        texts = [_texts_of_rows(np.ascontiguousarray(array).reshape(1, -1), 1)[0] for array in arrays]
-        finite = all(not is_float or _N not in text for is_float, text in zip(self._floats, texts, strict=True))
-        return texts, finite
-
-    def template(
+    def _filled(
         self,
         shapes: list[tuple[int, ...]],
+        parts: Sequence[bytes],
+        identifier: str | None,
+        receipt: bytes,
         *,
-        places: tuple[int, ...] | None = None,
-        with_id: bool = False,
-        with_receipt: bool = False,
-    ) -> Template:
-        """Return the template for these output shapes.
+        is_row: bool,
+    ) -> bytes:
+        has_id = identifier is not None
+        template = self._template(shapes, with_id=has_id, with_receipt=bool(receipt))
+        if receipt:
+            parts = [receipt, *parts]
+        if has_id:
+            parts = [_dumps(identifier), *parts]
+        length = template.empty_bytes + sum(map(len, parts))
+        if receipt and is_row:
+            return template.signed % (receipt, length, *parts)
+        return template.whole % (length, *parts)
 
-        Args:
-            shapes: One per output of the model.
-            places: Outputs asked for; None: all.
-            with_id: The first text is the request's id.
-            with_receipt: The first text, or the one after the id, is the receipt.
-        """
-        key = (*shapes, places, with_id, with_receipt)
+    def _template(
+        self, shapes: list[tuple[int, ...]], *, with_id: bool = False, with_receipt: bool = False
+    ) -> Template:
+        key = (*shapes, with_id, with_receipt)
         template = self._templates.get(key)
         if template is None:
             if len(self._templates) >= _TEMPLATES_MAX:
                 self._templates.clear()
-            template = self._templates[key] = self._make(shapes, places, with_id=with_id, with_receipt=with_receipt)
+            template = self._templates[key] = self._make(shapes, with_id=with_id, with_receipt=with_receipt)
         return template
 
-    def _make(
-        self, shapes: list[tuple[int, ...]], places: tuple[int, ...] | None, *, with_id: bool, with_receipt: bool
-    ) -> Template:
-        chosen = range(len(self._outputs)) if places is None else places
+    def _make(self, shapes: list[tuple[int, ...]], *, with_id: bool, with_receipt: bool) -> Template:
         outputs = b",".join(
             b'{"name":%b,"datatype":"%b","shape":%b,"data":[%%b]}'
-            % (
-                _escaped(self._outputs[place].name),
-                self._outputs[place].datatype.name.encode(),
-                orjson.dumps(shapes[place]),
-            )
-            for place in chosen
+            % (texts.escaped(output.name), output.datatype.name.encode(), orjson.dumps(shape))
+            for output, shape in zip(self._outputs, shapes, strict=True)
         )
         identifier = b',"id":%b' if with_id else b""
         receipt = b',"parameters":{"receipt":"%b"}' if with_receipt else b""
         body = b'%b%b%b,"outputs":[%b]}' % (self._start, identifier, receipt, outputs)
-        return Template(body, len(chosen) + with_id + with_receipt)
+        return Template(body, len(self._outputs) + with_id + with_receipt)
 
 
-def _escaped(text: str) -> bytes:
-    """Return a string as JSON inside a template of `%`."""
-    return orjson.dumps(text).replace(b"%", b"%%")
+class Encoder:
+    """The forms of one model's answers over REST."""
 
+    def __init__(self, model: signature.Signature, name: str, revision: str) -> None:
+        self._outputs = model.outputs
+        self._start = b'{"model_name":%b,"model_version":%b' % (texts.escaped(name), texts.escaped(revision))
+        self._forms: dict[tuple[tuple[int, ...] | None, frozenset[int], bytes], Form] = {}
+        self.usual = JsonForm(self._outputs, None, self._start)
+        """All outputs as JSON."""
 
-def _texts_of_rows(array: Array, rows: int) -> list[bytes]:
-    if array.dtype == object:
-        return [orjson.dumps(row)[1:-1] for row in array.reshape(rows, -1).tolist()]
-    if array.ndim == 1:
-        return orjson.dumps(array, option=_NUMPY)[1:-1].split(b",")
-    if array.ndim > 2:
-        array = array.reshape(rows, -1)
-    return orjson.dumps(array, option=_NUMPY)[2:-2].split(b"],[")
+    def form(self, places: tuple[int, ...] | None, binary: frozenset[int] = _NO_ROWS, coding: bytes = b"") -> Form:
+        """Return the form of answers with these outputs.
+
+        Args:
+            places: Of the outputs asked for, in the order asked for; None: all.
+            binary: Places of those that come as binary tensors after the JSON.
+            coding: What the body is packed with; empty: it is not.
+        """
+        if places is None and not binary and not coding:
+            return self.usual
+        key = (places, binary, coding)
+        form = self._forms.get(key)
+        if form is None:
+            if len(self._forms) >= _FORMS_MAX:
+                self._forms.clear()
+            form = self._forms[key] = self._make(*key)
+        return form
+
+    def _make(self, places: tuple[int, ...] | None, binary: frozenset[int], coding: bytes) -> Form:
+        if coding:
+            return compression.PackedForm(self.form(places, binary), coding)
+        if binary:
+            return binary_encoding.BinaryForm(self._outputs, places, binary, self._start)
+        return JsonForm(self._outputs, places, self._start)

@@ -5,19 +5,16 @@ request costs one look into a dictionary. Must not parse bodies.
 """
 
 from collections.abc import Callable
-from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
 import orjson
 
-from leadline_runtime import VERSION, logs
-from leadline_runtime.oip import signature
+from leadline_runtime import errors, logs
+from leadline_runtime.oip import describing, openapi, signature
 from leadline_runtime.web import responses
 from leadline_runtime.web.connection import Connection
 
 Handler = Callable[[Connection], None]
-
-_PLATFORM: Final = "onnxruntime_onnx"
 
 
 class Routes:
@@ -29,21 +26,24 @@ class Routes:
         self._waiting_for = "the model is being fetched"
         self._infer: Handler = self._not_ready
         self._outcomes = outcomes
-        self._metadata: dict[str, Any] | None = None
+        self._described: dict[str, bytes] | None = None
+        """What tells of the model, by the path's last part; None: it is not served yet."""
+        self._document: bytes | None = None
+        """OpenAPI's, of the model that is served."""
         self._handlers: dict[tuple[bytes, bytes], Handler] = {}
         self._methods: dict[bytes, bytes] = {}
         self._build()
 
-    def attach(self, model: signature.Signature, infer: Handler) -> None:
-        """Serve this model from now on."""
+    def attach(self, model: signature.Signature, infer: Handler, *, max_rows: int = 0) -> None:
+        """Serve this model from now on; `max_rows` is what one run takes."""
         self._infer = infer
-        self._metadata = {
-            "name": self._name,
-            "versions": [self._revision],
-            "platform": _PLATFORM,
-            "inputs": [_described(tensor) for tensor in model.inputs],
-            "outputs": [_described(tensor) for tensor in model.outputs],
+        names = (self._name, self._revision)
+        self._described = {
+            "": describing.metadata(model, *names),
+            "/config": describing.configuration(model, *names, max_rows),
+            "/ready": orjson.dumps({"name": self._name, "ready": True}),
         }
+        self._document = orjson.dumps(openapi.document(model, *names, has_outcomes=self._outcomes is not None))
         self._build()
 
     def wait_for(self, what: str) -> None:
@@ -81,29 +81,39 @@ class Routes:
     def _unknown(self, path: bytes) -> str:
         shown = path.decode("utf-8", "replace")[:200]
         models = f"/v2/models/{self._name}"
-        if path.startswith(b"/v2/models/"):
+        if path.startswith(b"/v2/models/") and not path.endswith(b"/stats"):
             name = shown.split("/")[3]
             if name != self._name:
                 return f'there is no model "{name}" here; this pod serves "{self._name}"'
             if path.startswith(f"{models}/versions/".encode()):
-                return f'there is no version "{shown.split("/")[5]}" here; this pod serves "{self._revision}"'
-        return f"there is no path {shown}; expected /v2, /v2/health/live, /v2/health/ready or {models}[/ready|/infer|/outcomes]"
+                version = shown.split("/")[5]
+                if version != self._revision:
+                    return f'there is no version "{version}" here; this pod serves "{self._revision}"'
+        if path.endswith(b"/stats"):
+            return "statistics are not offered here; the admin port has them under /metrics"
+        return (
+            f"there is no path {shown}; expected /v2, /v2/health/live, /v2/health/ready, /v2/repository/index, "
+            f"{openapi.PATH} or {models}[/ready|/config|/infer|/outcomes]"
+        )
 
     def _build(self) -> None:
         model = f"/v2/models/{self._name}".encode()
         version = b"%b/versions/%b" % (model, self._revision.encode())
-        ready = self._metadata is not None
-        described = orjson.dumps(self._metadata)
+        described = self._described
         gets = {
-            b"/v2": orjson.dumps({"name": "leadline", "version": VERSION, "extensions": []}),
+            b"/v2": describing.SERVER,
             b"/v2/health/live": b'{"live":true}',
-            b"/v2/health/ready": b'{"ready":true}' if ready else None,
+            b"/v2/health/ready": b'{"ready":true}' if described is not None else None,
+            openapi.PATH.encode(): self._document,
         }
         handlers: dict[tuple[bytes, bytes], Handler] = {}
         for base in (model, version):
-            gets[base] = described if ready else None
-            gets[base + b"/ready"] = orjson.dumps({"name": self._name, "ready": True}) if ready else None
+            for part in ("", "/config", "/ready"):
+                gets[base + part.encode()] = described[part] if described is not None else None
             handlers[b"POST", base + b"/infer"] = self._infer
+        handlers[b"POST", b"/v2/repository/index"] = self._index
+        for verb in ("load", "unload"):
+            handlers[b"POST", f"/v2/repository/models/{self._name}/{verb}".encode()] = self._refuse_loading
         if self._outcomes is not None:
             # Reports need no model: they may be of another revision's predictions.
             handlers[b"POST", model + b"/outcomes"] = self._outcomes
@@ -115,12 +125,20 @@ class Routes:
         self._methods = dict.fromkeys(gets, b"GET, HEAD")
         self._methods |= {path: method for method, path in handlers if method == b"POST"}
 
+    def _index(self, connection: Connection) -> None:
+        waiting_for = self._waiting_for if self._described is None else None
+        try:
+            listed = describing.index(self._name, self._revision, waiting_for, connection.body)
+        except errors.BadRequestError as error:
+            connection.refuse(error.status, str(error))
+            return
+        connection.answer(responses.json(listed))
+
+    def _refuse_loading(self, connection: Connection) -> None:
+        connection.refuse(403, f'which model "{self._name}" is, its ModelDeployment says; change spec.model there')
+
     def _not_ready(self, connection: Connection) -> None:
         connection.refuse(503, f'model "{self._name}" is not ready: {self._waiting_for}')
-
-
-def _described(tensor: signature.Tensor) -> dict[str, Any]:
-    return {"name": tensor.name, "datatype": tensor.datatype.name, "shape": list(tensor.shape)}
 
 
 def _answering(whole: bytes) -> Handler:

@@ -19,6 +19,7 @@ from leadline_wire import exchange, predictions, receipts
 
 from leadline_runtime import logs
 from leadline_runtime.engine.counters import Counters
+from leadline_runtime.oip.forms import Copyable, Headed
 from leadline_runtime.worker.links import Answer, Link, Target, connect
 
 LINKS: Final = 2
@@ -109,19 +110,21 @@ class _Lane:
         self.fraction = copy.share / receipts.WHOLE_SHARE
         self.now = 0.0
         """When the answers that are being judged came."""
-        self._bodies: list[bytes] = []
+        self._bodies: list[Copyable] = []
         self._ids: list[bytes] = []
         self._words: list[bytes] = []
         self._waiting_bytes = 0
         self._copier = copier
         self._target = Target(copy.revision, copy.host, copy.port)
         host = f"[{copy.host}]" if ":" in copy.host else copy.host
-        self._request = b"POST %b HTTP/1.1\r\nhost: %b:%d\r\n%b: 1\r\ncontent-length: %%d\r\n\r\n%%b" % (
+        head = b"POST %b HTTP/1.1\r\nhost: %b:%d\r\n%b: 1\r\n" % (
             path.replace(b"%", b"%%"),
             host.encode(),
             copy.port,
             exchange.COPY_HEADER.encode(),
         )
+        self._request = head + b"content-length: %d\r\n\r\n%b"
+        self._headed = head + b"%bcontent-length: %d\r\n\r\n%b"
         # A ledger.Copied as JSON: ids, revisions and words need no escapes.
         self._pair = b'{"id":"%%b","revision":"%b","other":"%b","predictions":"%%b","other_predictions":"%%b"}' % (
             revision.encode(),
@@ -138,7 +141,7 @@ class _Lane:
         self._closed = False
         self._open()
 
-    def take(self, bodies: Sequence[bytes], ids: Sequence[bytes], words: Sequence[bytes]) -> None:
+    def take(self, bodies: Sequence[Copyable], ids: Sequence[bytes], words: Sequence[bytes]) -> None:
         """Take answered requests; more than may wait are dropped."""
         size = sum(map(len, bodies))
         if self._waiting_bytes + size > WAITING_BYTES_MAX:
@@ -173,9 +176,16 @@ class _Lane:
         if link is None or not bodies:
             return
         now = self._copier.loop.time()
-        request = self._request
+        request, headed = self._request, self._headed
         link.jobs.extend([(identifier, word, now) for identifier, word in zip(ids, words, strict=True)])
-        link.write(b"".join([request % (len(body), body) for body in bodies]))
+        link.write(
+            b"".join(
+                [
+                    headed % (body.lines, len(body), body.body) if type(body) is Headed else request % (len(body), body)
+                    for body in bodies
+                ]
+            )
+        )
 
     def check(self) -> None:
         """Note copies that a target is silent on."""
@@ -330,7 +340,7 @@ class Copier:
         if self._timer is not None:
             self._timer.cancel()
 
-    def offer(self, bodies: Sequence[bytes], ids: Sequence[bytes], words: Sequence[bytes]) -> None:
+    def offer(self, bodies: Sequence[Copyable], ids: Sequence[bytes], words: Sequence[bytes]) -> None:
         """Take requests that were answered, with the ids and words of the answers."""
         for lane in self._lanes:
             if lane.fraction >= 1.0:

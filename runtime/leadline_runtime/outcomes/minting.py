@@ -9,7 +9,7 @@ not know connections.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from leadline_wire import predictions, receipts
@@ -55,6 +55,11 @@ class Rows:
         """None for those that get none."""
         self.is_whole = is_whole
         """Every answer has one."""
+
+    def part(self, rows: Sequence[int]) -> Rows:
+        """Return what these rows of the batch got, in this order; ids are asked of the whole."""
+        receipts = [self.receipts[row] for row in rows]
+        return Rows(self.stamp, [self.words[row] for row in rows], receipts, is_whole=self.is_whole)
 
 
 class Minted(NamedTuple):

@@ -8,14 +8,15 @@ connections.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Final, Protocol
 
 import numpy as np
-import orjson
 from leadline_wire import ledger, predictions, receipts
 
 from leadline_runtime import logs
 from leadline_runtime.engine.counters import Counters
+from leadline_runtime.oip.forms import Copyable
 from leadline_runtime.outcomes.minting import PLACES, Minter, Rows
 from leadline_runtime.outcomes.words import Words
 
@@ -30,7 +31,7 @@ _FAILED: Final = predictions.failure("5xx").encode()
 class Copier(Protocol):
     """Sends copies of requests; see `outcomes.copying`."""
 
-    def offer(self, bodies: Sequence[bytes], ids: Sequence[bytes], words: Sequence[bytes]) -> None:
+    def offer(self, bodies: Sequence[Copyable], ids: Sequence[bytes], words: Sequence[bytes]) -> None:
         """Take requests that were answered, with the ids and words of the answers."""
 
 
@@ -65,16 +66,16 @@ class Recorder:
     def took(
         self,
         rows: Rows,
-        bodies: list[bytes] | None,
-        identifiers: Mapping[int, bytes],
-        bad: set[int] | frozenset[int],
+        bodies: Sequence[Copyable] | None,
+        identifiers: Mapping[int, str],
+        bad: AbstractSet[int],
     ) -> None:
         """Note a batch that was answered.
 
         Args:
             rows: What its answers got.
             bodies: Of the requests, where they are copied; None: they are not.
-            identifiers: The clients' ids as JSON, by row.
+            identifiers: The clients' ids, by row.
             bad: Rows whose answer was an error of the model.
         """
         if bodies is None and not bad and self.keep is None and rows.is_whole:
@@ -101,7 +102,7 @@ class Recorder:
             if receipt is not None and row not in bad:
                 copier.offer((bodies[row],), (ids[row],), (rows.words[row],))
 
-    def failed(self, body: bytes) -> None:
+    def failed(self, body: Copyable) -> None:
         """Note a request that the model failed on: nobody gets a receipt, a copy shows whether others do better."""
         if body and self.copier is not None and self.minter is not None and self.minter.is_drawn():
             self.copier.offer((body,), self.minter.stamp(1).ids(1), (_FAILED,))
@@ -130,7 +131,7 @@ class Recorder:
 
     def _keep(
         self,
-        client_id: bytes,
+        client_id: str,
         identifier: str,
         words: str,
         *,
@@ -140,12 +141,11 @@ class Recorder:
     ) -> None:
         if self.keep is None:
             return
-        name = orjson.loads(client_id)
-        if not 0 < len(name) <= CLIENT_ID_CHARACTERS_MAX:
+        if not 0 < len(client_id) <= CLIENT_ID_CHARACTERS_MAX:
             self._counters.kept_dropped += 1
-            self.note(f"request id of {len(name)} characters, expected 1 to {CLIENT_ID_CHARACTERS_MAX}; not kept")
+            self.note(f"request id of {len(client_id)} characters, expected 1 to {CLIENT_ID_CHARACTERS_MAX}; not kept")
             return
-        self.keep(ledger.Stored(name, identifier, self._revision, words, share, entity, tags or {}))
+        self.keep(ledger.Stored(client_id, identifier, self._revision, words, share, entity, tags or {}))
 
     def note(self, what: str) -> None:
         """Log what a receipt had to leave out; once for as long as it is the same."""
@@ -167,8 +167,8 @@ class Recording:
         self,
         place: int,
         rows: range,
-        body: bytes,
-        client_id: bytes,
+        body: Copyable,
+        client_id: str | None,
         parameters: Mapping[str, Any] | None,
     ) -> bytes:
         """Note one answer and return its receipt; empty if it gets none.
@@ -177,7 +177,7 @@ class Recording:
             place: Of the request in the batch.
             rows: Of the batch that are this answer's.
             body: The request's.
-            client_id: As JSON; empty: none.
+            client_id: None: none.
             parameters: The request's own.
         """
         recorder = self._recorder
@@ -189,7 +189,7 @@ class Recording:
             return b""
         recorder._counters.receipts += 1  # noqa: SLF001  # one thing in two classes
         identifier = self._stamp.id(place)
-        if client_id:
+        if client_id is not None:
             hashed = self._minter.entity_hash(entity)
             recorder._keep(  # noqa: SLF001  # as above
                 client_id, identifier, minted.words, share=minted.share, entity=hashed, tags=tags

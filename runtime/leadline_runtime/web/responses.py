@@ -16,6 +16,15 @@ RECEIPT_HEAD: Final = (
     % receipts.HEADER.encode()
 )
 """The same for an answer of one row with its receipt; takes the receipt first."""
+BINARY_HEAD: Final = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\n"
+    b"inference-header-content-length: %d\r\ncontent-length: %d\r\n\r\n"
+)
+"""Head of an answer with binary tensors; takes the lengths of its JSON header and of the whole body, in bytes."""
+BINARY_RECEIPT_HEAD: Final = BINARY_HEAD.replace(
+    b"\r\ninference", b"\r\n%b: %%b\r\ninference" % receipts.HEADER.encode(), 1
+)
+"""The same for an answer of one row with its receipt; takes the receipt first."""
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 RETRY_AFTER: Final = b"retry-after: 1\r\n"
 """Header line of 429 and 503, in seconds."""

@@ -128,10 +128,12 @@ class Worker:
             loop=self._loop,
         )
         encoder = encoding.Encoder(model.signature, self._config.model_name, self._config.revision)
-        handlers = inference.Inference(batcher, encoder, self._evidence.recorder)
+        handlers = inference.Inference(
+            batcher, encoder, self._evidence.recorder, max_body_bytes=self._config.max_body_bytes
+        )
         self._evidence.attach(model, handlers)
-        self._routes.attach(model.signature, handlers.infer)
-        self._own_routes.attach(model.signature, handlers.infer_own)
+        self._routes.attach(model.signature, handlers.infer, max_rows=self._config.max_rows)
+        self._own_routes.attach(model.signature, handlers.infer_own, max_rows=self._config.max_rows)
         self._batcher = batcher
         self._tests = runner.Runner(batcher, self._report_test_set)
         # What is alive now stays alive; the collector need not look at it again.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,8 @@ def save(
     inputs: dict[str, tuple[int, Any]],
     outputs: dict[str, tuple[int, Any]],
     metadata: dict[str, str] | None = None,
+    *,
+    opset: int = 17,
 ) -> Path:
     """Write a model; tensors are given as name: (element type, shape)."""
     graph = helper.make_graph(
@@ -34,11 +38,16 @@ def save(
         [helper.make_tensor_value_info(name, *kind) for name, kind in outputs.items()],
     )
     domains = {node.domain for node in nodes} - {""}
-    opsets = [helper.make_opsetid("", 17), *(helper.make_opsetid(domain, 1) for domain in domains)]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
+    opsets = [helper.make_opsetid("", opset), *(helper.make_opsetid(domain, 1) for domain in domains)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=9 if opset < 19 else 11)
     helper.set_model_props(model, metadata or {})
     path.write_bytes(model.SerializeToString())
     return path
+
+
+def digest(path: Path) -> str:
+    """Return a file's digest as a ModelDeployment has it."""
+    return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
 def identity(path: Path, element: int = FLOAT, shape: Any = ("N", 3)) -> Path:
@@ -85,14 +94,21 @@ class Served:
 
     def __init__(
         self,
-        path: Path,
+        path: Path | None,
         *,
         max_rows: int = 8,
         max_queue_rows: int = 64,
         row_layout: bool = True,
         model: session.Model | None = None,
+        attached: bool = True,
+        has_rows: bool = True,
     ) -> None:
-        self.model = model or session.load(path, threads=1, max_rows=max_rows)
+        if model is None:
+            assert path is not None
+            model = session.load(path, threads=1, max_rows=max_rows)
+        if not has_rows:
+            model = dataclasses.replace(model, signature=dataclasses.replace(model.signature, has_rows=False))
+        self.model = model
         self.loop: Any = Loop()
         self.counters = counters.Counters()
         self.batcher = batching.Batcher(
@@ -112,7 +128,8 @@ class Served:
             pack_rows=row_layout,
         )
         self.routes = routes.Routes("m", "m-1")
-        self.routes.attach(self.model.signature, self.inference.infer)
+        if attached:
+            self.routes.attach(self.model.signature, self.inference.infer, max_rows=max_rows)
         self.server = server.Server(self.routes.handle, server.Limits())
 
         own = routes.Routes("m", "m-1")
@@ -149,6 +166,29 @@ class Served:
         self.loop.run()
         (answer,) = answers(transport.sent)
         return answer
+
+    def ask_binary(self, header: Any, tensors: bytes = b"", *, head: str = "", **more: Any) -> Answer:
+        """Return the answer to a request with raw tensors after its JSON."""
+        text = header if isinstance(header, bytes) else json.dumps(header).encode()
+        length = f"inference-header-content-length: {len(text)}\r\n"
+        return self.ask(text + tensors, head=f"{length}{head}", **more)
+
+
+def told(answer: Answer) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Return an answer's JSON and its raw tensors by name, taken apart as the binary tensor data extension says."""
+    assert answer.status == 200, answer.body
+    assert answer.headers["content-type"] == "application/octet-stream"
+    at = int(answer.headers["inference-header-content-length"])
+    header = json.loads(answer.body[:at])
+    tensors = {}
+    for output in header["outputs"]:
+        size = output.get("parameters", {}).get("binary_data_size")
+        if size is not None:
+            assert "data" not in output
+            tensors[output["name"]] = answer.body[at : at + size]
+            at += size
+    assert at == len(answer.body)
+    return header, tensors
 
 
 def tensor(data: Any, shape: list[Any], name: str = "x", datatype: str = "FP32", **more: Any) -> dict[str, Any]:

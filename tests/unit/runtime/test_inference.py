@@ -114,14 +114,13 @@ BAD = {
     "boolean shape": (asking(tensor([1, 2, 3], [True, 3])), "expected shape [-1, 3]"),
     "negative shape": (asking(tensor([1, 2, 3], [-1, 3])), "expected shape [-1, 3]"),
     "fractional shape": (asking(tensor([1, 2, 3], [1.5, 3])), "expected shape [-1, 3]"),
-    "no rows": (asking(tensor([], [0, 3])), "expected at least one element, got shape [0, 3]"),
+    "no rows": (asking(tensor([], [0, 3])), "expected at least one row and one element, got shape [0, 3]"),
     "too few elements": (asking(tensor([1, 2], [1, 3])), "expected 3 elements for shape [1, 3], got 2"),
     "data is text": (asking(tensor("123", [1, 3])), "expected data as a list, got a string"),
     "ragged": (asking(tensor([[1, 2, 3], [4, 5]], [2, 3])), "expected data flat or nested as shape [2, 3]"),
     "nested otherwise": (asking(tensor([[1, 2], [3, 4], [5, 6]], [2, 3])), "expected data flat or nested as shape"),
     "too deep": (asking(tensor([[[1], [2], [3]]], [1, 3])), "element 0: expected numbers for FP32, got [1]"),
     "text element": (asking(tensor([1, "2", 3], [1, 3])), 'element 1: expected numbers for FP32, got "2"'),
-    "null element": (asking(tensor([1, None, 3], [1, 3])), "element 1: expected numbers for FP32, got null"),
     "boolean element": (asking(tensor([1, True, 3], [1, 3])), "element 1: expected numbers for FP32, got true"),
     "overflow": (asking(tensor([1, 1e39, 3], [1, 3])), "element 1, 1e+39, is too large for FP32"),
     "overflow in rows": (asking(tensor([1, 1e39, 3] * 2, [2, 3])), "element 1, 1e+39, is too large for FP32"),
@@ -151,18 +150,13 @@ def test_inputs_with_different_numbers_of_rows_are_refused(two_inputs):
     assert "the same number of rows" in json.loads(answer.body)["error"]
 
 
-def test_a_compressed_body_and_a_binary_one_are_refused_as_such(served):
-    assert served.ask(b"\x1f\x8b", head="content-encoding: gzip\r\n").status == 415
-    answer = served.ask(b"{}\0\0\0", head="inference-header-content-length: 2\r\n")
-    assert answer.status == 415
-    assert "binary tensors are not offered" in json.loads(answer.body)["error"]
-
-
 @pytest.mark.parametrize(
     ("method", "path", "status", "said"),
     [
         ("GET", "/v2/models/m/infer", 405, "expected POST"),
         ("POST", "/v2/models/m", 405, "expected GET, HEAD"),
+        ("GET", "/v2/models/m/stats", 404, "the admin port has them under /metrics"),
+        ("GET", "/v2/models/m/versions/m-1/x", 404, "there is no path /v2/models/m/versions/m-1/x"),
         ("POST", "/v2/models/z/infer", 404, 'there is no model "z" here; this pod serves "m"'),
         ("POST", "/v2/models/m/versions/m-2/infer", 404, 'no version "m-2" here; this pod serves "m-1"'),
         ("GET", "/", 404, "/v2/health/ready"),
@@ -189,10 +183,59 @@ def test_metadata_and_health_follow_the_protocol(served):
         "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 3]}],
     }
     assert got("/v2")["name"] == "leadline"
+    assert got("/v2")["extensions"] == ["binary_tensor_data", "model_configuration", "model_repository"]
+    assert got("/v2/models/m/config") == got("/v2/models/m/versions/m-1/config")
+    assert got("/v2/models/m/config") == {
+        "name": "m",
+        "platform": "onnxruntime_onnx",
+        "backend": "onnxruntime",
+        "version_policy": {"specific": {"versions": ["m-1"]}},
+        "max_batch_size": 8,
+        "input": [{"name": "x", "data_type": "TYPE_FP32", "dims": [3]}],
+        "output": [{"name": "y", "data_type": "TYPE_FP32", "dims": [3]}],
+    }
+
+
+INDEX = [{"name": "m", "version": "m-1", "state": "READY", "reason": ""}]
+WAITING = [{"name": "m", "version": "m-1", "state": "UNAVAILABLE", "reason": "the model is being fetched"}]
+
+
+@pytest.mark.parametrize("body", [b"", b" ", b"{}", b'{"ready":false}', b'{"ready":true}'])
+def test_the_repository_index_has_the_model_and_can_leave_out_what_is_not_ready(served, body):
+    assert json.loads(served.ask(body, "/v2/repository/index").body) == INDEX
+    waiting = Served(None, model=served.model, attached=False)
+    assert json.loads(waiting.ask(body, "/v2/repository/index").body) == ([] if b"true" in body else WAITING)
+
+
+@pytest.mark.parametrize("body", [b"ready", b"[]", b'{"ready":1}', b'{"ready":null}'])
+def test_an_index_asked_for_wrongly_is_told_what_was_expected(served, body):
+    answer = served.ask(body, "/v2/repository/index")
+    assert answer.status == 400
+    assert "body: expected nothing or" in json.loads(answer.body)["error"]
+
+
+@pytest.mark.parametrize("verb", ["load", "unload"])
+def test_loading_is_the_model_deployments_to_say(served, verb):
+    answer = served.ask(b"{}", f"/v2/repository/models/m/{verb}")
+    assert answer.status == 403
+    assert "its ModelDeployment says" in json.loads(answer.body)["error"]
+
+
+@pytest.mark.parametrize("data", [[None, 2.5, 3], [[None, 2.5, 3]]], ids=["flat", "nested"])
+def test_null_is_a_missing_number(tmp_path, data):
+    path = models.save(
+        tmp_path / "isnan.onnx",
+        [helper.make_node("IsNaN", ["x"], ["y"])],
+        {"x": (TensorProto.FLOAT, ("N", 3))},
+        {"y": (TensorProto.BOOL, ("N", 3))},
+    )
+    (output,) = json.loads(Served(path).ask(asking(tensor(data, [1, 3]))).body)["outputs"]
+    assert output["data"] == [True, False, False]
 
 
 ELEMENTS = {
     "FP16": (TensorProto.FLOAT16, [0.5, -2.0, 65504.0], [1e5]),
+    "BF16": (TensorProto.BFLOAT16, [0.5, -2.0, 128.0], [3.4e38, 1e39, "1"]),
     "FP32": (TensorProto.FLOAT, [0.5, -2.0, 1.0], [1e39]),
     "FP64": (TensorProto.DOUBLE, [0.1, -2.0, 1e300], ["1"]),
     "INT8": (TensorProto.INT8, [-128, 0, 127], [128]),
@@ -236,10 +279,12 @@ def test_every_datatype_comes_back_as_it_was_sent(datatype, tmp_path):
         (("N", 2, 2), [1, 2, 2], [1.0, 2.0, 3.0, 4.0]),
         (("N", "H", "W"), [1, 1, 3], [1.0, 2.0, 3.0]),
         ((1, "K"), [1, 2], [1.0, 2.0]),
+        ((1, "K"), [1, 0], []),
+        (("A", 2), [0, 2], []),
     ],
 )
-def test_scalars_vectors_fixed_and_free_shapes_come_back(shape, sent, data, tmp_path):
-    served = Served(models.identity(tmp_path / "m.onnx", shape=shape))
+def test_scalars_vectors_fixed_free_and_empty_shapes_come_back(shape, sent, data, tmp_path):
+    served = Served(models.identity(tmp_path / "m.onnx", shape=shape), has_rows=bool(data))
     answer = served.ask(asking(tensor(data, sent)))
     assert answer.status == 200, answer.body
     (output,) = json.loads(answer.body)["outputs"]

@@ -2,6 +2,7 @@
 
 import json
 
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
@@ -92,9 +93,44 @@ def test_an_unknown_operator_is_named(domain, tmp_path):
     assert "Frobnicate" in message
 
 
-def test_a_type_that_json_cannot_carry_is_named(tmp_path):
-    path = models.identity(tmp_path / "m.onnx", TensorProto.BFLOAT16)
-    assert 'input "x" has type tensor(bfloat16)' in refused(path)
+UNSERVED = {
+    "tensor(float8e4m3fn)": TensorProto.FLOAT8E4M3FN,
+    "tensor(float8e5m2)": TensorProto.FLOAT8E5M2,
+}
+
+
+@pytest.mark.parametrize("name", UNSERVED)
+def test_a_type_that_the_protocol_does_not_have_is_named(name, tmp_path):
+    path = models.save(
+        tmp_path / "m.onnx",
+        [helper.make_node("Identity", ["x"], ["y"])],
+        {"x": (UNSERVED[name], ("N", 3))},
+        {"y": (UNSERVED[name], ("N", 3))},
+        opset=23,
+    )
+    message = refused(path)
+    assert f'input "x" has type {name}, which the protocol does not have' in message
+    assert "FP32" in message
+
+
+@pytest.mark.parametrize("rows", [0, 1, 3])
+def test_bf16_is_fp32_on_our_side_and_rounded_to_the_nearest(rows, tmp_path):
+    model = load(models.identity(tmp_path / "m.onnx", TensorProto.BFLOAT16))
+    assert model.signature.has_rows
+    array = np.array(
+        [[1.0, 1.00390625 + 2**-9, np.nan], [np.inf, -0.0, 3.4e38], [2**-133, 1.005859375, -2.5]], np.float32
+    )
+    (output,) = model.run({"x": array[:rows]})
+    nearest = array.astype(ml_dtypes.bfloat16).astype(np.float32)
+    assert output.dtype == np.float32
+    assert np.array_equal(output, nearest[:rows], equal_nan=True)
+
+
+def test_strings_beside_bf16_are_refused(tmp_path):
+    tensors = {"x": (TensorProto.STRING, ("N", 3)), "z": (TensorProto.BFLOAT16, ("N", 3))}
+    nodes = [helper.make_node("Identity", ["x"], ["y"]), helper.make_node("Identity", ["z"], ["w"])]
+    path = models.save(tmp_path / "m.onnx", nodes, tensors, {"y": tensors["x"], "w": tensors["z"]})
+    assert "cast BF16 to FP32" in refused(path)
 
 
 def test_classes_that_are_no_list_are_refused(tmp_path):
