@@ -22,7 +22,7 @@ demo: ## The main job on a real cluster; KEEP=1 leaves the cluster
 
 .PHONY: test
 test: ## All test suites, cluster included; ends with pytest's closing line
-	@$(MAKE) -j3 static prepared
+	@$(MAKE) -j3 static prepared stores
 	@hack/cluster/provide alone hack/test
 
 .PHONY: test-torch
@@ -100,12 +100,15 @@ format: venv ## Format all Python
 	@$(PY) -m ruff format -q $(CHECKED) hack/cluster/kind hack/cluster/provide
 
 # What demo and cluster suite need, made at the same time where make may (-j): commands from Go modules, and images.
-.PHONY: prepared packages commands product-images
+.PHONY: prepared packages commands stores product-images
 prepared: commands product-images
 packages: venv
 	@hack/cluster/provide packages
 commands: packages
 	@hack/cluster/provide build cluster helm s3 >/dev/null
+# Registries, buckets and hubs of others, from which the wiring suite fetches models; it builds what is missing itself.
+stores: commands
+	@hack/cluster/provide build stores >/dev/null
 product-images: packages
 	@hack/cluster/provide build operator runtime >/dev/null
 

@@ -44,6 +44,11 @@ LEDGER_TOKEN_DIR: Final = "/var/run/secrets/leadline/ledger"  # noqa: S105 - a p
 MODEL_DIR: Final = "/var/lib/leadline"
 """emptyDir where the runtime keeps model and test set."""
 
+CLAIMS_DIR: Final = "/mnt/claims"
+"""Where the claim of a pvc:// model is mounted, read-only, in a folder of its name."""
+SIGNATURE_DIR: Final = "/etc/leadline/signature"
+"""Mounted Secret or ConfigMap of `spec.model.signature`; file `key.pub` is the public key."""
+
 NAME_MAX: Final = 52
 """Longest ModelDeployment name: a child adds `-` and ten characters, and a label value holds 63."""
 

@@ -43,6 +43,18 @@ def seconds(duration: str) -> float:
     return total
 
 
+def size_bytes(size: str) -> int:
+    """Return the bytes of a size such as `500Mi`, `20Gi` or `1Ti`.
+
+    Raises:
+        ValueError: It is none.
+    """
+    found = re.fullmatch(r"([0-9]+)(Mi|Gi|Ti)", size)
+    if found is None:
+        raise ValueError(f"expected a size such as 500Mi, 20Gi or 1Ti, got {size!r}")
+    return int(found[1]) << {"Mi": 20, "Gi": 30, "Ti": 40}[found[2]]
+
+
 def pods(amount: str | int, *, of: int) -> int:
     """Return how many pods `Same`, a percentage (rounded up) or a number stands for.
 

@@ -55,6 +55,16 @@ class Reason(StrEnum):
         "The bytes are no ONNX model that can be loaded and run",
         "Export the model again; check it with onnxruntime; then change spec.model",
     )
+    SIGNATURE_MISSING = (
+        "SignatureMissing",
+        "spec.model.signature asks for a signature, and the model has none",
+        "Sign it with model_signing sign key (docs/models.md); then annotate leadline.dev/action=retry@<now>",
+    )
+    SIGNATURE_INVALID = (
+        "SignatureInvalid",
+        "The key of spec.model.signature did not sign these bytes",
+        "Sign the model again, or correct the key; then annotate leadline.dev/action=retry@<now>",
+    )
     BELOW_FLOOR = (
         "BelowFloor",
         "The estimate on the test set is below the metric's floor",
@@ -136,7 +146,21 @@ class Reason(StrEnum):
         "The model's store does not answer",
         "Nothing if it comes back; it is tried again for as long as the spec asks",
     )
-    MODEL_TOO_LARGE = "ModelTooLarge", "The model exceeds the size limit", "Use a smaller model"
+    MODEL_TOO_LARGE = (
+        "ModelTooLarge",
+        "The model exceeds the size limit",
+        "Raise spec.model.fetch.maxSize, or use a smaller model",
+    )
+    MODEL_UNUSABLE = (
+        "ModelUnusable",
+        "What is at the model's URI cannot be a model: a folder that is not taken, an archive or artifact of another kind",
+        "See the message and docs/models.md; put something else there, or correct spec.model.uri",
+    )
+    NO_ROOM_ON_DISK = (
+        "NoRoomOnDisk",
+        "The pod's disk has no room for the model",
+        "Give the node more disk, or use a smaller model",
+    )
     INVALID_TEST_SET = (
         "InvalidTestSet",
         "The test set cannot be used with the model",

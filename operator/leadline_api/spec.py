@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
-from leadline_api import quantities
+from leadline_api import quantities, uris
 from leadline_api.rules import VALIDATIONS, Rule, decimal, matches
 
 
@@ -47,6 +47,11 @@ _NotNegative = Rule(
     message="must be from 0s to 3650d, such as 90s, 24h or 7d",
     holds=lambda text: quantities.seconds(text) >= 0,
 )
+_AtMostOneDay = Rule(
+    cel="self <= duration('24h')",
+    message="must be at most 24h",
+    holds=lambda text: quantities.seconds(text) <= 86_400,
+)
 Digest = Annotated[
     str,
     Field(max_length=71),
@@ -55,9 +60,24 @@ Digest = Annotated[
 Uri = Annotated[
     str,
     Field(min_length=1, max_length=1024),
-    matches(r"(file|https?|s3)://\S+", "must begin with file://, http://, https:// or s3:// and hold no blanks"),
+    matches(
+        r"((file|pvc|https?|s3|gs|az|oci|hf)://\S+|models:/\S+)",
+        "must begin with file://, pvc://, http://, https://, s3://, gs://, az://, oci://, hf:// or models:/ (MLflow) "
+        "and hold no blanks",
+    ),
+    *uris.RULES,
 ]
-"""file, http, https or s3; more schemes follow as the runtime learns them."""
+"""Where a model is; docs/models.md has each scheme."""
+FileUri = Annotated[
+    str,
+    Field(min_length=1, max_length=1024),
+    matches(
+        r"(file|pvc|https?|s3|gs|az|hf)://\S+",
+        "must begin with file://, pvc://, http://, https://, s3://, gs://, az:// or hf:// and hold no blanks",
+    ),
+    *uris.RULES,
+]
+"""Where a single file is."""
 
 
 class _Model(BaseModel):
@@ -66,19 +86,20 @@ class _Model(BaseModel):
     )
 
 
+def _name_of(kind: str, example: str) -> Rule:
+    return matches(
+        r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?",
+        f"must be the name of a {kind} in the same namespace: a-z, 0-9, - and ., such as {example}",
+    )
+
+
 class Credentials(_Model):
     """Where the runtime finds credentials for the model's and the test set's store."""
 
-    secret_name: Annotated[
-        str,
-        Field(min_length=1, max_length=253),
-        matches(
-            r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?",
-            "must be the name of a Secret in the same namespace: a-z, 0-9, - and ., such as s3-reader",
-        ),
-    ]
+    secret_name: Annotated[str, Field(min_length=1, max_length=253), _name_of("Secret", "s3-reader")]
     """Secret in the same namespace; its keys become environment variables of the runtime (AWS_ACCESS_KEY_ID,
-    AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL, AWS_ALLOW_HTTP)."""
+    GOOGLE_SERVICE_ACCOUNT_KEY, AZURE_STORAGE_ACCOUNT_KEY, OCI_USERNAME, HF_TOKEN, MLFLOW_TRACKING_URI,
+    HTTP_AUTHORIZATION and so on: docs/models.md)."""
 
 
 class Prediction(_Model):
@@ -88,13 +109,66 @@ class Prediction(_Model):
     """Name of the output that holds the predicted class."""
 
 
+class PublicKey(_Model):
+    """Where a public key is: a key of a ConfigMap or of a Secret."""
+
+    config_map_name: Annotated[str, Field(min_length=1, max_length=253), _name_of("ConfigMap", "model-key")] | None = (
+        None
+    )
+    """ConfigMap in the same namespace."""
+    secret_name: Annotated[str, Field(min_length=1, max_length=253), _name_of("Secret", "model-key")] | None = None
+    """Secret in the same namespace."""
+    key: Annotated[
+        str,
+        Field(min_length=1, max_length=253),
+        matches(r"[-._a-zA-Z0-9]+", "must be a key of it: letters, digits, -, _ and ., such as key.pub"),
+    ]
+    """Its key that holds the public key, PEM."""
+
+
+_OneKey = Rule(
+    cel="has(self.configMapName) != has(self.secretName)",
+    message="spec.model.signature.publicKey needs either configMapName or secretName",
+    holds=lambda key: (key.config_map_name is None) != (key.secret_name is None),
+    shows_value=False,
+)
+
+
+class Signature(_Model):
+    """Who must have signed the model, with OpenSSF model signing (`model_signing sign key`)."""
+
+    public_key: Annotated[PublicKey, _OneKey]
+    """The key that the signature is verified with."""
+
+
+class Fetch(_Model):
+    """Limits of fetching the model."""
+
+    max_size: Annotated[
+        str,
+        Field(max_length=8),
+        matches(r"[1-9][0-9]{0,4}(Mi|Gi|Ti)", "must be a size such as 500Mi, 20Gi or 1Ti"),
+    ] = "2Gi"
+    """Most bytes, of all files together."""
+    timeout: Annotated[Duration, _AtLeastOneSecond, _AtMostOneDay] = "1h"
+    """Longest single try; the next one goes on where it ended."""
+    ledger_after: Annotated[Duration, _AtLeastOneSecond, _AtMostOneDay] = "60s"
+    """A URI that needs longer has the ledger asked beside it for its copy of the bytes."""
+
+
 class Model(_Model):
     """The model to serve."""
 
     uri: Uri
-    """Where its bytes are: file://, http://, https:// or s3://bucket/key, an ONNX file."""
+    """Where it is: an ONNX file, or a folder (docs/models.md). file://, pvc://CLAIM/path, http(s)://, s3://bucket/key,
+    gs://, az://, oci://registry/repository:tag, hf://organisation/name@revision/path, models:/name@alias (MLflow)."""
     digest: Digest | None = None
-    """`sha256:` and 64 hexadecimal digits of the bytes. Left out: learned at first load and held from then on."""
+    """`sha256:` and 64 hexadecimal digits of the bytes, or of a folder's manifest. Left out: learned at first load and
+    held from then on."""
+    signature: Signature | None = None
+    """Who must have signed it. Left out: nobody."""
+    fetch: Fetch | None = None
+    """Limits of fetching it. Left out: 2Gi, 1h, 60s."""
     predictions: Annotated[list[Prediction], Field(max_length=1)] = []
     """Needed only where the model's metadata does not say which output is the prediction."""
     credentials: Credentials | None = None
@@ -229,7 +303,7 @@ class TestSet(_Model):
 
     __test__ = False  # pytest: a name that begins with Test is not always a test
 
-    uri: Uri
+    uri: FileUri
     """A Parquet file: one column per model input, one column with the true answers."""
     digest: Digest | None = None
     """`sha256:` and 64 hexadecimal digits of the file. Left out: whatever is there."""
@@ -294,6 +368,17 @@ _ShadowNeedsOutcomes = Rule(
     holds=lambda spec: spec.rollout.shadow is None or spec.outcomes is not None,
     shows_value=False,
 )
+_OneClaim = Rule(
+    cel="!has(self.quality) || !has(self.quality.testSet) || !self.quality.testSet.uri.startsWith('pvc://') || "
+    "self.model.uri.startsWith('pvc://') && self.model.uri.split('/')[2] == self.quality.testSet.uri.split('/')[2]",
+    message="spec.quality.testSet.uri: a pvc:// test set needs to be on the claim of spec.model.uri: pods mount that one",
+    holds=lambda spec: (
+        spec.quality.test_set is None
+        or not spec.quality.test_set.uri.startswith("pvc://")
+        or uris.claim_of(spec.quality.test_set.uri) == uris.claim_of(spec.model.uri)
+    ),
+    shows_value=False,
+)
 _TestSetNeedsMetrics = Rule(
     cel="!has(self.testSet) || has(self.metrics) && size(self.metrics) > 0",
     message="spec.quality.testSet needs spec.quality.metrics: what is to be measured on it; "
@@ -330,7 +415,7 @@ _AgeCoversMaturity = Rule(
     holds=lambda outcomes: quantities.seconds(outcomes.max_age) >= quantities.seconds(outcomes.maturity),
     shows_value=False,
 )
-_ACROSS: Final = (_MetricsNeedAnswers, _ShadowNeedsOutcomes)
+_ACROSS: Final = (_MetricsNeedAnswers, _ShadowNeedsOutcomes, _OneClaim)
 
 
 class ModelDeploymentSpec(_Model):

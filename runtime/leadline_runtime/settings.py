@@ -13,7 +13,7 @@ from typing import Final
 from leadline_runtime import errors
 
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
-_SCHEMES: Final = ("file", "http", "https", "s3")
+_SCHEMES: Final = ("file", "pvc", "http", "https", "s3", "gs", "az", "oci", "hf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,13 @@ class Settings:
     max_rows: int
     """Most rows in one run of the model."""
     max_model_bytes: int
+    """Of all files of a model together."""
+    fetch_timeout_seconds: float
+    """Longest single try to fetch the model; the next one goes on where it ended."""
+    ledger_after_seconds: float
+    """A URI that takes longer than this has the ledger asked beside it."""
+    signature_key_file: Path | None
+    """Public key that must have signed the model; None: no signature is asked for."""
     max_body_bytes: int
     max_connections: int
     """Per port; more are answered 503 and closed."""
@@ -74,6 +81,9 @@ def read(environment: Mapping[str, str]) -> Settings:
         namespace=environment.get("LEADLINE_NAMESPACE", ""),
         max_rows=source.number("LEADLINE_MAX_ROWS", 64, 1, 4_096),
         max_model_bytes=source.number("LEADLINE_MAX_MODEL_BYTES", 2 << 30, 1, 1 << 40),
+        fetch_timeout_seconds=source.seconds("LEADLINE_FETCH_TIMEOUT_SECONDS", 3_600.0),
+        ledger_after_seconds=source.seconds("LEADLINE_LEDGER_AFTER_SECONDS", 60.0),
+        signature_key_file=source.path("LEADLINE_SIGNATURE_KEY_FILE"),
         max_body_bytes=source.number("LEADLINE_MAX_BODY_BYTES", 16 << 20, 1_024, 1 << 30),
         max_connections=source.number("LEADLINE_MAX_CONNECTIONS", 4_096, 1, 1 << 20),
         max_queue_rows=source.number("LEADLINE_MAX_QUEUE_ROWS", 4_096, 1, 1 << 20),
@@ -108,12 +118,16 @@ class _Source:
 
     def uri(self, variable: str) -> str:
         value = self._environment.get(variable, "")
-        scheme = value.partition("://")[0]
-        if "://" not in value or scheme not in _SCHEMES:
-            expected = ", ".join(f"{known}://" for known in _SCHEMES)
+        scheme = value.partition("://")[0] if "://" in value else value.partition("/")[0]
+        if ("://" not in value or scheme not in _SCHEMES) and not value.startswith("models:/"):
+            expected = ", ".join([*(f"{known}://" for known in _SCHEMES), "models:/"])
             # The value may carry credentials, so only its scheme is shown.
             raise errors.SettingsError(f"{variable}: expected a URI that starts with one of {expected}; got {scheme!r}")
         return value
+
+    def path(self, variable: str) -> Path | None:
+        value = self._environment.get(variable, "")
+        return Path(value) if value else None
 
     def web(self, variable: str) -> str:
         value = self._environment.get(variable, "")

@@ -186,6 +186,8 @@ class ExchangeReport(msgspec.Struct, frozen=True):
     """0: not known."""
     digest: str = ""
     """Digest of the model's bytes as fetched; empty: not fetched yet."""
+    resolved: str = ""
+    """What the URI's name stood for when it was fetched, where it may move: a manifest's digest, a commit, a version."""
     model: ModelInfo | None = None
     test_set: TestSetReport | None = None
     trouble: Trouble | None = None

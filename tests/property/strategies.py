@@ -18,7 +18,17 @@ durations = st.one_of(
     st.integers(1, 999).map(lambda seconds: f"{seconds} seconds"),
 )
 digests = st.integers(0, 2**256 - 1).map(lambda number: f"sha256:{number:064x}")
-uris = st.from_regex(r"(file|https?|s3)://[!-~]{1,80}", fullmatch=True)
+uris = st.one_of(
+    st.from_regex(r"(file|https?)://[!-~]{1,80}", fullmatch=True),
+    st.from_regex(r"(s3|gs|az)://[a-z]{3,9}/[!-~]{1,80}", fullmatch=True),
+    st.from_regex(r"hf://[a-z]{1,9}/[a-z]{1,9}(@v[0-9])?/[a-z/]{0,20}", fullmatch=True),
+)
+model_uris = st.one_of(
+    uris,
+    st.from_regex(r"pvc://[a-z]{1,9}/[a-z/]{1,20}", fullmatch=True).filter(lambda uri: "//" not in uri[6:]),
+    st.from_regex(r"oci://[a-z]{1,9}(:5000)?/[a-z]{1,9}/[a-z]{1,9}(:v[0-9])?(@sha256:[0-9a-f]{64})?", fullmatch=True),
+    st.from_regex(r"models:/[a-z]{1,9}(@[a-z]{1,9}|/[0-9]{1,3})(#[a-z]{1,9})?", fullmatch=True),
+)
 words = st.from_regex(r"[a-z]([-a-z0-9]{0,20}[a-z0-9])?", fullmatch=True)
 quantities = st.one_of(
     st.integers(0, 64),
@@ -45,9 +55,19 @@ def specs() -> st.SearchStrategy[Json]:
             },
         ),
     )
+    public_keys = st.one_of(
+        *(st.fixed_dictionaries({kind: words, "key": words}) for kind in ("configMapName", "secretName"))
+    )
+    limits = {
+        "maxSize": st.from_regex(r"[1-9][0-9]{0,4}(Mi|Gi|Ti)", fullmatch=True),
+        "timeout": st.integers(1, 24).map(lambda hours: f"{hours}h"),
+        "ledgerAfter": st.integers(1, 999).map(lambda seconds: f"{seconds}s"),
+    }
     model = _part(
-        {"uri": uris},
+        {"uri": model_uris},
         {
+            "signature": _part({"publicKey": public_keys}, {}),
+            "fetch": _part({}, limits),
             "digest": digests,
             "predictions": st.lists(_part({"output": words}, {}), max_size=1),
             "credentials": _part({"secretName": words}, {}),

@@ -56,6 +56,9 @@ TOOLS: Final = {
             cold="about a minute after hyperkube",
         ),
         Tool("versitygw", package="github.com/versity/versitygw/cmd/versitygw", cold="about 90 seconds"),
+        Tool("registry", package="github.com/distribution/distribution/v3/cmd/registry", cold="about 2 minutes"),
+        Tool("oras", package="oras.land/oras/cmd/oras", cold="about a minute"),
+        Tool("fake-gcs-server", package="github.com/fsouza/fake-gcs-server", cold="about 2 minutes"),
     )
 }
 

@@ -13,16 +13,29 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from localkind import binaries, builders, engine, errors, layout, locking, packages, product_images, scratch_images
+from localkind import (
+    binaries,
+    builders,
+    engine,
+    errors,
+    layout,
+    locking,
+    packages,
+    product_images,
+    scratch_images,
+    servers,
+)
 
 KIND: Final = layout.SOURCES / "kind"
 CLUSTER: Final = "leadline"
 """Name of the cluster that Makefile, tests and demo share."""
 
-_TOOL_OF_IMAGE: Final = {"s3": "versitygw", "pause": "pause", "coredns": "coredns"}
+_TOOL_OF_IMAGE: Final = {"s3": "versitygw", "oci-registry": "registry", "pause": "pause", "coredns": "coredns"}
 _IMAGES: Final = (*product_images.PRODUCTS, *_TOOL_OF_IMAGE)
 _LOADED: Final = ("operator", "runtime", "s3")
 _COMMANDS: Final = ("helm", "hyperkube")
+_STORES: Final = ("versitygw", "registry", "oci-registry", "oras", "fake-gcs-server", *servers.SERVERS)
+"""What tests of fetching models talk to."""
 _CLUSTER: Final = ("hyperkube", "pause", "coredns")
 
 
@@ -33,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
         places = layout.default()
         if options.verb == "build":
             for what in _spelled_out(options.what):
-                print(image(places, what).name if what in _IMAGES else binaries.binary(places, what), flush=True)
+                print(built(places, what), flush=True)
         elif options.verb == "load":
             for what in options.what or _LOADED:
                 if what not in _LOADED:
@@ -53,6 +66,13 @@ def main(argv: Sequence[str]) -> int:
         print("provide: interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def built(places: layout.Layout, what: str) -> str:
+    """Return an image's name, a command's path or the folder of a server's commands; build it where the cache lacks it."""
+    if what in _IMAGES:
+        return image(places, what).name
+    return str(servers.build(places, what) if what in servers.SERVERS else binaries.binary(places, what))
 
 
 def image(places: layout.Layout, what: str) -> scratch_images.Archive:
@@ -110,16 +130,16 @@ def _alone(places: layout.Layout, command: Sequence[str]) -> int:
 
 
 def _spelled_out(wanted: Sequence[str]) -> list[str]:
-    # `cluster`: what a cluster here is built from, which is nothing where the real kind is used.
-    cluster = () if engine.kind_for_docker(KIND) else _CLUSTER
-    return [part for what in wanted for part in (cluster if what == "cluster" else (what,))]
+    # What a cluster here is built from is nothing where the real kind is used.
+    groups = {"cluster": () if engine.kind_for_docker(KIND) else _CLUSTER, "stores": _STORES}
+    return [part for what in wanted for part in groups.get(what, (what,))]
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="provide", description="Build and load what demo and tests need.")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND")
     build = verbs.add_parser("build", help="build images and commands; prints each one's name or path")
-    build.add_argument("what", nargs="+", choices=["cluster", *_IMAGES, *_COMMANDS])
+    build.add_argument("what", nargs="+", choices=["cluster", "stores", *_IMAGES, *_COMMANDS, *_STORES])
     loading = verbs.add_parser("load", help="build images where needed and load them into the running cluster")
     loading.add_argument("what", nargs="*", metavar="{operator,runtime,s3}")
     loading.add_argument("--name", default=CLUSTER, help="name of the cluster")

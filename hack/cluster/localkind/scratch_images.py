@@ -1,4 +1,4 @@
-"""Images of one static binary each: the pod sandbox, DNS, and the S3 server that demo and tests use as model store."""
+"""Images of one static binary each: the pod sandbox, DNS, and the S3 server and registry that models are stored in."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Final
 
 from localkind import archives, binaries, keys, layout, talk
 
-_NAMES: Final = {"pause": "pause", "coredns": "coredns", "versitygw": "s3"}
+_NAMES: Final = {"pause": "pause", "coredns": "coredns", "versitygw": "s3", "registry": "oci-registry"}
 
 
 @dataclass(frozen=True, slots=True)

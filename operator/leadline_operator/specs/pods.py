@@ -6,8 +6,8 @@ field or a container that somebody adds by hand is a difference like any other.
 
 from typing import Any, Final
 
-from leadline_api import names
-from leadline_api.spec import ModelDeploymentSpec
+from leadline_api import names, quantities, uris
+from leadline_api.spec import Model, ModelDeploymentSpec
 from leadline_wire import ledger
 
 from leadline_operator.specs.metadata import Manifest, Owner, labels
@@ -16,6 +16,7 @@ CONTAINER: Final = "runtime"
 USER: Final = 65532
 TOKEN_SECONDS: Final = 3600
 """Life of the token by which a pod speaks to the ledger; the kubelet exchanges it."""
+_KEY_FILE: Final = "key.pub"
 TERMINATION_GRACE_SECONDS: Final = 35
 """preStop (5 s) and the runtime's own limit for draining (20 s), with some to spare."""
 
@@ -78,6 +79,11 @@ def frozen_template(
         volumes.append(
             {"name": "ledger", "projected": {"sources": [{"serviceAccountToken": token}], "defaultMode": 0o440}}
         )
+    for volume, mount in _of_model(spec.model):
+        volumes.append(volume)
+        container["volumeMounts"].append({"name": volume["name"], "mountPath": mount, "readOnly": True})
+    if spec.model.signature is not None:
+        environment.append({"name": "LEADLINE_SIGNATURE_KEY_FILE", "value": f"{names.SIGNATURE_DIR}/{_KEY_FILE}"})
     return {
         "metadata": {"labels": labels(owner, revision)},
         "spec": {
@@ -100,8 +106,24 @@ def frozen_template(
     }
 
 
+def _of_model(model: Model) -> list[tuple[dict[str, Any], str]]:
+    """Return the volumes that a model needs, and where each is mounted: its claim, and the key of its signature."""
+    found: list[tuple[dict[str, Any], str]] = []
+    if claim := uris.claim_of(model.uri):
+        volume = {"claimName": claim, "readOnly": True}
+        found.append(({"name": "claim", "persistentVolumeClaim": volume}, f"{names.CLAIMS_DIR}/{claim}"))
+    if model.signature is not None:
+        key = model.signature.public_key
+        items = {"items": [{"key": key.key, "path": _KEY_FILE}], "defaultMode": 0o440}
+        kind = {"secret": {"secretName": key.secret_name, **items}}
+        if key.config_map_name is not None:
+            kind = {"configMap": {"name": key.config_map_name, **items}}
+        found.append(({"name": "signature", **kind}, names.SIGNATURE_DIR))
+    return found
+
+
 def overlaid_template(template: Manifest, *, spec: ModelDeploymentSpec) -> Manifest:
-    """Return a frozen template with what does not change answers: resources, batching, credentials."""
+    """Return a frozen template with what does not change answers: resources, batching, limits, credentials."""
     pod = template["spec"]
     containers = [_overlaid(each, spec) if each["name"] == CONTAINER else each for each in pod["containers"]]
     return {**template, "spec": {**pod, "containers": containers}}
@@ -117,6 +139,13 @@ def _overlaid(container: Manifest, spec: ModelDeploymentSpec) -> Manifest:
         },
         "env": [*container["env"], {"name": "LEADLINE_MAX_ROWS", "value": str(spec.runtime.batching.max_rows)}],
     }
+    if spec.model.fetch is not None:
+        limits = {
+            "LEADLINE_MAX_MODEL_BYTES": str(quantities.size_bytes(spec.model.fetch.max_size)),
+            "LEADLINE_FETCH_TIMEOUT_SECONDS": f"{quantities.seconds(spec.model.fetch.timeout):g}",
+            "LEADLINE_LEDGER_AFTER_SECONDS": f"{quantities.seconds(spec.model.fetch.ledger_after):g}",
+        }
+        result["env"] += [{"name": name, "value": value} for name, value in limits.items()]
     if spec.model.credentials:
         result["envFrom"] = [{"secretRef": {"name": spec.model.credentials.secret_name}}]
     return result

@@ -20,6 +20,9 @@ def inputs_of(spec: ModelDeploymentSpec) -> dict[str, Any]:
     inputs: dict[str, Any] = {"uri": spec.model.uri}
     if spec.model.digest:
         inputs["digest"] = spec.model.digest
+    if spec.model.signature:
+        # Does not change answers, but whether there may be any: what was admitted without is not so with it.
+        inputs["signature"] = spec.model.signature.model_dump(by_alias=True, exclude_none=True)
     return inputs
 
 

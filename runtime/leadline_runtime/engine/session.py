@@ -71,6 +71,8 @@ def load(path: Path, *, threads: int, max_rows: int) -> Model:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _ONNXRUNTIME_SEVERITY_ERROR
+    # Where external data is looked for, and nowhere else: onnxruntime refuses what leads out of it, links included.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
     try:
         session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no common root
@@ -142,6 +144,8 @@ def _explained(error: Exception, data: bytes) -> str:
         return (
             f"not an ONNX model: {len(data)} bytes that begin with {data[:24]!r}; expected a file that onnx.save writes"
         )
+    if "External data path" in text:
+        return f"the model's external data cannot be had: {text}; expected files in the folder of the model"
     if "is not a registered function/op" in text or "No Op registered for" in text:
         return f"the model has an operator that onnxruntime {onnxruntime.__version__} does not know: {text}"
     return f"onnxruntime {onnxruntime.__version__} cannot load the model: {text}"

@@ -1,17 +1,19 @@
-"""What all stores have in common: how bytes are asked for, and how it can go wrong.
+"""What all stores have in common: what is behind a URI, how bytes are asked for, and how it can go wrong.
 
-`open_store` picks the store of a URI. A store gives a `Stream` that begins at the offset asked for, or at 0 where it
-cannot; `transfer` writes it down and decides about trying again. Messages never hold credentials or a query.
+`open_source` picks the source of a URI; its listing says whether one file is there or a folder, and has a store for each
+file. A store gives a `Stream` that begins at the offset asked for, or at 0 where it cannot; `transfer` writes one down and
+`gathering` all of them. Messages never hold credentials, a query or a fragment.
 """
 
 from __future__ import annotations
 
 import enum
+import os
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Final, Protocol
-from urllib.parse import urlsplit
+from typing import Final, Literal, Protocol
+from urllib.parse import unquote, urlsplit
 
 from leadline_runtime import errors
 
@@ -19,6 +21,9 @@ CONNECT_SECONDS: Final = 10.0
 STALL_SECONDS: Final = 30.0
 """Longest wait for the next bytes of a transfer."""
 CHUNK_BYTES: Final = 1 << 20
+SCHEMES: Final = ("file", "pvc", "http", "https", "s3", "gs", "az", "oci", "hf")
+"""Besides `models:/`, which has no host."""
+_YES: Final = {"true", "1", "yes"}
 
 
 class Fault(enum.Enum):
@@ -27,6 +32,8 @@ class Fault(enum.Enum):
     NOT_FOUND = "not found"
     ACCESS_DENIED = "access denied"
     UNREACHABLE = "unreachable"
+    UNUSABLE = "unusable"
+    """Something is there, but nothing that can be a model, whoever asks again."""
 
 
 class StoreError(errors.LeadlineRuntimeError):
@@ -67,28 +74,99 @@ class Store(Protocol):
         ...
 
 
-def open_store(uri: str) -> Store:
-    """Return the store of a URI.
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file of what is behind a URI."""
+
+    path: str
+    """In the folder; of no meaning where the URI names a file."""
+    store: Store
+    size_bytes: int = 0
+    """0: not known before it is asked for."""
+    version: str = ""
+    """What tells these bytes from others at the same path, as far as the listing knows."""
+    digest: str = ""
+    """`sha256:<hex>` that the bytes must have; empty: any."""
+    packed: Literal["", "tar", "tar+gzip"] = ""
+    """The bytes are an archive, and its files are meant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What is behind a URI."""
+
+    entries: tuple[Entry, ...]
+    is_folder: bool
+    resolved: str = ""
+    """What a name that may move stood for: a manifest's digest, a commit, a version."""
+
+
+class Source(Protocol):
+    """What a URI names."""
+
+    async def listing(self) -> Listing:
+        """Find out what is there.
+
+        Raises:
+            StoreError: That cannot be told now.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OneFile:
+    """A source that is one object."""
+
+    store: Store
+
+    async def listing(self) -> Listing:
+        """Return the one file; whether it is there is found out when it is opened."""
+        return Listing((Entry("", self.store),), is_folder=False)
+
+
+def open_source(uri: str) -> Source:
+    """Return the source of a URI; its fragment is for the caller.
 
     Raises:
         StoreError: The URI names none.
     """
-    from leadline_runtime.fetch import files, web  # noqa: PLC0415  # they import this module
+    # Each imports this module; and obstore takes 10 MB: only where it is needed.
+    from leadline_runtime.fetch import files, hub, mlflow, oci, web  # noqa: PLC0415
 
-    scheme = urlsplit(uri).scheme
-    if scheme == "file":
-        return files.FileStore(uri)
-    if scheme in {"http", "https"}:
-        return web.WebStore(uri)
-    if scheme == "s3":
-        from leadline_runtime.fetch import s3  # noqa: PLC0415  # obstore takes 10 MB: only where it is needed
+    uri = uri.partition("#")[0]
+    match scheme_of(uri):
+        case "file" | "pvc":
+            return files.FileSource(uri)
+        case "http" | "https":
+            return OneFile(web.WebStore(uri, headers=web.given_headers(os.environ)))
+        case "s3" | "gs" | "az":
+            from leadline_runtime.fetch import buckets  # noqa: PLC0415
 
-        return s3.S3Object(uri)
-    raise StoreError(Fault.NOT_FOUND, f"{shown(uri)}: expected a URI of file, http, https or s3")
+            return buckets.source(uri)
+        case "oci":
+            return oci.Artifact(uri, oci.Login.of(os.environ))
+        case "hf":
+            return hub.Repository(uri, hub.Login.of(os.environ))
+        case "models":
+            return mlflow.RegisteredModel(uri, mlflow.Login.of(os.environ))
+    raise StoreError(
+        Fault.NOT_FOUND, f"{shown(uri)}: expected a URI of {', '.join(SCHEMES)}, or models:/NAME/VERSION of MLflow"
+    )
+
+
+def scheme_of(uri: str) -> str:
+    """Return the scheme in lower case; `models` for MLflow's URIs, which have no host."""
+    if uri.startswith("models:/"):
+        return "models"
+    scheme, mark, _ = uri.partition("://")
+    return scheme.lower() if mark else ""
 
 
 def shown(uri: str) -> str:
     """Return a URI as messages and logs may show it: without user, password, query and fragment."""
+    scheme = scheme_of(uri)
+    if scheme == "models":
+        return uri.partition("#")[0].partition("?")[0]
     try:
         parts = urlsplit(uri)
         host = parts.hostname or ""
@@ -97,10 +175,15 @@ def shown(uri: str) -> str:
         place = host if parts.port is None else f"{host}:{parts.port}"
     except ValueError:
         return uri.partition("://")[0] + "://..."
-    # The bucket of an s3 URI may have capitals, which `hostname` lowers.
-    if parts.scheme not in {"http", "https"}:
+    # The bucket of an s3 URI may have capitals, which `hostname` lowers. An organisation of hf may not be a host at all.
+    if scheme not in {"http", "https"}:
         place = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{place}{parts.path}"
+
+
+def fragment_of(uri: str) -> str:
+    """Return which file of a folder a URI names after `#`; empty: none."""
+    return unquote(uri.partition("#")[2])
 
 
 def fault_of_status(status: int) -> Fault:
@@ -108,3 +191,8 @@ def fault_of_status(status: int) -> Fault:
     if status in {404, 410}:
         return Fault.NOT_FOUND
     return Fault.ACCESS_DENIED if status in {401, 403} else Fault.UNREACHABLE
+
+
+def allows(variable: str) -> bool:
+    """Tell whether a variable of the environment says yes."""
+    return os.environ.get(variable, "").lower() in _YES

@@ -8,17 +8,21 @@ twice. What the bytes mean is for the caller to judge.
 import asyncio
 import errno
 import hashlib
+import math
+import os
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, TypeVar
 
 from leadline_runtime import errors, logs
 from leadline_runtime.fetch import stores
 
 PAUSE_SECONDS_FIRST: Final = 0.5
 PAUSE_SECONDS_MAX: Final = 15.0
+T = TypeVar("T")
+
 RETRIED: Final = f"; tried again at least every {PAUSE_SECONDS_MAX:g} s"
 """How messages of trouble end: constant, because a condition must not change with every try."""
 
@@ -31,10 +35,71 @@ class Reasons:
     access_denied: str
     unreachable: str
     too_large: str
+    unusable: str
+    """What is there can be no model, or no test set."""
+    no_room: str = "NoRoomOnDisk"
+
+    def of(self, fault: stores.Fault) -> str:
+        """Return the reason for what kept us from the bytes."""
+        return {
+            stores.Fault.NOT_FOUND: self.not_found,
+            stores.Fault.ACCESS_DENIED: self.access_denied,
+            stores.Fault.UNREACHABLE: self.unreachable,
+            stores.Fault.UNUSABLE: self.unusable,
+        }[fault]
 
 
-MODEL: Final = Reasons("ModelNotFound", "ModelAccessDenied", "ModelStoreUnreachable", "ModelTooLarge")
-TEST_SET: Final = Reasons("TestSetNotFound", "TestSetAccessDenied", "TestSetUnreachable", "InvalidTestSet")
+MODEL: Final = Reasons("ModelNotFound", "ModelAccessDenied", "ModelStoreUnreachable", "ModelTooLarge", "ModelUnusable")
+TEST_SET: Final = Reasons(
+    "TestSetNotFound", "TestSetAccessDenied", "TestSetUnreachable", "InvalidTestSet", "InvalidTestSet"
+)
+
+
+async def persist(
+    once: Callable[[], Awaitable[T]],
+    *,
+    progress: Callable[[], int],
+    on_trouble: Callable[[errors.BlockedError], None],
+) -> T:
+    """Return what an attempt returns, made again for ever with growing pauses; one that gets on shortens them.
+
+    Args:
+        once: The attempt; raises `BlockedError` where it came to nothing.
+        progress: Bytes that are there by now.
+        on_trouble: Told of each failed attempt.
+    """
+    failures = 0
+    while True:
+        before = progress()
+        try:
+            return await once()
+        except errors.BlockedError as error:
+            trouble = error
+        failures = 1 if progress() > before else failures + 1
+        if failures == 1:
+            logs.warning("fetch interrupted", reason=trouble.trouble.reason, message=trouble.trouble.message)
+        on_trouble(trouble)
+        pause = min(PAUSE_SECONDS_MAX, PAUSE_SECONDS_FIRST * 2.0 ** min(failures - 1, 10))
+        await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, not a secret
+
+
+def check_room(folder: Path, size_bytes: int, *, shown: str, reasons: Reasons) -> None:
+    """Check that a folder's disk has room for so many bytes more.
+
+    Raises:
+        BlockedError: It has not.
+    """
+    try:
+        state = os.statvfs(folder)
+    except OSError:
+        return  # writing will say what is wrong
+    free = state.f_bavail * state.f_frsize
+    if size_bytes > free:
+        raise errors.BlockedError(
+            reasons.no_room,
+            f"{shown} needs {size_bytes} bytes more, and {folder} has room for {free / (1 << 30):.1f} GiB; give the "
+            f"node more disk, or use a smaller model{RETRIED}",
+        )
 
 
 class Transfer:
@@ -53,7 +118,8 @@ class Transfer:
     ) -> None:
         """Prepare a transfer; `store` holds the object where the URI alone does not tell how to ask for it."""
         self._uri = uri
-        self._store = store
+        self.store = store
+        """May be exchanged between tries, when what it authorizes with has run out."""
         self._shown = stores.shown(uri)
         self._target = target
         self._partial = target.with_name(target.name + ".partial")
@@ -65,46 +131,43 @@ class Transfer:
         self._validator = ""
         self._hash = hashlib.sha256()
 
+    @property
+    def bytes_done(self) -> int:
+        """Return how many bytes are here by now."""
+        return self._bytes
+
     async def run(self) -> str:
         """Return `sha256:<hex>` of the bytes once they are all in the file."""
-        failures = 0
-        while True:
-            before = self._bytes
-            try:
-                return await self.once()
-            except errors.BlockedError as error:
-                trouble = error
-            # A transfer that gets on is no reason for longer pauses.
-            failures = 1 if self._bytes > before else failures + 1
-            if failures == 1:
-                logs.warning("fetch interrupted", reason=trouble.trouble.reason, message=trouble.trouble.message)
-            self._on_trouble(trouble)
-            pause = min(PAUSE_SECONDS_MAX, PAUSE_SECONDS_FIRST * 2.0 ** min(failures - 1, 10))
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, not a secret
+        return await persist(self.once, progress=lambda: self._bytes, on_trouble=self._on_trouble)
 
-    async def once(self) -> str:
+    async def once(self, until: float = math.inf) -> str:
         """Return `sha256:<hex>` of the bytes after a single try; a later one goes on where it ended.
+
+        Args:
+            until: On the loop's clock: bytes that come later are left for another try.
 
         Raises:
             BlockedError: They did not all come.
         """
         while True:
             try:
-                await self._try()
+                await self._try(until)
             except stores.ChangedError:
                 self._restart()
             except stores.StoreError as error:
-                raise errors.BlockedError(self._reason(error.fault), f"{error}{RETRIED}") from error
+                raise errors.BlockedError(self._reasons.of(error.fault), f"{error}{RETRIED}") from error
             else:
                 return f"sha256:{self._hash.hexdigest()}"
 
-    async def _try(self) -> None:
-        store = self._store or stores.open_store(self._uri)
+    async def _try(self, until: float) -> None:
+        store = self.store or await _only_file(self._uri)
         async with store.open(self._bytes if self._validator else 0, self._validator) as stream:
             if stream.start != self._bytes or not self._validator:
                 self._restart()
             self._validator = stream.validator
             self._check_size(stream.total_bytes)
+            lacking = stream.total_bytes - self._bytes
+            await asyncio.to_thread(check_room, self._partial.parent, lacking, shown=self._shown, reasons=self._reasons)
             self._on_progress(self._bytes, stream.total_bytes)
             try:
                 with await asyncio.to_thread(self._partial.open, "r+b" if self._bytes else "wb") as file:
@@ -113,6 +176,9 @@ class Transfer:
                         self._check_size(self._bytes + len(chunk))
                         await asyncio.to_thread(self._write, file, chunk)
                         self._on_progress(self._bytes, stream.total_bytes)
+                        # Between chunks, each of which has its own limit: a write that is cut off could not be gone on from.
+                        if asyncio.get_running_loop().time() > until and self._bytes != stream.total_bytes:
+                            raise _late(self._shown)
             except OSError as error:
                 raise self._disk_error(error) from error
             if self._bytes < stream.total_bytes:
@@ -144,26 +210,18 @@ class Transfer:
         self._restart()
         why = "no space left" if error.errno == errno.ENOSPC else error.strerror or str(error)
         return errors.BlockedError(
-            self._reasons.too_large,
+            self._reasons.no_room,
             f"{self._shown} cannot be written to {self._partial.parent}: {why}{RETRIED}",
         )
 
-    def _reason(self, fault: stores.Fault) -> str:
-        return {
-            stores.Fault.NOT_FOUND: self._reasons.not_found,
-            stores.Fault.ACCESS_DENIED: self._reasons.access_denied,
-            stores.Fault.UNREACHABLE: self._reasons.unreachable,
-        }[fault]
+
+def _late(shown: str) -> stores.StoreError:
+    return stores.StoreError(stores.Fault.UNREACHABLE, f"GET {shown}: not all bytes came within the time limit")
 
 
-async def digest_of(path: Path) -> str:
-    """Return `sha256:<hex>` of a file; empty if it is not there."""
-    return await asyncio.to_thread(_digest_of, path)
-
-
-def _digest_of(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-    except OSError:
-        return ""
+async def _only_file(uri: str) -> stores.Store:
+    """Return the store of a URI that names a file."""
+    listing = await stores.open_source(uri).listing()
+    if listing.is_folder:
+        raise stores.StoreError(stores.Fault.UNUSABLE, f"{stores.shown(uri)} is a folder; expected one file")
+    return listing.entries[0].store

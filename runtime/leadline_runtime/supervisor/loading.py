@@ -1,6 +1,6 @@
-"""The way of a model into the worker: fetch, digest, trust, load.
+"""The way of a model into the worker: fetch, digest, signature, trust, load.
 
-Trouble around the bytes is retried for ever by `fetch.transfer`. A finding about them is final for these bytes: the pod
+Trouble around the bytes is retried for ever by `fetching`. A finding about them is final for these bytes: the pod
 stays failed, looks again only every few minutes whether the right ones are back, and says so all the while. Bytes that
 nobody vouched for are not loaded: without a digest to trust the pod waits for an exchange to bring one.
 """
@@ -13,8 +13,8 @@ from typing import Final
 from leadline_wire import exchange
 
 from leadline_runtime import errors, logs, messages, settings
-from leadline_runtime.fetch import stores, transfer
-from leadline_runtime.supervisor import keeper
+from leadline_runtime.fetch import folders, stores
+from leadline_runtime.supervisor import fetching, keeper, signing
 from leadline_runtime.supervisor.blobs import Blobs
 from leadline_runtime.supervisor.pod import Pod
 
@@ -37,11 +37,13 @@ class Loading:
         self._config = config
         self._pod = pod
         self._worker = worker
-        self._path = config.data_dir / "model.onnx"
+        self._fetching = fetching.Fetching(config, pod, blobs, trusted=self._trusted, on_trouble=self._blocked)
+        self._signatures = signing.Signatures(config, on_trouble=self._blocked)
+        self._model: folders.Model | None = None
+        self._path = self._fetching.folder / folders.FILE_NAME
+        """Of the file that is loaded."""
         self._told_digest = ""
         self._news = asyncio.Event()
-        self._trouble = asyncio.Event()
-        """Set by each try to fetch that came to nothing."""
         self._may_load = False
         self._crashes = 0
 
@@ -49,22 +51,58 @@ class Loading:
         """Fetch until the bytes are those that may be loaded."""
         pod = self._pod
         trusted = self._trusted()
-        if trusted and await transfer.digest_of(self._path) == trusted:
+        if trusted:
             # The container was restarted, the volume kept: the store may be down by now.
-            pod.digest = trusted
-            pod.bytes_done = pod.bytes_total = self._path.stat().st_size
+            self._model = await asyncio.to_thread(folders.held, self._fetching.folder, trusted)
         while True:
-            if not pod.digest:
-                await self._fetch()
-            if await self._is_trusted() or await self._from_ledger():
+            if self._model is None:
+                self._model = await self._fetching.run()
+            pod.bytes_done = pod.bytes_total = self._model.size_bytes
+            try:
+                await self._check(self._model)
                 break
-            self._fail_mismatch()
+            except errors.RejectedError as error:
+                self._fail_finding(error.trouble)
             await self._wait(RECHECK_SECONDS)
-            if pod.digest != self._trusted():
+            if not pod.digest or pod.digest != self._trusted():
+                self._model = None
                 pod.digest = ""
         pod.trouble = None
         self._may_load = True
         self._load()
+
+    async def _check(self, model: folders.Model) -> None:
+        """Go on once the bytes are those that may be loaded.
+
+        Raises:
+            RejectedError: They are not.
+        """
+        if self._trusted() and model.digest != self._trusted():
+            model = await self._trusted_instead(model)
+        name = folders.model_file(model, stores.fragment_of(self._config.model_uri))
+        await self._signatures.check(
+            model, name, is_vouched_for=self._fetching.came_from_ledger and not self._config.model_digest
+        )
+        # Told only now: what is told is learned, and what is learned is believed.
+        self._pod.digest = model.digest
+        if await self._waited_for_trust() != model.digest:
+            model = await self._trusted_instead(model)
+            name = folders.model_file(model, stores.fragment_of(self._config.model_uri))
+        self._path = self._fetching.folder / name
+
+    async def _trusted_instead(self, model: folders.Model) -> folders.Model:
+        """Return the trusted bytes, from the ledger.
+
+        Raises:
+            RejectedError: It does not give them.
+        """
+        self._pod.digest = model.digest
+        mismatch = self._mismatch(model.digest)
+        found = await self._fetching.from_ledger(mismatch)
+        if found is None:
+            raise errors.RejectedError(mismatch.reason, mismatch.message)
+        self._model = found
+        return found
 
     def take_digest(self, digest: str) -> None:
         """Take the digest that an exchange brought; one in the environment or the revision's folder comes first."""
@@ -91,7 +129,8 @@ class Loading:
         self._pod.trouble = None
         if self._pod.phase != "Draining":
             self._pod.phase = "Ready"
-        self._blobs.keep(self._path, self._pod.digest)
+        if self._model is not None:
+            self._blobs.keep(self._model, self._fetching.folder)
         logs.info(
             "model loaded",
             digest=self._pod.digest,
@@ -139,62 +178,7 @@ class Loading:
         message = f"worker ended ({keeper.cause(status)}) {times}; its log says why"
         return exchange.Trouble(reason="RuntimeCrashed", message=message, blame="surroundings")
 
-    async def _fetch(self) -> None:
-        pod = self._pod
-        work = transfer.Transfer(
-            self._config.model_uri,
-            self._path,
-            reasons=transfer.MODEL,
-            limit_bytes=self._config.max_model_bytes,
-            on_progress=self._progress,
-            on_trouble=self._blocked,
-        )
-        fetching = asyncio.get_running_loop().create_task(work.run())
-        try:
-            while not fetching.done():
-                self._trouble.clear()
-                troubled = asyncio.get_running_loop().create_task(self._trouble.wait())
-                try:
-                    await asyncio.wait({fetching, troubled}, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    troubled.cancel()
-                if not fetching.done() and await self._from_ledger(fetching):
-                    return
-        finally:
-            fetching.cancel()
-        pod.digest = fetching.result()
-        logs.info("model fetched", uri=stores.shown(self._config.model_uri), bytes=pod.bytes_done, digest=pod.digest)
-
-    async def _from_ledger(self, fetching: asyncio.Task[str] | None = None) -> bool:
-        """Have the trusted bytes from the ledger's blob store instead; return whether they are here."""
-        pod, trusted = self._pod, self._trusted()
-        aside = self._path.with_name("model.blob")
-        if not await self._blobs.fetch(trusted, aside):
-            return False
-        if fetching is not None:
-            # It must not put other bytes in the place of these.
-            fetching.cancel()
-            await asyncio.wait({fetching})
-        await asyncio.to_thread(aside.replace, self._path)
-        pod.uri_trouble = pod.trouble or self._mismatch()
-        pod.digest = trusted
-        pod.bytes_done = pod.bytes_total = self._path.stat().st_size
-        logs.warning(
-            "model fetched from the ledger's blob store instead",
-            uri=stores.shown(self._config.model_uri),
-            reason=pod.uri_trouble.reason,
-            digest=trusted,
-        )
-        return True
-
-    def _progress(self, done: int, total: int) -> None:
-        pod = self._pod
-        pod.bytes_done, pod.bytes_total = done, total
-        if pod.phase != "Draining" and (pod.trouble is None or pod.trouble.blame == "surroundings"):
-            pod.phase = "Fetching"
-
     def _blocked(self, error: errors.BlockedError) -> None:
-        self._trouble.set()
         # A finding about the bytes outweighs that their place cannot be looked at again just now.
         if self._pod.trouble is None or self._pod.trouble.blame == "surroundings":
             self._fail(error.trouble)
@@ -204,20 +188,19 @@ class Loading:
         if self._pod.phase != "Draining":
             self._pod.phase = "Failed"
 
-    def _fail_mismatch(self) -> None:
-        found = self._mismatch()
+    def _fail_finding(self, found: exchange.Trouble) -> None:
         again = f"{found.message}; looked at again every {RECHECK_SECONDS:g} s"
         trouble = exchange.Trouble(reason=found.reason, message=again, blame=found.blame)
         if self._pod.trouble != trouble:
             logs.error("model rejected", reason=trouble.reason, message=trouble.message)
         self._fail(trouble)
 
-    def _mismatch(self) -> exchange.Trouble:
-        found = f"{stores.shown(self._config.model_uri)} has digest {self._pod.digest}, expected {self._trusted()}"
-        return exchange.Trouble(reason="DigestMismatch", message=found, blame="model")
+    def _mismatch(self, digest: str) -> exchange.Trouble:
+        found = f"{stores.shown(self._config.model_uri)} has digest {digest}, expected {self._trusted()}"
+        return errors.RejectedError("DigestMismatch", found).trouble
 
-    async def _is_trusted(self) -> bool:
-        """Wait until there is a digest to trust; tell whether it is that of the bytes."""
+    async def _waited_for_trust(self) -> str:
+        """Return the digest to trust, once there is one."""
         pod = self._pod
         while not (trusted := self._trusted()):
             pod.trouble = None
@@ -225,7 +208,7 @@ class Loading:
                 pod.phase = "Waiting"
                 logs.info("waits for a digest to trust", digest=pod.digest)
             await self._wait(_REVISION_FILE_SECONDS)
-        return trusted == pod.digest
+        return trusted
 
     async def _wait(self, seconds: float) -> None:
         """Wait until an exchange brings another digest, or for so long."""

@@ -25,6 +25,8 @@ class Pod:
     bytes_total: int = 0
     digest: str = ""
     """Of the bytes as fetched."""
+    resolved: str = ""
+    """What a name that may move stood for when it was fetched."""
     model: exchange.ModelInfo | None = None
     epoch: int = 0
     """Newest that an exchange carried."""
@@ -136,6 +138,7 @@ class Pod:
             bytes_done=self.bytes_done,
             bytes_total=self.bytes_total,
             digest=self.digest,
+            resolved=self.resolved,
             model=self.model,
             test_set=self.test_set,
             trouble=self.trouble,

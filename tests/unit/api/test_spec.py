@@ -28,7 +28,7 @@ def test_spec_tolerates_a_field_of_a_newer_crd():
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        ({"model": {"uri": "ftp://models/x"}}, r"must begin with file://, http://, https:// or s3:// .*; got ftp://"),
+        ({"model": {"uri": "ftp://models/x"}}, r"must begin with file://, pvc://, http://, .*; got ftp://"),
         ({"model": {"uri": "s3://a b"}}, "hold no blanks; got s3://a b"),
         ({"model": {**MINIMAL["model"], "digest": "sha256:F00"}}, "the 64 lower-case hexadecimal digits .*; got"),
         ({"model": {**MINIMAL["model"], "credentials": {"secretName": "S3"}}}, "the name of a Secret .*; got S3"),

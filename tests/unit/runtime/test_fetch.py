@@ -206,7 +206,6 @@ async def test_a_store_that_stalls_is_left_in_time(tmp_path, monkeypatch):
     [
         ("file:///nowhere/model.onnx", "ModelNotFound", "file:///nowhere/model.onnx: there is no such file"),
         ("file://models/model.onnx", "ModelNotFound", "expected file:///absolute/path, got the host 'models'"),
-        ("file:///tmp", "ModelStoreUnreachable", "Is a directory"),
         ("http://127.0.0.1:9/m", "ModelStoreUnreachable", "GET http://127.0.0.1:9/m: no connection"),
         ("http://model-store.invalid/m", "ModelStoreUnreachable", "GET http://model-store.invalid/m: no connection"),
         ("http:///m", "ModelNotFound", "expected http(s)://host[:port]/path"),
@@ -254,6 +253,46 @@ async def test_credentials_go_to_their_own_host_only(tmp_path):
     assert target.asked[0].startswith("GET /there ")
 
 
+async def test_headers_of_the_secret_go_to_their_own_host_only(tmp_path, monkeypatch):
+    monkeypatch.setenv("HTTP_AUTHORIZATION", "Bearer secret-token")
+    monkeypatch.setenv("HTTP_HEADERS", "X-Api-Key: secret-key\n\nx-team: digits \n")
+    target = Web(ok())
+    async with target.running() as elsewhere:
+        first = Web(
+            status("302 Found", "location: /there"), status("307 Temporary Redirect", f"location: {elsewhere}/x")
+        )
+        async with first.running() as url:
+            assert await Fetch(f"{url}/here", tmp_path).digest() == DIGEST
+    for asked in first.asked:
+        assert {"authorization: Bearer secret-token", "x-api-key: secret-key", "x-team: digits"} <= set(
+            asked.split("\r\n")
+        )
+    assert "secret" not in target.asked[0]
+    assert "x-team" not in target.asked[0]
+
+
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [
+        ("x-api-key secret", "HTTP_HEADERS, line 1: expected a header such as"),
+        ("a: b\nx y: secret", "HTTP_HEADERS, line 2: expected a header such as"),
+        ("x-key: secret\x01", "HTTP_HEADERS, line 1: expected a header such as"),
+        ("range: bytes=secret", "HTTP_HEADERS, line 1: the header range is not for Secrets"),
+    ],
+)
+async def test_a_header_that_cannot_be_sent_is_named_without_its_value(tmp_path, monkeypatch, headers, said):
+    monkeypatch.setenv("HTTP_HEADERS", headers)
+    trouble = await Fetch("http://127.0.0.1:9/m", tmp_path).first_trouble()
+    assert (trouble.reason, said in trouble.message) == ("ModelAccessDenied", True)
+    assert "secret" not in trouble.message
+
+
+async def test_a_folder_is_no_test_set(tmp_path):
+    (tmp_path / "folder").mkdir()
+    trouble = await Fetch((tmp_path / "folder").as_uri(), tmp_path).first_trouble()
+    assert (trouble.reason, "is a folder; expected one file" in trouble.message) == ("ModelUnusable", True)
+
+
 async def test_a_full_disk_is_said_so(tmp_path):
     source = tmp_path / "model.onnx"
     source.write_bytes(BYTES)
@@ -263,6 +302,9 @@ async def test_a_full_disk_is_said_so(tmp_path):
 
 
 def test_a_uri_is_shown_without_what_is_nobodys_business():
+    assert stores.shown("models:/digits@champion#model.onnx") == "models:/digits@champion"
+    assert stores.shown("oci://host:5000/Team/x:1@sha256:ab") == "oci://host:5000/Team/x:1@sha256:ab"
+    assert stores.shown("hf://Acme/digits@v2/onnx/#a") == "hf://Acme/digits@v2/onnx/"
     assert stores.shown("https://user:pass@host:8443/a/b?token=1#x") == "https://host:8443/a/b"
     assert stores.shown("s3://My-Bucket/key") == "s3://My-Bucket/key"
     assert stores.shown("http://[::1]:80/a") == "http://[::1]:80/a"

@@ -16,12 +16,22 @@ def test_three_variables_are_enough():
     assert str(config.data_dir) == "/var/lib/leadline"
 
 
+@pytest.mark.parametrize("scheme", ["file", "pvc", "http", "https", "s3", "gs", "az", "oci", "hf"])
+def test_every_scheme_that_the_spec_takes_is_taken(scheme):
+    uri = f"{scheme}://place/model.onnx"
+    assert settings.read({**NEEDED, "LEADLINE_MODEL_URI": uri}).model_uri == uri
+    for uri in ("models:/digits@champion", "models:/digits/3"):
+        assert settings.read({**NEEDED, "LEADLINE_MODEL_URI": uri}).model_uri == uri
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "said"),
     [
         ("LEADLINE_MODEL_NAME", "", "LEADLINE_MODEL_NAME: expected letters"),
         ("LEADLINE_REVISION", "a/b", "got 'a/b'"),
         ("LEADLINE_MODEL_URI", "model.onnx", "expected a URI that starts with one of file://"),
+        ("LEADLINE_MODEL_URI", "models:digits", "expected a URI that starts with one of file://, pvc://"),
+        ("LEADLINE_FETCH_TIMEOUT_SECONDS", "0", "expected seconds"),
         ("LEADLINE_MODEL_URI", "ftp://user:secret@host/m", "got 'ftp'"),
         ("LEADLINE_MODEL_DIGEST", "sha256:abc", "64 hexadecimal digits"),
         ("LEADLINE_LEDGER_URL", "ledger:8080", "expected http(s)://host[:port]"),

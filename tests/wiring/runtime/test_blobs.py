@@ -1,7 +1,9 @@
 """Model bytes in the ledger's blob store: put there once they serve, and taken from there when their URI fails."""
 
+import http.server
 import re
 import shutil
+import threading
 
 import pytest
 from leadline_wire.exchange import OutcomeSettings
@@ -97,3 +99,64 @@ def test_a_ledger_that_is_down_keeps_no_model_from_serving(start, digits, ledger
     assert infer(pod.public, digits.rows[0]).status == 200
     ledgers.up()
     eventually("kept", lambda: ledgers.edge.blobs, 20.0)
+
+
+class Drip:
+    """An HTTP server that sends the head and some bytes of a file, and then a byte now and then, for ever."""
+
+    def __init__(self, content, first):
+        drip = self
+        self.ended = threading.Event()
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.send_response(200)
+                self.send_header("content-length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content[:first])
+                for byte in content[first:]:
+                    if drip.ended.wait(0.5):
+                        return
+                    self.wfile.write(bytes([byte]))
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.thread = threading.Thread(target=self.server.serve_forever)
+
+    def __enter__(self):
+        self.thread.start()
+        return f"http://127.0.0.1:{self.server.server_port}/m.onnx"
+
+    def __exit__(self, *_):
+        self.ended.set()
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+
+def test_a_model_whose_store_is_slow_comes_from_the_ledger(start, digits, ledgers, environment):
+    digest, content = digits.digest("good.onnx"), bytes_of(digits, "good.onnx")
+    ledgers.edge.blobs[digest] = content
+    with Drip(content, 100) as uri:
+        pod = start(uri, digest=digest, environment=environment | {"LEADLINE_LEDGER_AFTER_SECONDS": "0.5"}).wait_ready()
+        report = pod.exchange()
+        assert (report.trouble, report.uri_trouble.reason) == (None, "ModelStoreUnreachable")
+        assert "not all bytes within 0.5 s" in report.uri_trouble.message
+
+
+def test_a_slow_store_is_waited_for_where_the_ledger_has_nothing(start, digits, environment):
+    content = bytes_of(digits, "good.onnx")
+    with Drip(content, len(content) - 4) as uri:
+        more = {"LEADLINE_LEDGER_AFTER_SECONDS": "0.2"}
+        pod = start(uri, digest=digits.digest("good.onnx"), environment=environment | more).wait_ready()
+        assert pod.exchange().uri_trouble is None
+
+
+def test_a_try_that_takes_too_long_is_told_and_gone_on_with(start, digits):
+    with Drip(bytes_of(digits, "good.onnx"), 100) as uri:
+        pod = start(uri, digest=digits.digest("good.onnx"), environment={"LEADLINE_FETCH_TIMEOUT_SECONDS": "0.7"})
+        trouble = pod.report("told", lambda report: report.trouble).trouble
+        assert (trouble.reason, trouble.blame) == ("ModelStoreUnreachable", "surroundings")
+        assert "not all bytes came within the time limit" in trouble.message

@@ -105,7 +105,7 @@ def test_a_worker_that_dies_while_it_loads_is_told_after_the_third_time(start, d
     pod = start(place.as_uri())
     report = pod.report("waits", lambda report: report.phase == "Waiting")
     # Reading a pipe that nobody writes to holds the worker in the midst of loading for as long as the test needs.
-    fetched = pod.folder / "data" / "model.onnx"
+    fetched = pod.folder / "data" / "model" / "model.onnx"
     fetched.unlink()
     os.mkfifo(fetched)
     pod.exchange(digest=report.digest)

@@ -1,73 +1,17 @@
-"""Models and test sets from a real S3 server, which goes away and comes back.
+"""Models and test sets from a real S3 server (versitygw), which goes away and comes back."""
 
-The server is versitygw: named by LEADLINE_VERSITYGW, or the one that `hack/cluster/provide packages` builds.
-"""
-
-import os
 import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
 from leadline_wire import exchange
 
-from tests.wiring.runtime.pods import CHANGE_SECONDS, START_SECONDS, call, eventually, free_ports, infer
-
-ACCESS, SECRET = "leadline", "leadline-secret"
-
-
-def versitygw() -> str:
-    named = os.environ.get("LEADLINE_VERSITYGW")
-    if named:
-        return named
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    built = sorted(cache.glob("leadline/bin/versitygw-*/versitygw"), key=lambda path: path.stat().st_mtime)
-    if not built:
-        pytest.skip("no versitygw: hack/cluster/provide packages builds it")
-    return str(built[-1])
-
-
-class Store:
-    """An S3 server with one bucket, `models`."""
-
-    def __init__(self, folder: Path) -> None:
-        self.bucket = folder / "models"
-        self.bucket.mkdir(parents=True)
-        (self.port,) = free_ports(1)
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(
-            [
-                versitygw(),
-                *("--access", ACCESS, "--secret", SECRET, "--port", f"127.0.0.1:{self.port}"),
-                *("posix", str(self.bucket.parent)),
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        eventually("the store answers", lambda: call(self.port, "GET", "/").status, START_SECONDS)
-
-    def stop(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait(CHANGE_SECONDS)
-            self.process = None
-
-    def environment(self, **more: str) -> dict[str, str]:
-        return {
-            "AWS_ACCESS_KEY_ID": ACCESS,
-            "AWS_SECRET_ACCESS_KEY": SECRET,
-            "AWS_REGION": "us-east-1",
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}",
-            "AWS_ALLOW_HTTP": "true",
-            **more,
-        }
+from tests.wiring.runtime.pods import infer
+from tests.wiring.runtime.servers import S3
 
 
 @pytest.fixture(scope="module")
 def store(digits, tmp_path_factory):
-    store = Store(tmp_path_factory.mktemp("store"))
+    store = S3(tmp_path_factory.mktemp("store"))
     for name in ("good.onnx", "test.parquet"):
         (store.bucket / "digits").mkdir(exist_ok=True)
         shutil.copy(digits.folder / name, store.bucket / "digits" / name)
@@ -77,7 +21,7 @@ def store(digits, tmp_path_factory):
 
 
 def test_model_and_test_set_come_from_s3(store, start, digits):
-    pod = start("s3://models/digits/good.onnx", digest=digits.digest("good.onnx"), environment=store.environment())
+    pod = start("s3://models/digits/good.onnx", digest=digits.digest("good.onnx"), environment=store.credentials())
     pod.wait_ready()
     assert infer(pod.public, digits.rows[0]).status == 200
     request = exchange.TestSetRequest(uri="s3://models/digits/test.parquet", truth="digit", run="a0")
@@ -110,7 +54,7 @@ def test_model_and_test_set_come_from_s3(store, start, digits):
     ids=["no such object", "no such bucket", "wrong key"],
 )
 def test_what_the_store_refuses_has_its_reason(store, start, uri, more, told):
-    pod = start(uri, environment=store.environment(**more))
+    pod = start(uri, environment=store.credentials(**more))
     trouble = pod.report("trouble", lambda report: report.trouble).trouble
     assert f"{trouble.reason}: {trouble.message}".startswith(told)
     assert trouble.blame == "surroundings"
@@ -119,7 +63,7 @@ def test_what_the_store_refuses_has_its_reason(store, start, uri, more, told):
 
 def test_a_store_that_is_down_is_told_and_its_model_served_once_it_is_back(store, start, digits):
     store.stop()
-    pod = start("s3://models/digits/good.onnx", digest=digits.digest("good.onnx"), environment=store.environment())
+    pod = start("s3://models/digits/good.onnx", digest=digits.digest("good.onnx"), environment=store.credentials())
     trouble = pod.report("trouble", lambda report: report.trouble).trouble
     assert (trouble.reason, trouble.blame) == ("ModelStoreUnreachable", "surroundings")
     store.start()

@@ -1,0 +1,68 @@
+"""Files out of a tar archive that somebody else made: regular files only, none outside of the folder, none over a limit.
+
+Links, devices and whiteouts of image layers are refused rather than left out: a model that needs them would not be the one
+that its author packed.
+"""
+
+import hashlib
+import tarfile
+import zlib
+from pathlib import Path
+from typing import IO, Final
+
+from leadline_runtime.fetch import folders, stores
+
+_CHUNK_BYTES: Final = 1 << 20
+_WHITEOUT: Final = ".wh."
+
+
+def unpack(archive: Path, folder: Path, *, gzipped: bool, limit_bytes: int) -> list[folders.File]:
+    """Write an archive's files below a folder; return them.
+
+    Raises:
+        FolderError: It holds what a model's folder does not, or more than the limit.
+        StoreError: It cannot be read as an archive.
+    """
+    try:
+        with tarfile.open(archive, "r|gz" if gzipped else "r|") as packed:
+            return _unpacked(packed, folder, limit_bytes)
+    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        raise stores.StoreError(stores.Fault.UNUSABLE, f"not a tar archive that can be read: {error}") from error
+
+
+def _unpacked(packed: tarfile.TarFile, folder: Path, limit_bytes: int) -> list[folders.File]:
+    found: dict[str, folders.File] = {}
+    left = limit_bytes
+    for member in packed:
+        path = member.name.removeprefix("./").rstrip("/")
+        if member.isdir():
+            continue
+        if not member.isreg():
+            raise folders.FolderError(f"{path!r} in the archive is a link or a device; expected files only")
+        folders.check_paths([path])
+        if Path(path).name.startswith(_WHITEOUT):
+            raise folders.FolderError(f"{path!r} in the archive removes a file of a layer below; expected one layer")
+        left -= member.size
+        if left < 0:
+            raise folders.FolderError(f"the archive has more than {limit_bytes} bytes unpacked, the limit")
+        if len(found) >= folders.FILES_MAX:
+            raise folders.FolderError(f"the archive has more than {folders.FILES_MAX} files, the limit")
+        content = packed.extractfile(member)
+        assert content is not None
+        if path in found:
+            raise folders.FolderError(f"{path!r} is in the archive twice")
+        found[path] = _written(content, folder, path)
+    folders.check_paths(found)
+    return list(found.values())
+
+
+def _written(content: IO[bytes], folder: Path, path: str) -> folders.File:
+    target = folder / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    hashed, size = hashlib.sha256(), 0
+    with target.open("xb") as file:
+        while chunk := content.read(_CHUNK_BYTES):
+            file.write(chunk)
+            hashed.update(chunk)
+            size += len(chunk)
+    return folders.File(path, f"sha256:{hashed.hexdigest()}", size)
