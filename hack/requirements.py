@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 _ROOT: Final = Path(__file__).resolve().parent.parent
 _WHAT: Final = {
     "operator": "What the operator's image holds: leadline[operator,ledger]",
-    "runtime": "What the runtime's image holds: leadline[runtime]",
+    "runtime": "What the runtime's image holds: leadline[runtime,tracing]",
     "build": "What builds our wheel inside the images",
     "frameworks": "What leadline package is tested with: leadline[convert,frameworks]",
     "dev": "What development and tests use: leadline[dev]",
@@ -66,7 +66,7 @@ def texts() -> dict[str, str]:
     base = project["dependencies"]
     wanted = {
         "operator": [*base, *own["operator"], *own["ledger"]],
-        "runtime": [*base, *own["runtime"]],
+        "runtime": [*base, *own["runtime"], *own["tracing"]],
         "build": ["hatchling"],
         "frameworks": [*base, *own["convert"], *own["frameworks"]],
         "dev": [*base, *own["dev"], *_BUILD],

@@ -304,7 +304,7 @@ class TestSet(_Model):
     __test__ = False  # pytest: a name that begins with Test is not always a test
 
     uri: FileUri
-    """A Parquet file: one column per model input, one column with the true answers."""
+    """A Parquet, CSV (gzipped or not) or .npz file: a column per model input, and one with the true answers."""
     digest: Digest | None = None
     """`sha256:` and 64 hexadecimal digits of the file. Left out: whatever is there."""
     truth: Annotated[str, Field(min_length=1, max_length=256)]

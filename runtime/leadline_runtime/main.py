@@ -13,7 +13,9 @@ def main() -> None:
     """Run one pod's runtime until SIGTERM."""
     logs.start("supervisor")
     try:
-        uvloop.run(app.supervise(settings.read(os.environ)))
+        config = settings.read(os.environ)
+        logs.adjust(config.log_level, config.log_format)
+        uvloop.run(app.supervise(config))
     except errors.SettingsError as error:
         logs.error("cannot start", error=error)
         sys.exit(2)

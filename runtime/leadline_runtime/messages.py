@@ -56,6 +56,9 @@ class RunTestSet(msgspec.Struct, frozen=True, tag=True):
     uri: str
     """For messages; without credentials."""
     truth: str
+    task: str
+    pace_seconds: float
+    """Both as `exchange.TestSetRequest` has them."""
 
 
 class SendCounts(msgspec.Struct, frozen=True, tag=True):
@@ -118,6 +121,8 @@ class Counts(msgspec.Struct, frozen=True, tag=True):
     kept: int = 0
     kept_dropped: int = 0
     ledger_trouble: exchange.Trouble | None = None
+    untold: dict[str, int] = {}
+    """Lines of the access log and spans that were dropped; empty: there is neither."""
 
 
 ToWorker = Load | SetRole | SetEvidence | Listen | RunTestSet | SendCounts | Drain

@@ -4,13 +4,17 @@ Supervisor and worker read the same environment. A value that cannot be meant en
 names variable, value and what was expected. Must not open files or sockets.
 """
 
+import contextlib
+import enum
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
-from leadline_runtime import errors
+from leadline_runtime import errors, logs
+
+C = TypeVar("C", bound=enum.Enum)
 
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _SCHEMES: Final = ("file", "pvc", "http", "https", "s3", "gs", "az", "oci", "hf")
@@ -58,6 +62,10 @@ class Settings:
     public_port: int
     admin_port: int
     own_port: int
+    access_log: float | None
+    """Share of the requests without an error that get a line; errors get one. None: no access log."""
+    log_level: logs.Level
+    log_format: logs.Format
 
 
 def is_digest(text: str) -> bool:
@@ -101,6 +109,9 @@ def read(environment: Mapping[str, str]) -> Settings:
         public_port=source.number("LEADLINE_PUBLIC_PORT", 8080, 1, 65_535),
         admin_port=source.number("LEADLINE_ADMIN_PORT", 8081, 1, 65_535),
         own_port=source.number("LEADLINE_OWN_PORT", 8082, 1, 65_535),
+        access_log=source.share("LEADLINE_ACCESS_LOG"),
+        log_level=source.choice("LEADLINE_LOG_LEVEL", logs.Level, logs.Level.INFO),
+        log_format=source.choice("LEADLINE_LOG_FORMAT", logs.Format, logs.Format.TEXT),
     )
 
 
@@ -148,6 +159,26 @@ class _Source:
         if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
             raise errors.SettingsError(f"{variable}: expected a whole number from {least} to {most}, got {text!r}")
         return int(text)
+
+    def share(self, variable: str) -> float | None:
+        text = self._environment.get(variable, "").lower()
+        share = {"": None, "off": None, "errors": 0.0, "all": 1.0}.get(text, -1.0)
+        if share == -1.0:
+            with contextlib.suppress(ValueError):
+                share = float(text)
+            if share is None or not 0 <= share <= 1:
+                raise errors.SettingsError(
+                    f"{variable}: expected off, errors, all or a share from 0 to 1, got {text!r}"
+                )
+        return share
+
+    def choice(self, variable: str, kind: type[C], default: C) -> C:
+        text = self._environment.get(variable, "").lower()
+        try:
+            return kind(text) if text else default
+        except ValueError as error:
+            known = ", ".join(each.value for each in kind)
+            raise errors.SettingsError(f"{variable}: expected one of {known}; got {text!r}") from error
 
     def seconds(self, variable: str, default: float) -> float:
         text = self._environment.get(variable, "")

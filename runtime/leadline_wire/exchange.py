@@ -18,6 +18,10 @@ MAC_HEADER: Final = "leadline-mac"
 REFUSED_STATUS: Final = 409
 """HTTP status of a pod that refuses: the body is a `Refusal`, sealed as a report is."""
 BODY_LIMIT_BYTES: Final = 1 << 20
+CELLS_MAX: Final = 400
+"""Pairs of true and predicted class in a report of a test set: all pairs of 20 classes."""
+CLASS_CHARACTERS_MAX: Final = 64
+"""Longer names of classes are cut in a report."""
 FORWARDED_HEADER: Final = "leadline-forwarded"
 """Between runtimes: a request that a demoted pod passes on to the own port; its answer is what a client gets."""
 COPY_HEADER: Final = "leadline-copy"
@@ -55,7 +59,12 @@ class TestSetRequest(msgspec.Struct, frozen=True):
     output: str = ""
     """Model output that holds the predicted class; empty: from the model's metadata, else the only label-like output."""
     passes: int = 1
-    """2 at admission: how many answers differ between two passes shows nondeterminism."""
+    """2 at admission: which answers differ between two passes shows nondeterminism."""
+    task: Literal["", "classification", "regression"] = ""
+    """What is measured: right and wrong (empty: the same), or errors. A regression is never measured unasked, for an
+    operator that knows right and wrong only would take its answers for wrong ones."""
+    pace_seconds: float = 0.0
+    """How long the run may take while clients are served: the longer, the less they notice of it. 0: some seconds."""
 
 
 class OutcomeSettings(msgspec.Struct, frozen=True):
@@ -136,6 +145,15 @@ class ModelInfo(msgspec.Struct, frozen=True):
     classes: int = 0
 
 
+class ClassCount(msgspec.Struct, frozen=True):
+    """How many rows of one class were answered with one class."""
+
+    truth: str
+    predicted: str | None
+    """None: no usable answer."""
+    rows: int
+
+
 class TestSetReport(msgspec.Struct, frozen=True):
     """The newest run of a test set on this pod."""
 
@@ -146,12 +164,25 @@ class TestSetReport(msgspec.Struct, frozen=True):
     right: bytes = b""
     """Bitmap, row 0 in the highest bit of byte 0 (numpy.packbits): 1 where the answer of the first pass was right."""
     changed: int = 0
-    """Rows whose answer differed between passes of this run."""
+    """Rows whose answer differed between passes of this run: they are not deterministic. 0 where `passes` is 1."""
     invalid: int = 0
     """Rows with no usable answer (NaN, failed run); counted as wrong."""
     answers: str = ""
-    """`sha256:<hex>` of the first pass's answers: equal digests mean equal answers."""
+    """`sha256:<hex>` of the first pass's answers: equal digests mean equal answers. Values go in with five digits, so
+    that rounding seldom makes another digest; where it does, the answers are still no new data."""
     trouble: Trouble | None = None
+    task: Literal["", "classification", "regression"] = ""
+    """What was measured; empty: not done, or by a runtime that knew classification only."""
+    passes: int = 1
+    unsteady: bytes = b""
+    """Bitmap like `right`, 1 where an answer differed between passes; empty: none did."""
+    confusion: list[ClassCount] = []
+    """True against predicted class over the first pass, most frequent pairs first; at most `CELLS_MAX`."""
+    confusion_rest: int = 0
+    """Rows of all pairs that are not in `confusion`."""
+    absolute_error: float = 0.0
+    """Of a regression: sum over the rows with a usable answer, `rows - invalid` of them."""
+    squared_error: float = 0.0
 
 
 class OutcomesReport(msgspec.Struct, frozen=True):

@@ -24,7 +24,7 @@ LATE_REPLAYS: Final = 10
 
 def admission_request(gate: Gate, revision: Revision, *, digest: str = "") -> TestSetRequest | None:
     """Return the run that a revision is admitted by: two passes, to learn whether its answers vary."""
-    return _request(gate, f"a{revision.record.retries}", digest=digest, passes=2)
+    return _request(gate, f"a{revision.record.retries}", digest=digest, passes=2, pace_seconds=0.0)
 
 
 def replay_requests(
@@ -43,7 +43,7 @@ def replay_requests(
     goes_on = begun.get(newest, False) and due - newest <= LATE_REPLAYS
 
     def asked(number: int) -> TestSetRequest | None:
-        return _request(gate, f"r{number}", digest=test.digest, passes=1)
+        return _request(gate, f"r{number}", digest=test.digest, passes=1, pace_seconds=gate.interval_seconds / 2)
 
     ask_for, to_judge = asked(newest if goes_on else due), asked(newest)
     return (ask_for, to_judge) if ask_for is not None and to_judge is not None else None
@@ -70,7 +70,7 @@ def next_replay_seconds(gate: Gate, test: TestResult, now: float) -> float:
     return test.at + (replay_number(gate, test, now) + 1) * gate.interval_seconds - now
 
 
-def _request(gate: Gate, run: str, *, digest: str, passes: int) -> TestSetRequest | None:
+def _request(gate: Gate, run: str, *, digest: str, passes: int, pace_seconds: float) -> TestSetRequest | None:
     wanted = gate.test_set
     if wanted is None:
         return None
@@ -81,6 +81,7 @@ def _request(gate: Gate, run: str, *, digest: str, passes: int) -> TestSetReques
         digest=wanted.digest or digest,
         output=gate.output,
         passes=passes,
+        pace_seconds=pace_seconds,
     )
 
 
@@ -172,10 +173,14 @@ def judge(
 
 
 def judge_replay(gate: Gate, admitted: TestResult, replayed: TestResult) -> Judgement:
-    """Hold a replay against the revision's own answers at admission: no sampling, so no probability."""
+    """Hold a replay against the revision's own answers at admission: no sampling, so no probability.
+
+    Answers that differed between the passes of the admission may differ again: as many rows may be lost besides.
+    """
     if replayed.digest != admitted.digest or replayed.rows != admitted.rows:
         return Judgement(None, "")
-    if not test_sets.replay_is_worse(admitted.right_rows, replayed.right_rows, admitted.rows, gate.margin):
+    steady = max(0, admitted.right_rows - admitted.changed)
+    if not test_sets.replay_is_worse(steady, replayed.right_rows, admitted.rows, gate.margin):
         return Judgement(None, "")
     message = f"{describe(gate, replayed)}; at admission it was {admitted.estimate:.3f} on the same rows (margin {gate.margin:g})"
     return Judgement(Reason.DEGRADED, message, None, admitted.estimate)
@@ -184,4 +189,5 @@ def judge_replay(gate: Gate, admitted: TestResult, replayed: TestResult) -> Judg
 def describe(gate: Gate, test: TestResult) -> str:
     """Say what was measured, e.g. `accuracy 0.984 [0.973, 0.991] on 1197 rows`."""
     low, high = test_sets.accuracy_interval(test.right_rows, test.rows)
-    return f"{gate.metric} {test.estimate:.3f} [{low:.3f}, {high:.3f}] on {test.rows} rows"
+    varying = f", {test.changed} of them answered differently in two passes" if test.changed else ""
+    return f"{gate.metric} {test.estimate:.3f} [{low:.3f}, {high:.3f}] on {test.rows} rows{varying}"

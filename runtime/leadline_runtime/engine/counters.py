@@ -63,7 +63,9 @@ class Counters:
         self.buckets[bisect_left(messages.BUCKETS, seconds)] += requests
         self.seconds += seconds * requests
 
-    def message(self, *, queue_rows: int, connections: int, refusals: dict[int, int]) -> messages.Counts:
+    def message(
+        self, *, queue_rows: int, connections: int, refusals: dict[int, int], untold: dict[str, int]
+    ) -> messages.Counts:
         """Return the counts as the supervisor gets them."""
         return messages.Counts(
             requests=self.requests,
@@ -83,4 +85,5 @@ class Counters:
             kept=self.kept,
             kept_dropped=self.kept_dropped,
             ledger_trouble=self.ledger_trouble,
+            untold=untold,
         )

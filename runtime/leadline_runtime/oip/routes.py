@@ -59,7 +59,8 @@ class Routes:
             else:
                 handler(connection)
         except Exception:  # noqa: BLE001  # a defect of ours must not look like a malformed request
-            logs.error("request handler failed", exc_info=True, path=connection.target.decode("latin-1"))
+            path = connection.target.decode("latin-1")
+            logs.error("request handler failed", exc_info=True, path=path, **logs.of_request(connection.headers))
             connection.refuse(500, "internal error of the runtime; its log has the details")
 
     def _handle_rare(self, connection: Connection) -> None:

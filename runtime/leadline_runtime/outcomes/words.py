@@ -4,7 +4,6 @@ Which output is the prediction is told by `testset.scoring`, so that test sets a
 number of a regression is a value. Words of classes come from a small table. Must not know requests.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -19,7 +18,6 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 _TABLE_MAX: Final = 4_096
 """Words kept; a model whose label is any text could have any number."""
-_REGRESSION: Final = "regression"
 
 
 class _Table(dict[Any, bytes]):
@@ -40,7 +38,7 @@ class Words:
     """Reads the words of one model's predictions from its outputs."""
 
     def __init__(self, model: Model, wanted: str = "") -> None:
-        self.is_value = model.task == _REGRESSION
+        self.is_value = model.task == scoring.REGRESSION
         self.classes: frozenset[int | str] = frozenset()
         """All that can be predicted; empty: not known."""
         self.is_text = False
@@ -51,7 +49,7 @@ class Words:
         self._scores: list[bytes] = []
         self._table = _Table()
         if self.is_value:
-            self._place = _value_place(model, wanted)
+            self._place = scoring.value_place(model, wanted)
             return
         prediction = scoring.find(model, wanted)
         if prediction is None:
@@ -93,16 +91,3 @@ class Words:
         if self.is_text:
             return [table[str(text)] for text in numbers]
         return [table[number] for number in numbers]
-
-
-def _value_place(model: Model, wanted: str) -> int:
-    """Return the output of one number that is the prediction of a regression; -1 where it cannot be told."""
-    name = wanted or model.prediction
-    found = [
-        place
-        for place, output in enumerate(model.signature.outputs)
-        if output.datatype.kind is datatypes.Kind.FLOAT
-        and (math.prod(output.row_shape) in {1, -1})
-        and (not name or output.name == name)
-    ]
-    return found[0] if len(found) == 1 else -1

@@ -63,6 +63,14 @@ class Metrics(Collector):
             counter = CounterMetricFamily(name, text, labels=["revision"])
             counter.add_metric(revision, value)
             yield counter
+        for kind, text in (
+            ("access_log_dropped", "Lines of the access log that were dropped, for their reader is too slow"),
+            ("spans_dropped", "Spans that were dropped, for the collector is too slow or gone"),
+        ):
+            if kind in counts.untold:
+                counter = CounterMetricFamily(f"leadline_{kind}", text, labels=["revision"])
+                counter.add_metric(revision, counts.untold[kind])
+                yield counter
         for name, text, number in (
             ("leadline_queue_rows", "Rows that wait for the model or run", counts.queue_rows),
             ("leadline_connections", "Open connections of public and own port", counts.connections),

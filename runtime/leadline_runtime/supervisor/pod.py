@@ -121,6 +121,7 @@ class Pod:
             kept=past.kept + current.kept,
             kept_dropped=past.kept_dropped + current.kept_dropped,
             ledger_trouble=current.ledger_trouble,
+            untold=_added(past.untold, current.untold),
         )
 
     def report(self, nonce: str) -> exchange.ExchangeReport:

@@ -22,6 +22,8 @@ from leadline_runtime.testset import orders
 LIMIT_BYTES: Final = 256 << 20
 _READER: Final = "leadline_runtime.testset.columns"
 _COLUMNS_SECONDS: Final = 120.0
+_FILE: Final = "file"
+"""Name of the test set's file here; its bytes say what it is."""
 CRASHES_MAX: Final = 2
 """Workers that may end during one run before it is given up."""
 
@@ -108,12 +110,14 @@ class TestSets:
             digest=digest,
             uri=shown,
             truth=request.truth,
+            task=request.task,
+            pace_seconds=request.pace_seconds,
         )
         self._pod.test_set = exchange.TestSetReport(run=request.run, state="Running", digest=digest)
         self._worker.send(self._order)
 
     async def _fetch(self, request: exchange.TestSetRequest) -> str:
-        path = self._folder / "testset.parquet"
+        path = self._folder / _FILE
         uri, digest = self._kept
         if request.digest and (uri, digest) == (request.uri, request.digest):
             # The same bytes as for the last run: a replay must not depend on the store.
@@ -148,7 +152,7 @@ class TestSets:
         await asyncio.to_thread(folder.mkdir, parents=True)
         shown = stores.shown(request.uri)
         order = orders.Order(
-            path=str(self._folder / "testset.parquet"),
+            path=str(self._folder / _FILE),
             folder=str(folder),
             uri=shown,
             truth=request.truth,
@@ -177,6 +181,7 @@ class TestSets:
             raise errors.BlockedError("InvalidTestSet", f"test set {shown}: its reader ended with {cause}") from error
         if result.trouble:
             raise errors.BlockedError("InvalidTestSet", result.trouble)
+        logs.info("test set read", test_set=shown, format=result.kind, rows=result.rows)
         self._read = (digest, request.truth)
         return folder
 

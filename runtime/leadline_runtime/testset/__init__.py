@@ -1,1 +1,1 @@
-"""Test sets: read from Parquet in a process of their own, answered by the worker when it has time."""
+"""Test sets: read in a process of their own, answered by the worker when it has time."""

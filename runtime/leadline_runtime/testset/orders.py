@@ -1,4 +1,4 @@
-"""What the supervisor asks the Parquet reader for, what it gets back, and where the worker finds the columns.
+"""What the supervisor asks the reader of test sets for, what it gets back, and where the worker finds the columns.
 
 Apart from `columns`, so that neither supervisor nor worker imports pyarrow by naming these.
 """
@@ -27,6 +27,8 @@ class Result(msgspec.Struct, frozen=True):
     """What came of it."""
 
     rows: int = 0
+    kind: str = ""
+    """Format of the file: `parquet`, `npz`, `csv` or `csv.gz`."""
     trouble: str = ""
     """Empty: the files are there."""
 

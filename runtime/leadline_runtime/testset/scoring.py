@@ -1,23 +1,28 @@
-"""Right or wrong, row by row: predictions against true answers.
+"""Which output of a model is its prediction, and the answers that are read from it.
 
-Both are brought to the same kind (whole numbers or text) before they are compared, and where that cannot be done the
-test set is at fault and the message says how. Must not run a model.
+A class comes from a label or from the highest of named scores, a yes or no from one score, a value from one number. True
+answers are brought to the same kind before they are compared, and where that cannot be done the test set is at fault and
+the message says how. Next step: `measuring`. Must not run a model.
 """
 
-import hashlib
+import math
 from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
-import orjson
 
 from leadline_runtime import errors
 from leadline_runtime.engine.session import Model
 from leadline_runtime.oip import datatypes, signature
 
 Array = np.ndarray[Any, np.dtype[Any]]
-Answer = int | str | None
-"""A predicted class; None: no usable answer."""
+Answer = int | str | float | None
+"""A predicted class or value; None: no usable answer."""
+
+REGRESSION: Final = "regression"
+THRESHOLD: Final = 0.5
+"""A score from here on is a yes."""
+_WORDS: Final = {"true": 1, "false": 0}
 
 _LABEL_KINDS: Final = {datatypes.Kind.INTEGER, datatypes.Kind.TEXT, datatypes.Kind.BOOLEAN}
 
@@ -34,10 +39,7 @@ class Prediction:
 
     def answers(self, outputs: Sequence[Array], rows: int) -> list[Answer]:
         """Return the class of each row; None where a number of any output is not finite: a request would get 500."""
-        usable = np.ones(rows, dtype=bool)
-        for array in outputs:
-            if array.dtype.kind == "f":
-                usable &= np.isfinite(array).reshape(rows, -1).all(axis=1)
+        usable = _usable(outputs, rows)
         chosen = outputs[self.place].reshape(rows, -1)
         found: list[Answer]
         if self._classes:
@@ -47,6 +49,55 @@ class Prediction:
         else:
             found = [int(value) for value in chosen[:, 0].tolist()]
         return [answer if good else None for answer, good in zip(found, usable.tolist(), strict=True)]
+
+
+class Score:
+    """A score between 0 and 1 that says yes or no, and nothing that says which it is."""
+
+    def __init__(self, place: int, output: signature.Tensor) -> None:
+        self.place = place
+        self.output = output
+        self.is_text = False
+
+    def answers(self, outputs: Sequence[Array], rows: int) -> list[Answer]:
+        """Return 1 or 0 of each row.
+
+        Raises:
+            BlockedError: A score is not between 0 and 1: `InvalidTestSet`.
+        """
+        usable = _usable(outputs, rows)
+        scores = outputs[self.place].reshape(rows, -1)[:, 0]
+        odd = scores[usable & ((scores < 0) | (scores > 1))]
+        if odd.size:
+            raise errors.BlockedError(
+                "InvalidTestSet",
+                f'output "{self.output.name}" holds {float(odd[0]):g}; expected scores from 0 to 1 (true from '
+                f"{THRESHOLD:g} on), or name an output with the class in spec.model.predictions",
+            )
+        found = (scores >= THRESHOLD).astype(int).tolist()
+        return [answer if good else None for answer, good in zip(found, usable.tolist(), strict=True)]
+
+
+class Value:
+    """One number per row."""
+
+    def __init__(self, place: int, output: signature.Tensor) -> None:
+        self.place = place
+        self.output = output
+
+    def answers(self, outputs: Sequence[Array], rows: int) -> list[Answer]:
+        """Return the number of each row."""
+        usable = _usable(outputs, rows)
+        found: list[float] = outputs[self.place].reshape(rows, -1)[:, 0].tolist()
+        return [answer if good else None for answer, good in zip(found, usable.tolist(), strict=True)]
+
+
+def _usable(outputs: Sequence[Array], rows: int) -> Array:
+    usable = np.ones(rows, dtype=bool)
+    for array in outputs:
+        if array.dtype.kind == "f":
+            usable &= np.isfinite(array).reshape(rows, -1).all(axis=1)
+    return usable
 
 
 def find(model: Model, wanted: str = "") -> Prediction | None:
@@ -69,7 +120,32 @@ def find(model: Model, wanted: str = "") -> Prediction | None:
     return Prediction(labels[0], outputs[labels[0]], model.classes) if len(labels) == 1 else None
 
 
-def truths(column: Array, name: str, prediction: Prediction) -> list[int | str]:
+def find_score(model: Model, wanted: str = "") -> Score | None:
+    """Return the only score of a model that gives no class; None where it has none or is no classifier."""
+    place = value_place(model, wanted) if model.task != REGRESSION else -1
+    return Score(place, model.signature.outputs[place]) if place >= 0 else None
+
+
+def find_value(model: Model, wanted: str = "") -> Value | None:
+    """Return the number that a regression predicts; None where it cannot be told."""
+    place = value_place(model, wanted)
+    return Value(place, model.signature.outputs[place]) if place >= 0 else None
+
+
+def value_place(model: Model, wanted: str) -> int:
+    """Return the output of one floating-point number per row that was asked for or is the only one; -1: none is."""
+    name = wanted or model.prediction
+    found = [
+        place
+        for place, output in enumerate(model.signature.outputs)
+        if output.datatype.kind is datatypes.Kind.FLOAT
+        and (math.prod(output.row_shape) in {1, -1})
+        and (not name or output.name == name)
+    ]
+    return found[0] if len(found) == 1 else -1
+
+
+def truths(column: Array, name: str, prediction: Prediction | Score) -> list[int | str]:
     """Return the true answers as predictions are.
 
     Args:
@@ -81,32 +157,38 @@ def truths(column: Array, name: str, prediction: Prediction) -> list[int | str]:
         BlockedError: They cannot be compared: `InvalidTestSet`.
     """
     values: list[Any] = column.tolist()
-    kind = column.dtype.kind
-    if kind == "f":
-        odd = next((value for value in values if not float(value).is_integer()), None)
-        if odd is not None:
-            raise _incomparable(name, odd, prediction)
-        values = [int(value) for value in values]
-    elif kind == "b" and prediction.is_text:
-        raise _incomparable(name, values[0], prediction)
     if prediction.is_text:
-        return [str(value) for value in values]
-    try:
-        return [int(value) for value in values]
-    except ValueError as error:
-        odd = next(value for value in values if not _is_whole(value))
-        raise _incomparable(name, odd, prediction) from error
+        if column.dtype.kind == "b":
+            raise _incomparable(name, 0, values[0], prediction)
+        for row, value in enumerate(values):
+            if isinstance(value, float) and not value.is_integer():
+                raise _incomparable(name, row, value, prediction)
+        return [str(int(value)) if isinstance(value, float) else str(value) for value in values]
+    whole = [_whole(value) for value in values]
+    for row, (value, number) in enumerate(zip(values, whole, strict=True)):
+        if number is None or (isinstance(prediction, Score) and number not in {0, 1}):
+            raise _incomparable(name, row, value, prediction)
+    return [number for number in whole if number is not None]
 
 
-def digest(answers: Sequence[Answer]) -> str:
-    """Return `sha256:<hex>` of the answers: equal digests mean equal answers."""
-    return "sha256:" + hashlib.sha256(orjson.dumps(list(answers))).hexdigest()
+def numbers(column: Array, name: str) -> list[float]:
+    """Return the true answers of a regression.
 
-
-def bitmap(answers: Sequence[Answer], right: Sequence[int | str]) -> bytes:
-    """Return right and wrong as bits, row 0 in the highest bit of byte 0."""
-    equal = [answer == truth for answer, truth in zip(answers, right, strict=True)]
-    return np.packbits(np.array(equal, dtype=bool)).tobytes()
+    Raises:
+        BlockedError: One is no finite number: `InvalidTestSet`.
+    """
+    found = []
+    for row, value in enumerate(column.tolist()):
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
+            raise errors.BlockedError(
+                "InvalidTestSet", f'column "{name}", row {row + 1} holds {_brief(value)}; expected a finite number'
+            )
+        found.append(number)
+    return found
 
 
 def _is_label(output: signature.Tensor) -> bool:
@@ -118,17 +200,32 @@ def _holds_classes(output: signature.Tensor, model: Model) -> bool:
     return _is_label(output) or (output.datatype.kind is datatypes.Kind.FLOAT and scores)
 
 
-def _incomparable(name: str, value: object, prediction: Prediction) -> errors.BlockedError:
+def _incomparable(name: str, row: int, value: object, prediction: Prediction | Score) -> errors.BlockedError:
     expected = "text" if prediction.is_text else "whole numbers"
+    why = f'as output "{prediction.output.name}" has'
+    if isinstance(prediction, Score):
+        expected, why = "0 or 1", f'for output "{prediction.output.name}" is one score'
     return errors.BlockedError(
-        "InvalidTestSet",
-        f'column "{name}" holds {value!r}; expected {expected}, as output "{prediction.output.name}" has',
+        "InvalidTestSet", f'column "{name}", row {row + 1} holds {_brief(value)}; expected {expected}, {why}'
     )
 
 
-def _is_whole(value: str) -> bool:
-    try:
-        int(value)
-    except ValueError:
-        return False
-    return True
+def _brief(value: object) -> str:
+    return errors.shorten(repr(value), 80)
+
+
+def _whole(value: Any) -> int | None:
+    """Return a value as a whole number; None where it is none. Text may say `1.0`, as data frames write it, or `true`."""
+    if isinstance(value, str):
+        text = value.strip()
+        try:
+            return int(text)
+        except ValueError:
+            pass
+        if text.lower() in _WORDS:
+            return _WORDS[text.lower()]
+        try:
+            value = float(text)
+        except ValueError:
+            return None
+    return int(value) if math.isfinite(value) and float(value).is_integer() else None

@@ -435,7 +435,7 @@ class Connection(asyncio.Protocol):
         if isinstance(cause, _RefusedError):
             self._fail(cause.status, str(cause))
         else:
-            logs.error("request handler failed", exc_info=cause or True)
+            logs.error("request handler failed", exc_info=cause or True, **logs.of_request(self.headers))
             self._busy = False
             self._fail(500, "internal error of the runtime; its log has the details")
 

@@ -23,6 +23,7 @@ from leadline_wire import exchange
 from leadline_runtime import cgroup, channel, errors, logs, messages, settings
 from leadline_runtime.engine import batching, counters, session
 from leadline_runtime.oip import encoding, inference, routes
+from leadline_runtime.telemetry import connections, observing
 from leadline_runtime.testset import runner
 from leadline_runtime.web import server
 from leadline_runtime.worker import evidence, forwarding
@@ -61,14 +62,20 @@ class Worker:
             body_seconds=config.body_timeout_seconds,
             idle_seconds=config.idle_timeout_seconds,
         )
-        self._public = server.Server(self._routes.handle, limits, now=self._loop.time())
-        self._own = server.Server(self._own_routes.handle, limits, now=self._loop.time())
+        self._observer = observing.observer(config, os.environ, time.time_ns)
+        self._public = self._port(self._routes.handle, limits, "public")
+        self._own = self._port(self._own_routes.handle, limits, "own")
         self._batcher: batching.Batcher | None = None
         self._tests: runner.Runner | None = None
         self._role = messages.SetRole(serial=-1, standby=False, forward=None)
         self._listening = False
         self._draining = False
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def _port(self, app: server.Application, limits: server.Limits, name: str) -> server.Server:
+        if self._observer is None:
+            return server.Server(app, limits, now=self._loop.time())
+        return connections.ObservedServer(app, limits, now=self._loop.time(), name=name, observer=self._observer)
 
     async def run(self) -> None:
         """Do what the supervisor says until it ends."""
@@ -121,7 +128,7 @@ class Worker:
             self._supervisor.send(messages.LoadFailed(error.trouble))
             return
         batcher = batching.Batcher(
-            model,
+            model if self._observer is None else self._observer.watched(model),
             self._counters,
             max_rows=self._config.max_rows,
             max_queue_rows=self._config.max_queue_rows,
@@ -170,6 +177,7 @@ class Worker:
                 queue_rows=self._batcher.queue_rows if self._batcher is not None else 0,
                 connections=len(self._public.connections) + len(self._own.connections),
                 refusals=refusals,
+                untold=self._observer.counts() if self._observer is not None else {},
             ),
         )
 
@@ -197,6 +205,11 @@ class Worker:
         self._evidence.close()
         self._supervisor.close()
 
+    def close(self) -> None:
+        """Write and send what was noted of requests, for a moment at most."""
+        if self._observer is not None:
+            self._observer.close()
+
     def _own_task(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
         self._tasks.add(task)
@@ -222,7 +235,9 @@ async def _serve(config: settings.Settings, descriptors: list[int]) -> None:
         pair,
         messages.ToWorker,
     )
-    await Worker(config, supervisor, (public, own)).run()
+    worker = Worker(config, supervisor, (public, own))
+    await worker.run()
+    worker.close()
 
 
 def _now_ms() -> int:
@@ -237,7 +252,9 @@ def _ignore() -> None:
 def main() -> None:
     """Serve until the supervisor ends; arguments are the descriptors of channel, public and own socket."""
     logs.start("worker")
-    uvloop.run(_serve(settings.read(os.environ), [int(argument) for argument in sys.argv[1:4]]))
+    config = settings.read(os.environ)
+    logs.adjust(config.log_level, config.log_format)
+    uvloop.run(_serve(config, [int(argument) for argument in sys.argv[1:4]]))
     # The compute thread may hang in a run; nothing is left to be saved.
     os._exit(0)
 

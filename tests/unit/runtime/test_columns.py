@@ -1,4 +1,4 @@
-"""Reading a test set: what becomes of its columns, and what is said of one that does not fit."""
+"""Reading a test set from Parquet: what becomes of its columns, and what is said of one that does not fit."""
 
 import numpy as np
 import pyarrow as pa
@@ -96,9 +96,10 @@ def test_a_missing_column_is_named_with_those_that_are_there(folder):
         ([[1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0, 5.0]], [1, 2], "lists of different lengths"),
         ([1.0], [1], "expected 4"),
         ([["a", "b", "c", "d"]], [1], "expected numbers for FP32"),
-        ([[1.0, 2.0, 3.0, None]], [1], "empty elements"),
-        ([None, [1.0, 2.0, 3.0, 4.0]], [1, 2], 'column "image" has 1 empty cells'),
+        ([["a", "b", "c", None]], [1], 'column "image", row 1 has empty elements'),
+        ([None, [1.0, 2.0, 3.0, 4.0]], [1, 2], 'column "image", row 1 is empty (1 such cells); expected none'),
         ([[1.0, 2.0, 3.0, 4.0]], [None], 'column "digit"'),
+        ([[1.0, 2.0, 3.0, 4.0]] * 2, [1, None], 'column "digit", row 2 is empty'),
         ([[1.0, 2.0, 3.0, 4.0]], [[1]], 'column "digit" has type list<element: int64>; expected whole numbers'),
         ([{"a": 1}], [1], "expected numbers or lists"),
         ([], [], "has no rows"),
@@ -113,6 +114,6 @@ def test_too_many_rows_are_refused(folder):
     assert "has 65537 rows; expected at most 65536" in trouble(folder, table, TensorInfo("age", "FP32", [-1]))
 
 
-def test_a_file_that_is_no_parquet_is_refused(folder):
-    (folder / "t.parquet").write_bytes(b"a,b\n1,2\n" * 10)
+def test_a_parquet_file_that_is_cut_off_is_refused(folder):
+    (folder / "t.parquet").write_bytes(b"PAR1" + bytes(100))
     assert "not a readable Parquet file" in columns.read(order(folder, IMAGE)).trouble

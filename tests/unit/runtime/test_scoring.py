@@ -1,5 +1,7 @@
 """Which output is the prediction, and which rows are right."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from leadline_runtime import errors
@@ -62,6 +64,8 @@ def test_scores_become_the_class_with_the_highest():
         (np.array(["1", "2"]), LABEL, [1, 2]),
         (np.array(["a", "b"]), NAMES, ["a", "b"]),
         (np.array([1, 2]), NAMES, ["1", "2"]),
+        (np.array([1.0, 12_345_678.0]), NAMES, ["1", "12345678"]),
+        (np.array(["1.0", " 2", "true"]), LABEL, [1, 2, 1]),
     ],
 )
 def test_true_answers_are_brought_to_the_predictions_kind(column, output, expected):
@@ -71,9 +75,13 @@ def test_true_answers_are_brought_to_the_predictions_kind(column, output, expect
 @pytest.mark.parametrize(
     ("column", "output", "said"),
     [
-        (np.array(["1", "seven"]), LABEL, 'column "digit" holds \'seven\'; expected whole numbers, as output "label"'),
-        (np.array([1.0, 2.5]), LABEL, 'column "digit" holds 2.5'),
-        (np.array([True]), NAMES, 'column "digit" holds True; expected text'),
+        (
+            np.array(["1", "seven"]),
+            LABEL,
+            'column "digit", row 2 holds \'seven\'; expected whole numbers, as output "label"',
+        ),
+        (np.array([1.0, 2.5]), LABEL, 'column "digit", row 2 holds 2.5'),
+        (np.array([True]), NAMES, 'column "digit", row 1 holds True; expected text'),
     ],
 )
 def test_true_answers_that_cannot_be_compared_are_the_test_sets_fault(column, output, said):
@@ -83,13 +91,34 @@ def test_true_answers_that_cannot_be_compared_are_the_test_sets_fault(column, ou
     assert said in caught.value.trouble.message
 
 
-def test_the_bitmap_has_row_0_in_the_highest_bit_and_no_answer_is_wrong():
-    assert scoring.bitmap([1, 2, None, 4, 5, 6, 7, 8, 9], [1, 2, 3, 4, 5, 6, 7, 0, 9]) == bytes(
-        [0b11011110, 0b10000000]
-    )
+SCORE = ("p", "FP32", [-1, 1])
 
 
-def test_equal_digests_mean_equal_answers():
-    assert scoring.digest([1, 2, None]) == scoring.digest([1, 2, None])
-    assert scoring.digest([1, 2, None]) != scoring.digest([1, None, 2])
-    assert scoring.digest([1]) != scoring.digest(["1"])
+def test_one_score_is_a_yes_from_the_threshold_on():
+    prediction = scoring.find_score(model(SCORE))
+    assert prediction.answers([np.array([[0.49], [0.5], [1.0], [np.nan]], np.float32)], 4) == [0, 1, 1, None]
+    assert scoring.truths(np.array([True, False]), "bad", prediction) == [1, 0]
+    assert scoring.truths(np.array(["1", "0.0", "true"]), "bad", prediction) == [1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    "given", [replace(model(SCORE), task="regression"), model(SCORE, ("q", "FP32", [-1])), model(SCORES)]
+)
+def test_a_regression_or_one_of_many_numbers_is_no_score(given):
+    assert scoring.find_score(given) is None
+
+
+def test_a_score_beyond_1_is_told_and_not_held_against_the_model():
+    with pytest.raises(errors.BlockedError, match=r'output "p" holds 3.5; expected scores from 0 to 1'):
+        scoring.find_score(model(SCORE)).answers([np.array([[3.5]], np.float32)], 1)
+    with pytest.raises(errors.BlockedError, match=r'column "bad", row 2 holds 2; expected 0 or 1, for output "p"'):
+        scoring.truths(np.array([1, 2]), "bad", scoring.find_score(model(SCORE)))
+
+
+def test_a_regression_has_the_one_number_of_a_row():
+    prediction = scoring.find_value(model(LABEL, SCORE))
+    assert prediction.output.name == "p"
+    assert prediction.answers([np.array([1, 2]), np.array([[0.5], [np.inf]], np.float32)], 2) == [0.5, None]
+    assert scoring.numbers(np.array(["1.5", "-2e3"]), "price") == [1.5, -2000.0]
+    with pytest.raises(errors.BlockedError, match=r"column \"price\", row 2 holds 'dear'; expected a finite number"):
+        scoring.numbers(np.array(["1", "dear"]), "price")

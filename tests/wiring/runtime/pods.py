@@ -66,6 +66,8 @@ class Pod:
     digest: str = ""
     revision: str = "digits-1"
     environment: dict[str, str] = field(default_factory=dict)
+    stdout: int | None = None
+    """Descriptor of its standard output; None: a file, `out`."""
     public: int = 0
     admin: int = 0
     own: int = 0
@@ -79,6 +81,7 @@ class Pod:
         (keys / "exchange").write_bytes(KEY)
         (self.folder / "revision").mkdir()
         self.log = self.folder / "log"
+        self.out = self.folder / "out"
         root = Path(__file__).parents[3]
         environment = {
             "PATH": os.environ["PATH"],
@@ -98,10 +101,11 @@ class Pod:
             "LEADLINE_OWN_PORT": str(self.own),
             **self.environment,
         }
-        with self.log.open("wb") as log:
+        with self.log.open("wb") as log, self.out.open("wb") as out:
             self.process = subprocess.Popen(
                 [sys.executable, "-W", "error", "-m", "leadline_runtime.main"],
                 env=environment,
+                stdout=out if self.stdout is None else self.stdout,
                 stderr=log,
                 cwd=self.folder,
             )

@@ -63,7 +63,7 @@ def test_a_replay_of_known_bytes_does_not_need_the_store(served, digits, tmp_pat
             'column "X" not found (one column per model input); it has image, digit',
         ),
         ({"X": [[0.0] * 63], "digit": [1]}, 'column "X" has 63 elements in each row; expected 64'),
-        ({"X": [[0.0] * 64], "digit": ["seven"]}, "column \"digit\" holds 'seven'; expected whole numbers"),
+        ({"X": [[0.0] * 64], "digit": ["seven"]}, "column \"digit\", row 1 holds 'seven'; expected whole numbers"),
     ],
     ids=["no truth", "no input", "wrong width", "other kind of truth"],
 )
