@@ -117,7 +117,7 @@ def _package_options(package: argparse.ArgumentParser) -> None:
 
 def _serve_options(serve: argparse.ArgumentParser) -> None:
     serve.set_defaults(run=_serve, extra="runtime")
-    serve.add_argument("model", metavar="MODEL", help="path of an ONNX file, or its URI: http, https or s3")
+    serve.add_argument("model", metavar="MODEL", help="path of an ONNX file or folder, or a URI: http(s), s3, gs, az, oci, hf, models:/")
     serve.add_argument("--port", type=_port, default=8080, help="default: 8080")
     serve.add_argument(
         "--host",
