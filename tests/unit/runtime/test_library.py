@@ -252,9 +252,7 @@ def folder(tmp_path):
         [table],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    onnx.save_model(
-        model, folder / "net.onnx", save_as_external_data=True, location="net.data", size_threshold=0
-    )
+    onnx.save_model(model, folder / "net.onnx", save_as_external_data=True, location="net.data", size_threshold=0)
     return folder
 
 
@@ -279,13 +277,15 @@ def test_digest_of_a_folder_is_that_of_a_pod(folder):
     assert here.digest == fetched.digest
     Model(folder, digest=here.digest)
     (folder / "net.data").write_bytes(b"\0" * 12)
-    with pytest.raises(ModelError, match="has digest sha256:.*, expected sha256:"):
+    with pytest.raises(ModelError, match=r"has digest sha256:.*, expected sha256:"):
         Model(folder, digest=here.digest)
 
 
 def test_folder_without_one_model_is_refused(folder, tmp_path):
     (folder / "other.onnx").write_bytes(b"")
-    with pytest.raises(ModelError, match=r"InvalidModel: the folder has 2 .onnx files at its top .*name the one to load"):
+    with pytest.raises(
+        ModelError, match=r"InvalidModel: the folder has 2 .onnx files at its top .*name the one to load"
+    ):
         Model(folder)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModelError, match="is an empty folder; expected an ONNX file in it"):

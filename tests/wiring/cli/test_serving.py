@@ -152,7 +152,9 @@ def test_python_that_is_pasted_is_answered(start, tmp_path, element):
     lines = start(save(tmp_path / "m.onnx", element, (2, 3))).screen()
     begin = next(place for place, line in enumerate(lines) if line.startswith("import numpy"))
     code = "\n".join(lines[begin : lines.index("", begin)])
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=START_SECONDS, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=START_SECONDS, check=True
+    )
     assert done.stdout.startswith("[[[")
     assert done.stdout.count("[") == 4
 
