@@ -46,6 +46,14 @@ def _parser() -> argparse.ArgumentParser:
             "testset.parquet and modeldeployment.yaml. In Python: leadline.package.",
         )
     )
+    _evaluate_options(
+        commands.add_parser(
+            "evaluate",
+            help="answer a test set with an ONNX model, as a pod does, and measure",
+            description="Answer a test set with an ONNX model by the runtime's own reader and engine, and print the "
+            "estimate with its interval, rows per class, and the digest of the answers.",
+        )
+    )
     _serve_options(
         commands.add_parser(
             "serve",
@@ -124,9 +132,29 @@ def _package_options(package: argparse.ArgumentParser) -> None:
     )
 
 
+def _evaluate_options(evaluate: argparse.ArgumentParser) -> None:
+    evaluate.set_defaults(run=_evaluate, extra="runtime,convert")
+    evaluate.add_argument("model", metavar="MODEL", help="path of an ONNX file or folder, or a URI")
+    evaluate.add_argument("test_set", type=Path, metavar="TESTSET", help="Parquet, CSV or npz file")
+    evaluate.add_argument("--truth", required=True, metavar="COLUMN", help="column with the true answers")
+    evaluate.add_argument(
+        "--output", default="", metavar="NAME", help="output that is the prediction; default: what the model says"
+    )
+    evaluate.add_argument(
+        "--task",
+        choices=("classification", "regression"),
+        default="",
+        help="what the model is for; default: what its metadata says",
+    )
+
+
 def _serve_options(serve: argparse.ArgumentParser) -> None:
     serve.set_defaults(run=_serve, extra="runtime")
-    serve.add_argument("model", metavar="MODEL", help="path of an ONNX file, or its URI: http, https or s3")
+    serve.add_argument(
+        "model",
+        metavar="MODEL",
+        help="path of an ONNX file or folder, or a URI: http(s), s3, gs, az, oci, hf, models:/",
+    )
     serve.add_argument("--port", type=_port, default=8080, help="default: 8080")
     serve.add_argument(
         "--host",
@@ -222,6 +250,20 @@ def _package(options: argparse.Namespace) -> tuple[list[str], int]:
     _say(f"reading {options.test_set}")
     examples = testsets.read(options.test_set, truth=options.truth, input_name=options.input, features=model.features)
     return packaging.package(model, examples, out=options.out, manifest=manifest, say=_say).lines(), 0
+
+
+def _evaluate(options: argparse.Namespace) -> tuple[list[str], int]:
+    from leadline_cli import evaluating  # noqa: PLC0415 - the runtime
+
+    _say(f"answering {options.test_set} with {options.model}")
+    chosen = evaluating.Options(
+        model=options.model,
+        test_set=options.test_set,
+        truth=options.truth,
+        output=options.output,
+        task=options.task,
+    )
+    return evaluating.evaluate(chosen).lines(), 0
 
 
 def _serve(options: argparse.Namespace) -> tuple[list[str], int]:

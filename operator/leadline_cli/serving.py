@@ -89,9 +89,9 @@ class _Runtime:
         environment |= {
             "LEADLINE_MODEL_NAME": name,
             "LEADLINE_REVISION": f"{name}-{fetched.digest.removeprefix('sha256:')[:10]}"[:253],
-            "LEADLINE_MODEL_URI": fetched.path.absolute().as_uri(),
+            "LEADLINE_MODEL_URI": fetched.uri,
             "LEADLINE_MODEL_DIGEST": fetched.digest,
-            "LEADLINE_MAX_MODEL_BYTES": str(max(1, fetched.path.stat().st_size)),
+            "LEADLINE_MAX_MODEL_BYTES": str(max(1, fetched.size_bytes)),
             "LEADLINE_DATA_DIR": str(folder / "data"),
             "LEADLINE_KEYS_DIR": str(folder / "keys"),
             "LEADLINE_REVISION_DIR": str(folder / "revision"),
@@ -208,9 +208,8 @@ def _screen(options: Options, name: str, fetched: fetching.Fetched, described: d
     inputs, outputs = snippets.tensors(described["inputs"]), snippets.tensors(described["outputs"])
     address = f"{_in_url(_reachable(options.host))}:{options.port}"
     url = f"http://{address}/v2/models/{name}"
-    size = fetched.path.stat().st_size
     return [
-        f'"{name}" is served from {options.model} ({size / 1000:,.0f} kB, {fetched.digest[:19]}…)',
+        f'"{name}" is served from {options.model} ({fetched.size_bytes / 1000:,.0f} kB, {fetched.digest[:19]}…)',
         *snippets.table("takes", inputs),
         *snippets.table("gives", outputs),
         "",
@@ -231,7 +230,7 @@ def _screen(options: Options, name: str, fetched: fetching.Fetched, described: d
 
 
 def _name_of(model: str) -> str:
-    stem = model.rstrip("/").rpartition("/")[2].partition("?")[0].removesuffix(".onnx")
+    stem = model.rstrip("/").rpartition("/")[2].partition("?")[0].partition("#")[0].removesuffix(".onnx")
     return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._") or "model"
 
 

@@ -1,7 +1,7 @@
-"""A model's file, wherever it is: on this machine as it lies there, from a store into a folder.
+"""A model's files, wherever they are: on this machine as they lie there, from a store into a folder.
 
-The same stores as a pod's, tried a few times and not for ever: somebody waits. `leadline serve` uses it as well. Next
-step: `engine.session` loads the file.
+The same stores, folders and digests as a pod's, tried a few times and not for ever: somebody waits. `leadline serve` uses it
+as well. Next step: `engine.session` loads the file.
 """
 
 import asyncio
@@ -12,14 +12,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from urllib.parse import quote
 
 from leadline_runtime import errors
-from leadline_runtime.fetch import stores, transfer
+from leadline_runtime.fetch import folders, gathering, stores, transfer
 from leadline_runtime.library import failures
 
 TRIES: Final = 3
 """What was fetched is kept from one try to the next."""
 PAUSE_SECONDS: Final = 1.0
+TRY_SECONDS: Final = 3_600.0
 LIMIT_BYTES: Final = 64 << 30
 """Of a model: a bound for the disk, not for the model."""
 
@@ -28,11 +30,23 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A model's file on this machine."""
+    """A model's files on this machine."""
 
     path: Path
+    """The ONNX file."""
     digest: str
-    """`sha256:<hex>` of its bytes."""
+    """`sha256:<hex>`, of the file or of the folder; docs/models.md says of what."""
+    size_bytes: int
+    """Of all files."""
+    folder: Path | None = None
+    """Where they are, of a model of several files."""
+
+    @property
+    def uri(self) -> str:
+        """Return a URI by which a pod on this machine finds the same."""
+        if self.folder is None:
+            return self.path.absolute().as_uri()
+        return f"{self.folder.absolute().as_uri()}/#{quote(self.path.relative_to(self.folder).as_posix())}"
 
 
 def fetch(
@@ -42,11 +56,11 @@ def fetch(
     digest: str = "",
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Fetched:
-    """Return a model's file.
+    """Return a model's files.
 
     Args:
-        place: A path, or a URI of a store.
-        folder: Where a file goes that is not on this machine.
+        place: A path of a file or folder, or a URI of a store; `#name` names the file of a folder that has several.
+        folder: Where files go that are not on this machine.
         digest: `sha256:<hex>` that it must have; empty: any.
         on_progress: Called with bytes so far and in all, 0 where that is not known.
 
@@ -54,43 +68,69 @@ def fetch(
         ModelError: It cannot be had, or has another digest.
     """
     text = os.fspath(place)
-    if "://" not in text:
-        path = Path(text).expanduser()
-        found = Fetched(path, _digest_of(path))
-    else:
-        path = folder / "model.onnx"
-        found = Fetched(path, _outside_loops(_transferred(text, path, on_progress)))
+    is_uri = bool(stores.scheme_of(text))
+    try:
+        found = _fetched(text, folder / "model", on_progress) if is_uri else _here(text)
+    except errors.TroubleError as error:
+        raise failures.of_trouble(error) from error
     if digest and found.digest != digest:
-        shown = stores.shown(text) if "://" in text else text
+        shown = stores.shown(text) if is_uri else text
         raise failures.ModelError("DigestMismatch", f"{shown} has digest {found.digest}, expected {digest}")
     return found
 
 
-def _digest_of(path: Path) -> str:
+def _here(text: str) -> Fetched:
+    path = Path(text).expanduser()
+    if not path.exists() and "#" in text:
+        name, _, wanted = text.rpartition("#")
+        path = Path(name).expanduser()
+    else:
+        wanted = ""
     try:
-        with path.open("rb") as file:
-            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+        if not path.is_dir():
+            return Fetched(path, _digest_of(path), path.stat().st_size)
+        files = [folders.File(name, _digest_of(path / name), size) for name, size, _ in folders.walk(path)]
+    except folders.FolderError as error:
+        raise failures.ModelError(transfer.MODEL.unusable, f"{path}: {error}") from error
     except FileNotFoundError as error:
-        raise failures.ModelError("ModelNotFound", f"{path}: there is no such file") from error
+        raise failures.ModelError(transfer.MODEL.not_found, f"{path}: there is no such file") from error
     except OSError as error:
-        raise failures.ModelError("ModelAccessDenied", f"{path}: {error.strerror}") from error
+        raise failures.ModelError(transfer.MODEL.access_denied, f"{path}: {error.strerror}") from error
+    if not files:
+        raise failures.ModelError(transfer.MODEL.unusable, f"{path}: is an empty folder; expected an ONNX file in it")
+    return _of_folder(folders.of_files(files, is_folder=True), path, wanted)
 
 
-async def _transferred(uri: str, path: Path, on_progress: Callable[[int, int], None]) -> str:
-    work = transfer.Transfer(
+def _fetched(uri: str, target: Path, on_progress: Callable[[int, int], None]) -> Fetched:
+    model = _outside_loops(_gathered(uri, target, on_progress))
+    return _of_folder(model, target, stores.fragment_of(uri))
+
+
+def _of_folder(model: folders.Model, folder: Path, wanted: str) -> Fetched:
+    path = folder / folders.model_file(model, wanted)
+    return Fetched(path, model.digest, model.size_bytes, folder if model.is_folder else None)
+
+
+def _digest_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
+async def _gathered(uri: str, target: Path, on_progress: Callable[[int, int], None]) -> folders.Model:
+    work = gathering.Gathering(
         uri,
-        path,
-        reasons=transfer.MODEL,
+        target,
         limit_bytes=LIMIT_BYTES,
+        try_seconds=TRY_SECONDS,
         on_progress=on_progress,
         on_trouble=lambda _: None,
     )
     for left in reversed(range(TRIES)):
         try:
-            return await work.once()
+            return (await work.once()).model
         except errors.BlockedError as error:
             if not left or error.trouble.reason != transfer.MODEL.unreachable:
-                raise failures.of_trouble(error) from error
+                raise
         await asyncio.sleep(PAUSE_SECONDS)
     raise AssertionError
 

@@ -45,7 +45,7 @@ class Model:
         """Load a model and run it once, as the server does before it takes requests.
 
         Args:
-            place: Path of an ONNX file, or a URI of one of the runtime's stores.
+            place: Path of an ONNX file or of a folder with one, or a URI of one of the runtime's stores.
             digest: `sha256:<hex>` that the file must have; empty: any.
             threads: Threads of one run; None: as many as this process has CPUs, by its cgroup's quota.
             max_rows: Most rows in one run; more are run piece by piece.
@@ -60,7 +60,7 @@ class Model:
             if number is not None and number < 1:
                 raise ValueError(f"{name}: expected a whole number from 1, got {number}")
         text = os.fspath(place)
-        self._shown = stores.shown(text) if "://" in text else text
+        self._shown = stores.shown(text) if stores.scheme_of(text) else text
         self._max_rows = max_rows
         try:
             with tempfile.TemporaryDirectory(prefix="leadline-") as folder:
@@ -70,7 +70,7 @@ class Model:
             raise failures.of_trouble(error) from error
         self._model: session.Model | None = loaded
         self.digest: str = fetched.digest
-        """`sha256:<hex>` of the file."""
+        """`sha256:<hex>` of the file or folder."""
         self.signature: signature.Signature = loaded.signature
         """Names, datatypes and shapes of inputs and outputs; -1 is any length."""
         self.task: str = loaded.task

@@ -12,10 +12,11 @@ import threading
 import leadline
 import leadline_runtime
 import numpy as np
+import onnx
 import pandas as pd
 import pytest
 from leadline_runtime import InputError, Model, ModelError, RunError
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from tests.unit.runtime import models
 
@@ -104,6 +105,7 @@ def test_refusals_are_the_servers(tmp_path, identity):
         (TensorProto.STRING, np.array([["a", "ß", ""]]), np.array([["a", "ß", ""]], object)),
         (TensorProto.STRING, np.array([["a", "b", "c"]], object), np.array([["a", "b", "c"]], object)),
         (TensorProto.STRING, [["a", "b", "c"]], np.array([["a", "b", "c"]], object)),
+        (TensorProto.BFLOAT16, np.array([[0.5, 2, -3]]), np.array([[0.5, 2, -3]], np.float32)),
         (TensorProto.FLOAT, np.array([[np.nan, np.inf, 3]]), np.array([[np.nan, np.inf, 3]], np.float32)),
     ],
 )
@@ -234,6 +236,60 @@ def test_digest_is_held(tmp_path):
     with pytest.raises(ModelError, match=f"has digest {digest}, expected {wrong}") as caught:
         Model(path, digest=wrong)
     assert caught.value.reason == "DigestMismatch"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A model whose numbers lie in a second file."""
+    folder = tmp_path / "large"
+    folder.mkdir()
+    table = numpy_helper.from_array(np.arange(3, dtype=np.float32).reshape(1, 3), "table")
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["x", "table"], ["y"])],
+        "test",
+        [helper.make_tensor_value_info("x", FLOAT, ["N", 3])],
+        [helper.make_tensor_value_info("y", FLOAT, ["N", 3])],
+        [table],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save_model(model, folder / "net.onnx", save_as_external_data=True, location="net.data", size_threshold=0)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        lambda folder: folder,
+        lambda folder: f"{folder}#net.onnx",
+        lambda folder: folder / "net.onnx",
+        lambda folder: folder.as_uri(),
+        lambda folder: f"{folder.as_uri()}/#net.onnx",
+    ],
+    ids=["folder", "folder and file", "file", "URI", "URI and file"],
+)
+def test_model_of_several_files_is_loaded_wherever_it_is(folder, place):
+    with Model(place(folder)) as model:
+        assert model.predict([[1, 1, 1]])["y"].tolist() == [[1, 2, 3]]
+
+
+def test_digest_of_a_folder_is_that_of_a_pod(folder):
+    here, fetched = Model(folder), Model(folder.as_uri())
+    assert here.digest == fetched.digest
+    Model(folder, digest=here.digest)
+    (folder / "net.data").write_bytes(b"\0" * 12)
+    with pytest.raises(ModelError, match=r"has digest sha256:.*, expected sha256:"):
+        Model(folder, digest=here.digest)
+
+
+def test_folder_without_one_model_is_refused(folder, tmp_path):
+    (folder / "other.onnx").write_bytes(b"")
+    with pytest.raises(
+        ModelError, match=r"InvalidModel: the folder has 2 .onnx files at its top .*name the one to load"
+    ):
+        Model(folder)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelError, match="is an empty folder; expected an ONNX file in it"):
+        Model(tmp_path / "empty")
 
 
 @pytest.mark.parametrize(

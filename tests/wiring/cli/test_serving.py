@@ -147,6 +147,29 @@ def test_python_that_is_pasted_names_the_models_own_inputs():
     compile("\n".join(lines), "pasted", "exec")
 
 
+@pytest.mark.parametrize("element", [FLOAT, TensorProto.INT64, TensorProto.STRING, TensorProto.FLOAT16])
+def test_python_that_is_pasted_is_answered(start, tmp_path, element):
+    lines = start(save(tmp_path / "m.onnx", element, (2, 3))).screen()
+    begin = next(place for place, line in enumerate(lines) if line.startswith("import numpy"))
+    code = "\n".join(lines[begin : lines.index("", begin)])
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=START_SECONDS, check=True
+    )
+    assert done.stdout.startswith("[[[")
+    assert done.stdout.count("[") == 4
+
+
+def test_folder_is_served_with_all_its_files(start, tmp_path):
+    folder = tmp_path / "net"
+    folder.mkdir()
+    models.identity(folder / "model.onnx")
+    (folder / "labels.txt").write_text("none")
+    served = start(folder)
+    lines = served.screen()
+    assert lines[0].startswith(f'"net" is served from {folder} ')
+    assert in_shell(pasted(lines))["outputs"][0]["data"] == [0, 0, 0]
+
+
 def test_terminal_that_is_closed_ends_it_as_well(start, tmp_path):
     served = start(models.identity(tmp_path / "m.onnx"))
     served.screen()

@@ -2,17 +2,16 @@
 
 import functools
 import http.server
-import json
 import threading
 
 import numpy as np
 import pytest
+import tritonclient.http as triton
 from leadline_runtime import Model
 from leadline_runtime.library import fetching
 from leadline_runtime.library.failures import ModelError
 
-from tests.wiring.runtime.pods import CHANGE_SECONDS, call, free_ports
-from tests.wiring.runtime.test_serving import INFER
+from tests.wiring.runtime.pods import CHANGE_SECONDS, free_ports
 
 
 @pytest.fixture
@@ -28,25 +27,24 @@ def store(digits):
     server.server_close()
 
 
-def asked(port, rows):
-    """Return the server's answer as arrays; orjson writes the shortest text that gives the same 32 bits again."""
-    body = {"inputs": [{"name": "X", "shape": list(rows.shape), "datatype": "FP32", "data": rows.ravel().tolist()}]}
-    answer = call(port, "POST", INFER, json.dumps(body).encode())
-    assert answer.status == 200, answer.body
-    return {
-        each["name"]: np.array(each["data"], {"FP32": np.float32, "INT64": np.int64}[each["datatype"]]).reshape(
-            each["shape"]
-        )
-        for each in json.loads(answer.body)["outputs"]
-    }
+def asked(port, rows, *, binary):
+    """Return the server's answer as arrays; in JSON, the shortest text that gives the same 32 bits again."""
+    client = triton.InferenceServerClient(f"127.0.0.1:{port}", network_timeout=CHANGE_SECONDS)
+    given = triton.InferInput("X", list(rows.shape), "FP32")
+    given.set_data_from_numpy(rows, binary_data=binary)
+    wanted = [triton.InferRequestedOutput(name, binary_data=binary) for name in ("label", "probabilities")]
+    answer = client.infer("digits", [given], outputs=wanted)
+    client.close()
+    return {each["name"]: answer.as_numpy(each["name"]) for each in answer.get_response()["outputs"]}
 
 
+@pytest.mark.parametrize("binary", [False, True], ids=["json", "binary"])
 @pytest.mark.parametrize("count", [1, 2, 64, 65, 200])
-def test_answers_are_the_servers_to_the_last_bit(served, digits, count):
+def test_answers_are_the_servers_to_the_last_bit(served, digits, count, binary):
     rows = np.random.default_rng(count).random((count, 64), dtype=np.float32)
     with Model(digits.uri("good.onnx")) as model:
         own = model.predict(rows)
-    theirs = asked(served.public, rows)
+    theirs = asked(served.public, rows, binary=binary)
     assert own.keys() == theirs.keys()
     for name, array in own.items():
         assert array.dtype == theirs[name].dtype
