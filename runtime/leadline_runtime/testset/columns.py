@@ -5,6 +5,7 @@ holds pyarrow's memory and a file that crashes its reader crashes nothing that s
 standard input, answers a `Result` as JSON on standard output. Next step: `testset.runner` reads the files.
 """
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -64,6 +65,9 @@ def _write(order: Order, source: sources.Source) -> int:
 def main() -> None:
     """Answer the order on standard input."""
     os.nice(_NICE)
+    with contextlib.suppress(OSError):
+        # Where memory runs out, the kernel is to end this process and not one that serves.
+        Path("/proc/self/oom_score_adj").write_text("1000")
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
     order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
