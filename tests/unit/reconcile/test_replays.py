@@ -8,17 +8,13 @@ from leadline_operator.reconcile import records, testing
 from leadline_operator.reconcile.gate import gate_of
 from leadline_stats.test_sets import count_right
 
-GATE = gate_of(
-    ModelDeploymentSpec.model_validate(
-        {
-            "model": {"uri": "s3://models/m.onnx"},
-            "quality": {
-                "metrics": [{"name": "accuracy", "metric": "accuracy", "margin": "0.02"}],
-                "testSet": {"uri": "s3://models/testset.csv", "truth": "y"},
-            },
-        }
-    )
-)
+from tests.unit.reconcile.world import GOOD, World
+
+QUALITY = {
+    "metrics": [{"name": "accuracy", "metric": "accuracy", "margin": "0.02"}],
+    "testSet": {"uri": "s3://models/testset.csv", "truth": "y", "interval": "10s"},
+}
+GATE = gate_of(ModelDeploymentSpec.model_validate({"model": {"uri": "s3://models/m.onnx"}, "quality": QUALITY}))
 
 
 def result(right, *, rows=1_000, changed=0):
@@ -41,3 +37,12 @@ def test_rows_that_are_not_deterministic_are_told():
     assert testing.describe(GATE, result(980)).endswith("on 1000 rows")
     told = testing.describe(GATE, result(980, changed=30))
     assert told.endswith("on 1000 rows, 30 of them answered differently in two passes")
+
+
+def test_a_replay_may_take_half_of_its_interval_and_an_admission_is_not_slowed_down():
+    world = World({"model": {"uri": "s3://models/m.onnx"}, "quality": QUALITY}, {"s3://models/m.onnx": GOOD})
+    world.settle()
+    admission = testing.admission_request(GATE, world.observe().revisions[0])
+    assert (admission.passes, admission.pace_seconds) == (2, 0.0)
+    (replay,) = [told.test_set for _, told in world.pods.values()]
+    assert (replay.run.partition(".")[2], replay.passes, replay.pace_seconds) == ("r0", 1, 5.0)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from leadline_runtime import settings
-from leadline_runtime.telemetry import runs, tracing
+from leadline_runtime.telemetry import observing, runs, tracing
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 CONFIG = settings.read(
@@ -108,3 +108,8 @@ def test_the_server_is_what_the_client_called(tracer, collector, host, address, 
     tracer.close()
     (span,) = collector.spans
     assert (span.attributes.get("server.address"), span.attributes.get("server.port")) == (address, port)
+
+
+def test_nothing_observes_where_neither_log_nor_traces_are_on():
+    assert observing.observer(CONFIG, {}, time.time_ns) is None
+    assert observing.observer(CONFIG, {"OTEL_EXPORTER_OTLP_ENDPOINT": ""}, time.time_ns) is None
