@@ -15,6 +15,7 @@ from leadline_runtime.http2 import headers
 from leadline_runtime.http2.connection import Connection
 from leadline_runtime.telemetry import observing
 from leadline_runtime.web import connection as http1
+from leadline_runtime.web import responses
 
 if TYPE_CHECKING:
     from leadline_runtime.telemetry.tracing import Span
@@ -175,5 +176,7 @@ class ObservedRequest(plain.Request):
 
     def refuse(self, status: int, message: str, *, extra: bytes = b"") -> None:
         """Send an error."""
-        self._observed.noted(status, 0, grpc_status=None)
+        answer = responses.error(status, message, extra=extra)
+        response_bytes = 0 if self.method == b"HEAD" else len(answer) - answer.find(b"\r\n\r\n") - 4
+        self._observed.noted(status, response_bytes, grpc_status=None)
         super().refuse(status, message, extra=extra)
