@@ -35,7 +35,7 @@ def main() -> None:
         found = asdict(run.all())
         receipts = None
         if "leadline" in plan.names and "small" in plan.models and not options.no_outcomes:
-            rounds = outcomes.rounds_in(Path(name) / "outcomes", 2 if options.quick else 9, plan.seconds)
+            rounds = outcomes.rounds_in(Path(name) / "outcomes", 2 if options.quick else 7, plan.seconds)
             receipts = outcomes.summarise(rounds)
     results = {
         "summary": summary.summarise(found, receipts),
