@@ -121,14 +121,13 @@ def decide(case: Case) -> Verdict:
     return _collecting(case)
 
 
-def withdrawn(verdict: Verdict, last_good: limits.Watch) -> bool:
-    """Tell whether a provisional verdict is to be taken back.
+def withdrawn(last_good: limits.Watch) -> bool:
+    """Tell whether a provisional verdict against a revision is to be taken back.
 
     Args:
-        verdict: Of the revision that was rejected.
         last_good: Fresh outcomes of the last good revision, since the rollback, against the same reference.
     """
-    return verdict.provisional and last_good.worse is not None and last_good.worse.crossed
+    return last_good.worse is not None and last_good.worse.crossed
 
 
 def verification(fresh: pairs.Comparison) -> Verification:

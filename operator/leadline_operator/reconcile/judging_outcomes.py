@@ -219,14 +219,13 @@ def is_verified(evidence: Evidence, name: str, back: str) -> bool:
 def _withdraw(observed: Observed, decision: Decision, found: Known, now: float) -> None:
     """Take a provisional rejection back where the revision that the traffic went back to has fallen below, too."""
     fresh = found.evidence.fresh.get(decision.serving)
-    if fresh is None or fresh.watch.worse is None or not fresh.watch.worse.crossed:
+    if fresh is None or (worse := fresh.watch.worse) is None or not verdicts.withdrawn(fresh.watch):
         return
     for name, record in list(decision.records.items()):
         if not any(each.provisional for each in record.rejections) or name not in observed.by_name:
             continue
         kept = [each for each in record.rejections if not each.provisional]
         decision.records[name] = record.with_(rejections=kept, withdrawn_at=now)
-        worse = fresh.watch.worse
         note = (
             f"The rejection of {name} is withdrawn: {decision.serving} falls below the same limit on {worse.outcomes} fresh "
             f"outcomes (evidence {verdicts.odds(worse.evidence)}, needs {verdicts.odds(worse.needed)})"

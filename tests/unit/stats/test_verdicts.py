@@ -88,13 +88,8 @@ def test_fixed_limit_alone_says_only_decayed(watch, changes):
 
 
 def test_provisional_verdict_is_withdrawn_when_the_last_good_one_falls_below_the_limit_too():
-    provisional = decide(None, against_floor(0.3, 900), comparable=False)
-    assert verdicts.withdrawn(provisional, against_floor(0.25, 900))
-    assert not verdicts.withdrawn(provisional, against_floor(0.05, 900))
-
-
-def test_verdict_of_pairs_is_never_withdrawn():
-    assert not verdicts.withdrawn(decide(compared(0.15, 0.05)), against_floor(0.25, 900))
+    assert verdicts.withdrawn(against_floor(0.25, 900))
+    assert not verdicts.withdrawn(against_floor(0.05, 900))
 
 
 @pytest.mark.parametrize(
