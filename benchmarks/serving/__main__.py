@@ -27,15 +27,15 @@ def main() -> None:
         return
     if lacking := machine.missing():
         sys.exit("\n".join(f"bench-serving: {line}" for line in lacking))
-    # Ended by a signal, too, it ends what it started.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench-serving: ended by SIGTERM"))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _ended)
     plan = _plan(options)
     with tempfile.TemporaryDirectory(prefix="leadline-bench-") as name:
         run = measuring.Run(plan, Path(name), machine.cores())
         found = asdict(run.all())
         receipts = None
         if "leadline" in plan.names and "small" in plan.models and not options.no_outcomes:
-            rounds = outcomes.rounds_in(Path(name) / "outcomes", 2 if options.quick else 9, plan.seconds)
+            rounds = outcomes.rounds_in(Path(name) / "outcomes", 2 if options.quick else 7, plan.seconds)
             receipts = outcomes.summarise(rounds)
     results = {
         "summary": summary.summarise(found, receipts),
@@ -51,6 +51,13 @@ def main() -> None:
     if options.output == places.RESULTS:
         places.PAGE.write_text(page.text(results))
         print(f"written to {os.path.relpath(places.PAGE)}")
+
+
+def _ended(number: int, _frame: object) -> None:
+    """End by a signal in the usual way, so that all that was started is ended as well."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
+    sys.exit(f"bench-serving: ended by {signal.Signals(number).name}; nothing is written")
 
 
 def _servers() -> dict[str, dict[str, str]]:

@@ -3,13 +3,15 @@
 Figures are kept by round, for machines drift and only shares within a round carry over. Must not summarise.
 """
 
+import contextlib
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from . import contenders, environments, generators, models, places
+from . import contenders, environments, generators, models, places, summary
 from .generators import Load
 
 RAW = "onnxruntime"
@@ -17,6 +19,7 @@ RAW = "onnxruntime"
 TROUBLES_MAX = 2
 """Failed measurements after which a server is asked the same no more."""
 IDLE_SECONDS = 2.0
+AWAKE_SECONDS = 0.3
 REASON_MAX = 240
 
 
@@ -87,6 +90,7 @@ class Run:
         self._plan, self._folder, self._cores = plan, folder, cores
         self._begun = time.monotonic()
         self._not_here: dict[str, str] = {}
+        self._restless: set[str] = set()
         self._troubles: Counter[tuple[str, str, int]] = Counter()
         self.found = Found()
 
@@ -174,9 +178,9 @@ class Run:
                 if load and load.protocol == protocol:
                     self._throughput(each, load, sizes, 1)
 
-    def _seconds(self, model: str) -> int:
-        """Return how long to measure: longer where answers are few."""
-        return self._plan.seconds * (2 if model == "compute" else 1)
+    def _seconds(self, model: str, protocol: str = "binary") -> int:
+        """Return how long to measure: longer where answers are few and the summary needs them."""
+        return self._plan.seconds * (2 if (model, protocol) == ("compute", "binary") else 1)
 
     def _idle(self, model, running) -> None:
         """Note what each server takes while nobody asks, for all others are there while one is measured."""
@@ -185,9 +189,28 @@ class Run:
         shares = {name: (each.server.cpu_seconds() - before[name]) / IDLE_SECONDS for name, each in running.items()}
         self.found.idle.append({"model": model.name, "cpu_shares": shares})
         self._say(f"{model.name}: idle, all servers take {100 * sum(shares.values()):.1f} % of the core")
+        self._restless = {name for name, share in shares.items() if share > summary.IDLE_SHARE_MAX}
+        for name in self._restless:
+            self._say(
+                f"{model.name}: {name} takes {100 * shares[name]:.1f} % of it and is paused while others are measured"
+            )
+            running[name].server.pause()
+
+    @contextlib.contextmanager
+    def _awake(self, running: contenders.Running) -> Iterator[None]:
+        """Have a server that is paused go on for as long as it is measured."""
+        if running.contender.name not in self._restless:
+            yield
+            return
+        running.server.go_on()
+        time.sleep(AWAKE_SECONDS)
+        try:
+            yield
+        finally:
+            running.server.pause()
 
     def _measure(self, cell: Cell, running: contenders.Running, number: int, sizes) -> None:
-        found = self._throughput(running, cell.load, sizes, self._seconds(cell.model))
+        found = self._throughput(running, cell.load, sizes, self._seconds(cell.model, cell.load.protocol))
         if found is None:
             return
         rate, cpu = found
@@ -212,9 +235,10 @@ class Run:
         if key not in sizes:
             return None
         try:
-            return generators.throughput(
-                running, load, answer_bytes=sizes[key], seconds=seconds, core=self._cores[1], folder=self._folder
-            )
+            with self._awake(running):
+                return generators.throughput(
+                    running, load, answer_bytes=sizes[key], seconds=seconds, core=self._cores[1], folder=self._folder
+                )
         except generators.LoadError as error:
             what = f"{load.protocol}, {load.rows} rows, {load.connections} connections"
             died = f"; it ended: {running.server.last_words()}" if running.server.ended() else ""
@@ -238,9 +262,10 @@ class Run:
                 rate = sorted(rates)[len(rates) // 2] / 2
                 seconds = self._plan.seconds * (2 if rate < 1_000 else 1)
                 try:
-                    found = generators.half_load(
-                        each, cell.load, rate=rate, seconds=seconds, core=self._cores[1], folder=self._folder
-                    )
+                    with self._awake(each):
+                        found = generators.half_load(
+                            each, cell.load, rate=rate, seconds=seconds, core=self._cores[1], folder=self._folder
+                        )
                 except generators.LoadError as error:
                     self._failed(model.name, name, f"half load, {cell.load.protocol}", error)
                     continue

@@ -153,6 +153,15 @@ def _failures(results: dict) -> list[str]:
     notes = [
         f"- {known['title']}: {known['note']}" for known in results.get("servers", {}).values() if known.get("note")
     ]
+    restless: dict[str, float] = {}
+    for each in results.get("idle", []):
+        for server, share in each["cpu_shares"].items():
+            restless[server] = max(share, restless.get(server, 0.0))
+    notes += [
+        f"- {_name(results, server)} takes up to {share:.0%} of the core while nobody asks, and is paused while others are measured"
+        for server, share in restless.items()
+        if share > summary.IDLE_SHARE_MAX
+    ]
     return [*(lines or ["- every server that was asked answered"]), *notes, ""]
 
 

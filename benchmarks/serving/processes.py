@@ -49,6 +49,8 @@ class Server:
         """End it and all that it started, by their ids; kill what does not end in time."""
         started = _descendants(self.pid)
         _signal([self.pid], signal.SIGTERM)
+        # One that was paused has to go on to end.
+        _signal(list(started), signal.SIGCONT)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(END_SECONDS)
         left = [pid for pid, born in {**started, **_descendants(self.pid)}.items() if _born(pid) == born]
@@ -77,6 +79,13 @@ class Server:
             return last - before <= REST_TICKS / TICKS_PER_SECOND
 
         wait_until(rests, SETTLE_SECONDS, REST_SECONDS)
+
+    def pause(self) -> None:
+        """Stop it for now; what it holds stays."""
+        _signal(list(_descendants(self.pid)), signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        _signal(list(_descendants(self.pid)), signal.SIGCONT)
 
     def memory(self) -> dict[str, float]:
         """Return MB: resident, which counts shared pages in each process, and proportional, which shares them out."""

@@ -8,6 +8,7 @@ are as coarse as the latencies measured; so it needs a core of its own. Must not
 import json
 import random
 import select
+import socket
 import sys
 import time
 from collections import deque
@@ -26,7 +27,11 @@ def measure(plan: dict) -> dict[str, float]:
     """
     body = Path(plan["body"]).read_bytes()
     kind = wires.Grpc if plan["protocol"] == "grpc" else wires.Http
-    connections = [kind(plan["port"], plan["path"], plan["headers"], body, 30) for _ in range(plan["connections"])]
+
+    def connect() -> wires.Http | wires.Grpc:
+        return kind(plan["port"], plan["path"], plan["headers"], body, 30)
+
+    connections = [connect() for _ in range(plan["connections"])]
     for connection in connections:
         wires.ask(connection)
     chance = random.Random(11)
@@ -35,7 +40,8 @@ def measure(plan: dict) -> dict[str, float]:
     by_number = {connection.socket.fileno(): connection for connection in connections}
     for number in by_number:
         poll.register(number, select.EPOLLIN)
-    idle, due_of, late = list(connections), {}, deque()
+    # The one that rested longest is next, for servers close connections that rest.
+    idle, due_of, late = deque(connections), {}, deque()
     latencies: list[float] = []
     start = now()
     end = start + plan["seconds"]
@@ -48,14 +54,21 @@ def measure(plan: dict) -> dict[str, float]:
             offered += 1
             due += chance.expovariate(plan["rate"])
         while late and idle:
-            connection = idle.pop()
+            connection = idle.popleft()
             due_of[connection] = late.popleft()
             connection.send()
         if time_now > end and (not due_of or time_now > end + plan["seconds"] + 5):
             break
         for number, _ in poll.poll(0):
             connection = by_number[number]
-            if connection.receive() is not None:
+            if connection not in due_of and not connection.socket.recv(1, socket.MSG_PEEK):
+                poll.unregister(number)
+                connection.socket.close()
+                idle.remove(connection)
+                idle.append(connect())
+                by_number[idle[-1].socket.fileno()] = idle[-1]
+                poll.register(idle[-1].socket.fileno(), select.EPOLLIN)
+            elif connection.receive() is not None:
                 latencies.append(now() - due_of.pop(connection))
                 idle.append(connection)
     latencies.sort()

@@ -41,6 +41,8 @@ MEANINGS = {
     "rss_mb": "MB resident beyond the model, all processes",
 }
 OURS = "leadline"
+IDLE_SHARE_MAX = 0.02
+"""Of the core; a server that takes more while nobody asks is paused while others are measured."""
 
 
 def is_met(name: str, value: float) -> bool:
