@@ -98,7 +98,7 @@ def evaluate(options: Options) -> Evaluated:
         folder = Path(name)
         try:
             fetched = fetching.fetch(options.model, folder)
-            model = session.load(fetched.path, threads=cgroup.threads(), max_rows=MAX_ROWS)
+            model = session.load(fetched.path, threads=cgroup.cpus(), max_rows=MAX_ROWS)
         except ModelError as error:
             raise errors.Refused(f"{error.message} ({error.reason})") from error
         except runtime_errors.TroubleError as error:
