@@ -72,6 +72,9 @@ class Batch(Protocol):
     def is_counted(self) -> bool:
         """Tell whether the requests are clients'; copies of others' requests are not."""
 
+    def protocols(self) -> Mapping[str, int]:
+        """Return how many requests are answered in which protocol; those that are not told are answered as JSON."""
+
 
 class Batcher:
     """The queue in front of one model."""
@@ -206,6 +209,8 @@ class Batcher:
         if batch.is_counted:
             created = batch.created
             self._counters.failures += failures
+            for protocol, requests in batch.protocols().items():
+                self._counters.protocols[protocol] += requests
             self._counters.observe(
                 batch.requests,
                 batch.rows,

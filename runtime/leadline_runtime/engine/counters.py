@@ -5,6 +5,7 @@ metrics of it. Must not cost the request path anything worth measuring.
 """
 
 from bisect import bisect_left
+from collections import defaultdict
 from typing import Final
 
 from leadline_wire import exchange
@@ -21,17 +22,16 @@ class Counters:
 
     __slots__ = (
         "batches",
-        "binary",
         "buckets",
         "copies",
         "failures",
         "forwarded",
-        "grpc",
         "kept",
         "kept_dropped",
         "late",
         "ledger_trouble",
         "outcomes",
+        "protocols",
         "receipts",
         "requests",
         "row_buckets",
@@ -49,10 +49,8 @@ class Counters:
         """Inference requests answered with the own model, failures included."""
         self.failures = 0
         """Of these, answered 5xx because of the model."""
-        self.binary = 0
-        """Of the requests, those that came over REST with binary tensors; their handler adds them up."""
-        self.grpc = 0
-        """The same over gRPC. What is neither came over REST as JSON: the usual way adds nothing up."""
+        self.protocols: dict[str, int] = defaultdict(int)
+        """Of the requests, those answered in another protocol than JSON over REST, to which the usual way adds nothing up."""
         self.late = 0
         """Requests that waited for the model for too long and were turned away."""
         self.forwarded = 0
@@ -113,8 +111,8 @@ class Counters:
         """Return the counts as the supervisor gets them."""
         return messages.Counts(
             requests=self.requests,
-            binary=self.binary,
-            grpc=self.grpc,
+            binary=self.protocols["rest_binary"],
+            grpc=self.protocols["grpc"],
             failures=self.failures,
             late=self.late,
             forwarded=self.forwarded,

@@ -62,6 +62,8 @@ class _Template:
 class RawForm:
     """Answers with raw tensors."""
 
+    protocol = "grpc"
+
     def __init__(self, outputs: Sequence[signature.Tensor], places: Sequence[int], name: str, revision: str) -> None:
         self._places = places
         self._outputs = [outputs[place] for place in places]
@@ -184,6 +186,8 @@ class RawForm:
 
 class TypedForm:
     """Answers with typed contents, for requests that had those."""
+
+    protocol = "grpc"
 
     def __init__(self, outputs: Sequence[signature.Tensor], places: Sequence[int], name: str, revision: str) -> None:
         self._places = places

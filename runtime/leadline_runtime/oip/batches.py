@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import functools
 import struct
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Final
@@ -34,6 +35,7 @@ _NOT_FINITE_ASKED: Final = (
     "ask for binary tensors"
 )
 _TEXT: Final = b"text/plain"
+_NONE: Final[Mapping[str, int]] = {}
 
 
 class Origin(enum.Enum):
@@ -109,6 +111,10 @@ class RowBatch:
     def is_counted(self) -> bool:
         """Tell whether its requests are clients'."""
         return self.origin is not Origin.COPY
+
+    def protocols(self) -> Mapping[str, int]:
+        """Return how many requests are answered otherwise than as JSON."""
+        return Counter({form.protocol: len(rows) for form, rows in self.raw_rows.items()}) if self.raw_rows else _NONE
 
     def run(self, model: Run) -> list[Array]:
         """Run the packed rows, without a copy."""
@@ -231,6 +237,10 @@ class ArrayBatch:
         """Tell whether its requests are clients'."""
         return self.origin is not Origin.COPY
 
+    def protocols(self) -> Mapping[str, int]:
+        """Return how many requests are answered in which protocol."""
+        return Counter(form.protocol for _, _, form in self.members)
+
     def add(self, caller: Caller, request: decoding.Request, form: Form) -> None:
         """Let a request join."""
         self.members.append((caller, request, form))
@@ -313,6 +323,10 @@ class LoneBatch:
     def is_counted(self) -> bool:
         """Tell whether its request is a client's."""
         return self.origin is not Origin.COPY
+
+    def protocols(self) -> Mapping[str, int]:
+        """Return in which protocol its request is answered."""
+        return {self._form.protocol: 1}
 
     def run(self, model: Run) -> list[Array]:
         """Run the request's arrays."""

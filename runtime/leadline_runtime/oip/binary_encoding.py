@@ -47,6 +47,8 @@ class _Template:
 class BinaryForm:
     """Answers with at least one binary tensor."""
 
+    protocol = "rest_binary"
+
     def __init__(
         self,
         outputs: Sequence[signature.Tensor],

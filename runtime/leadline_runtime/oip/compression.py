@@ -71,6 +71,7 @@ class PackedForm:
     """Another form's answers, packed."""
 
     def __init__(self, form: Form, coding: bytes) -> None:
+        self.protocol = form.protocol
         self._form = form
         self._coding = coding
 

@@ -46,6 +46,8 @@ class Template:
 class JsonForm:
     """Answers as JSON, with some of the outputs or all."""
 
+    protocol = "rest_json"
+
     def __init__(self, outputs: Sequence[signature.Tensor], places: tuple[int, ...] | None, start: bytes) -> None:
         self._places = places
         self._outputs = outputs if places is None else [outputs[place] for place in places]

@@ -58,6 +58,9 @@ class Caller(Protocol):
 class Form(Protocol):
     """Writes answers of one model, with the outputs that were asked for. Forms are few and kept: compared by identity."""
 
+    protocol: str
+    """What its answers are counted as: `rest_json`, `rest_binary` or `grpc`."""
+
     def rows(
         self, outputs: Sequence[Array], count: int, given: Rows | None, identifiers: Mapping[int, str]
     ) -> tuple[Sequence[bytes], AbstractSet[int]]:

@@ -312,3 +312,17 @@ def test_a_full_queue_says_when_to_come_back(tmp_path):
     found = client.replies()
     assert [found[number].code for number in numbers] == [0, 0, 8, 8]
     assert found[numbers[3]].fields["grpc-retry-pushback-ms"] == "1000"
+
+
+def test_requests_are_counted_by_protocol_whatever_batch_they_share(classifier):
+    client = usual_client(classifier)
+    body = framing.framed(infer_request(0, 1, 0).SerializeToString())
+    two = framing.framed(infer_request(0, 1, 0, 0, 1, 0, shape=[2, 3]).SerializeToString())
+    for message in (body, body, two):
+        client.begin(message)
+    classifier.send(request("/v2/models/m/infer", json.dumps(asking(tensor([0, 1, 0], [1, 3]))).encode()))
+    text = json.dumps(asking(tensor([0, 1, 0], [1, 3]), parameters={"binary_data_output": True})).encode()
+    classifier.send(request("/v2/models/m/infer", text))
+    classifier.loop.run()
+    counted = classifier.counters
+    assert (counted.requests, counted.protocols["grpc"], counted.protocols["rest_binary"]) == (5, 3, 1)

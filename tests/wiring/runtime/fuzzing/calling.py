@@ -23,6 +23,7 @@ CALLS_MAX = 2_000
 """Calls before a connection is left, so that new ones are made as well."""
 _REFUSALS = {
     "3": "INVALID_ARGUMENT",
+    "7": "PERMISSION_DENIED",
     "5": "NOT_FOUND",
     "8": "RESOURCE_EXHAUSTED",
     "9": "FAILED_PRECONDITION",
@@ -116,7 +117,7 @@ def _take(judge: Judge, call: Call, status: str, message: str) -> None:
     if status == "0":
         return
     if status not in _REFUSALS or not 10 <= len(message) <= 2_000:
-        judge.faults.append(f"{status or 'no status'} {message[:300]!r} to {call!r:.1500}")
+        judge.faults.append(f"{status or 'no status'} {message[:300]!r} to {call!r:.300}")
 
 
 async def pour_all(port: int, streams: Iterator[bytes], judge: Judge) -> None:
@@ -136,7 +137,7 @@ async def pour_all(port: int, streams: Iterator[bytes], judge: Judge) -> None:
                     finally:
                         writer.close()
             except (OSError, TimeoutError) as error:
-                judge.faults.append(f"no end ({error!r}) of {stream[:1_500]!r}")
+                judge.faults.append(f"no end ({error!r}) of {stream[:400]!r}")
                 continue
             judge.seen["conversation", len(received) and 1] += 1
 

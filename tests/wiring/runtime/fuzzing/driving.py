@@ -86,7 +86,7 @@ class Judge:
         self.seen[one.kind, status] += 1
         fault = _fault(one, status, body)
         if fault:
-            self.faults.append(f"{fault}: {status} {body[:300]!r} to {one.request[:1_500]!r}")
+            self.faults.append(f"{fault}: {status} {body[:300]!r} to {one.request[:400]!r}")
 
 
 def _fault(one: Input, status: int, body: bytes) -> str:
@@ -118,7 +118,7 @@ async def drive(port: int, stream: Iterator[Input], judge: Judge) -> None:
             try:
                 status, body = await client.ask(one.request, is_head=one.is_head)
             except (OSError, TimeoutError, httptools.HttpParserError) as error:
-                judge.faults.append(f"no answer ({error!r}) to {one.request[:1_500]!r}")
+                judge.faults.append(f"no answer ({error!r}) to {one.request[:400]!r}")
                 client.close()
                 continue
             judge.take(one, status, body)
@@ -138,12 +138,12 @@ async def pour_all(port: int, streams: Iterator[bytes], judge: Judge) -> None:
             try:
                 received = await client.pour(stream)
             except (OSError, TimeoutError) as error:
-                judge.faults.append(f"no end ({error!r}) of {stream[:1_500]!r}")
+                judge.faults.append(f"no end ({error!r}) of {stream[:400]!r}")
                 continue
             status = int(received.split(b" ", 2)[1]) if received.startswith(b"HTTP/1.1 ") else 0
             judge.seen["head", status] += 1
             if received and (not received.startswith(b"HTTP/1.1 ") or status in range(502, 600) or status == 500):
-                judge.faults.append(f"{received[:300]!r} to {stream[:1_500]!r}")
+                judge.faults.append(f"{received[:300]!r} to {stream[:400]!r}")
 
     await asyncio.gather(*(run() for _ in range(CONNECTIONS)))
 
