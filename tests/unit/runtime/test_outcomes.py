@@ -417,7 +417,7 @@ async def test_kept_predictions_wait_for_a_ledger_that_is_away_and_are_bounded(p
         while len(ledgers.tokens) < 3:
             await asyncio.sleep(0.001)
         ledgers.status = 200
-        while len(ledgers.stored) < 5:
+        while port.counters.kept < 5:
             await asyncio.sleep(0.001)
     assert list(ledgers.stored) == [f"order {number}" for number in range(3, 8)]
     assert (port.counters.kept, port.counters.kept_dropped) == (5, 3)
