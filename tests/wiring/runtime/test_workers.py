@@ -29,7 +29,7 @@ def answered(pod):
 
 def hold_back(pod):
     """Let a worker that loads the model from now on wait in the midst of it; return what ends that."""
-    path = pod.folder / "data" / "model.onnx"
+    path = pod.folder / "data" / "model" / "model.onnx"
     aside = path.with_name("aside.onnx")
     shutil.copy(path, aside)
     path.unlink()
