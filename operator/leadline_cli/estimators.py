@@ -94,10 +94,15 @@ def _skops(path: Path, trusted: Sequence[str]) -> Any:
 def _xgboost(path: Path) -> Any:
     xgboost = _needed("xgboost", path, "XGBoost")
 
+    data = path.read_bytes()
+    is_binary = data.startswith(b"{L")
+    if not data.rstrip().endswith(b"}") or (is_binary and int.from_bytes(data[2:10], "big") > len(data)):
+        # XGBoost would read on behind the end, and ask for as much memory as the bytes there happen to say.
+        raise _unreadable(path, "XGBoost", ValueError("it is cut off"))
     booster = xgboost.Booster()
     try:
         # By its bytes, for XGBoost itself goes by the name.
-        booster.load_model(bytearray(path.read_bytes()))
+        booster.load_model(bytearray(data))
     except (xgboost.core.XGBoostError, ValueError) as error:
         raise _unreadable(path, "XGBoost", error) from error
     return booster

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import skops.io
+import xgboost
 from leadline_cli import errors, estimators, testsets
 from sklearn.naive_bayes import GaussianNB
 from sklearn.tree import DecisionTreeClassifier
@@ -71,12 +72,23 @@ def test_framework_that_is_not_installed_is_named(tmp_path, monkeypatch, start, 
         (b"tree\nnothing", "LightGBM"),
         (b"CBM1nothing", "CatBoost"),
         (b"{L\0", "XGBoost"),
+        (b"{L" + (1 << 40).to_bytes(8, "big") + b"}", "XGBoost"),
     ],
 )
 def test_file_that_its_framework_does_not_read_is_refused(tmp_path, start, framework):
     (tmp_path / "m").write_bytes(start)
     with pytest.raises(errors.Refused, match=f"is no file that {framework} reads here"):
         estimators.load(tmp_path / "m")
+
+
+def test_model_of_xgboost_that_is_cut_off_is_refused(tmp_path):
+    rows = np.arange(40.0).reshape(20, 2)
+    xgboost.XGBRegressor(n_estimators=2).fit(rows, rows[:, 0]).save_model(tmp_path / "m.ubj")
+    whole = (tmp_path / "m.ubj").read_bytes()
+    for end in (20, len(whole) // 2, len(whole) - 1):
+        (tmp_path / "cut").write_bytes(whole[:end].rstrip(b"}"))
+        with pytest.raises(errors.Refused, match="it is cut off"):
+            estimators.load(tmp_path / "cut")
 
 
 def test_onnx_is_refused_with_what_to_do_with_it(tmp_path):
