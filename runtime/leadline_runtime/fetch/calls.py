@@ -44,9 +44,12 @@ async def got(uri: str, headers: Mapping[str, str], offset: int = 0, validator: 
         try:
             await answer.ask(head(uri, given, offset, validator))
             if answer.status in REDIRECTS and answer.headers.get("location"):
-                following = urljoin(uri, answer.headers["location"])
-                if not same_host(uri, following):
-                    given = {}
+                try:
+                    following = urljoin(uri, answer.headers["location"])
+                    if not same_host(uri, following):
+                        given = {}
+                except ValueError as error:
+                    raise answer.error("redirects to an address that is none") from error
                 if urlsplit(uri).scheme == "https" and urlsplit(following).scheme != "https":
                     raise answer.error("redirects from https to http, which is not followed")
                 uri = following
@@ -137,6 +140,8 @@ class Answer:
             raise self.error(f"no connection within {stores.CONNECT_SECONDS:g} s") from error
         except OSError as error:
             raise self.error(f"no connection: {error.strerror or error}") from error
+        except ValueError as error:
+            raise self.error(f"{parts.hostname!r} can be no host's name") from error
         if body is not None:
             await self._send(self._writer, body)
         fed = 0

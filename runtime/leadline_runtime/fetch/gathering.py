@@ -176,7 +176,24 @@ class Gathering:
         return found
 
     def _settle(self, model: folders.Model) -> None:
-        """Put the folder in its place."""
+        """Put the folder in its place, with the model's files and nothing else.
+
+        Raises:
+            BlockedError: One of them is not there.
+        """
+        wanted = {self._folder / file.path for file in model.files}
+        for path in sorted(self._folder.rglob("*"), reverse=True):
+            if path.is_symlink() or not path.is_dir():
+                if path not in wanted:
+                    path.unlink()
+            elif not any(path.iterdir()):
+                path.rmdir()
+        if lost := [path.name for path in wanted if not path.is_file()]:
+            self._transfers.clear()
+            self._files.clear()
+            raise self._blocked(
+                transfer.MODEL.unusable, f"{self._shown}: {min(lost)!r} was overwritten by another file"
+            )
         shutil.rmtree(self._target, ignore_errors=True)
         self._folder.replace(self._target)
         self._transfers.clear()

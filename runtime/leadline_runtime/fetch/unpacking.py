@@ -4,6 +4,7 @@ Links, devices and whiteouts of image layers are refused rather than left out: a
 that its author packed.
 """
 
+import errno
 import hashlib
 import tarfile
 import zlib
@@ -14,6 +15,9 @@ from leadline_runtime.fetch import folders, stores
 
 _CHUNK_BYTES: Final = 1 << 20
 _WHITEOUT: Final = ".wh."
+_NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT}
+_MEMBERS_MAX: Final = 2 * folders.FILES_MAX
+"""Folders are entries as well."""
 
 
 def unpack(archive: Path, folder: Path, *, gzipped: bool, limit_bytes: int) -> list[folders.File]:
@@ -26,15 +30,32 @@ def unpack(archive: Path, folder: Path, *, gzipped: bool, limit_bytes: int) -> l
     try:
         with tarfile.open(archive, "r|gz" if gzipped else "r|") as packed:
             return _unpacked(packed, folder, limit_bytes)
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise stores.StoreError(stores.Fault.UNREACHABLE, f"no room to unpack it: {error.strerror}") from error
+        raise stores.StoreError(stores.Fault.UNUSABLE, f"not a tar archive that can be read: {error}") from error
+    except (tarfile.TarError, EOFError, zlib.error) as error:
         raise stores.StoreError(stores.Fault.UNUSABLE, f"not a tar archive that can be read: {error}") from error
 
 
 def _unpacked(packed: tarfile.TarFile, folder: Path, limit_bytes: int) -> list[folders.File]:
     found: dict[str, folders.File] = {}
+    try:
+        _unpack_into(found, packed, folder, limit_bytes)
+    except BaseException:
+        # The next try begins with files that are not there.
+        for path in found:
+            (folder / path).unlink()
+        raise
+    return list(found.values())
+
+
+def _unpack_into(found: dict[str, folders.File], packed: tarfile.TarFile, folder: Path, limit_bytes: int) -> None:
     left = limit_bytes
-    for member in packed:
+    for number, member in enumerate(packed):
         path = member.name.removeprefix("./").rstrip("/")
+        if number >= _MEMBERS_MAX:
+            raise folders.FolderError(f"the archive has more than {_MEMBERS_MAX} entries, the limit")
         if member.isdir():
             continue
         if not member.isreg():
@@ -53,7 +74,6 @@ def _unpacked(packed: tarfile.TarFile, folder: Path, limit_bytes: int) -> list[f
             raise folders.FolderError(f"{path!r} is in the archive twice")
         found[path] = _written(content, folder, path)
     folders.check_paths(found)
-    return list(found.values())
 
 
 def _written(content: IO[bytes], folder: Path, path: str) -> folders.File:
@@ -61,8 +81,12 @@ def _written(content: IO[bytes], folder: Path, path: str) -> folders.File:
     target.parent.mkdir(parents=True, exist_ok=True)
     hashed, size = hashlib.sha256(), 0
     with target.open("xb") as file:
-        while chunk := content.read(_CHUNK_BYTES):
-            file.write(chunk)
-            hashed.update(chunk)
-            size += len(chunk)
+        try:
+            while chunk := content.read(_CHUNK_BYTES):
+                file.write(chunk)
+                hashed.update(chunk)
+                size += len(chunk)
+        except BaseException:
+            target.unlink()
+            raise
     return folders.File(path, f"sha256:{hashed.hexdigest()}", size)

@@ -40,6 +40,8 @@ class Loading:
         self._model: folders.Model | None = None
         self._path = self._fetching.folder / folders.FILE_NAME
         """Of the file that is loaded."""
+        self._was_held = False
+        """The trusted bytes were there when the container was started again."""
         self._told_digest = ""
         self._news = asyncio.Event()
         self._may_load = False
@@ -51,6 +53,7 @@ class Loading:
         if trusted:
             # The container was restarted, the volume kept: the store may be down by now.
             self._model = await asyncio.to_thread(folders.held, self._fetching.folder, trusted)
+            self._was_held = self._model is not None
         while True:
             if self._model is None:
                 self._model = await self._fetching.run()
@@ -77,9 +80,8 @@ class Loading:
         if self._trusted() and model.digest != self._trusted():
             model = await self._trusted_instead(model)
         name = folders.model_file(model, stores.fragment_of(self._config.model_uri))
-        await self._signatures.check(
-            model, name, is_vouched_for=self._fetching.came_from_ledger and not self._config.model_digest
-        )
+        is_learned = (self._fetching.came_from_ledger or self._was_held) and not self._config.model_digest
+        await self._signatures.check(model, name, is_vouched_for=is_learned and model.digest == self._trusted())
         # Told only now: what is told is learned, and what is learned is believed.
         self._pod.digest = model.digest
         if await self._waited_for_trust() != model.digest:

@@ -33,8 +33,9 @@ class Signatures:
         Args:
             model: What was fetched.
             loaded: The file that is to be loaded.
-            is_vouched_for: The bytes are those of the ledger, by a digest that was learned from a pod that had checked
-                their signature; a signature that is gone with its URI is not asked for again.
+            is_vouched_for: The bytes are those of the ledger, or of this container before it was started again, by a
+                digest that was learned from a pod that had checked their signature; one that is gone, or belongs to the
+                next bytes at the URI, is not asked for again.
 
         Raises:
             RejectedError: It is not signed by the key.
@@ -59,6 +60,8 @@ class Signatures:
         except OSError as error:
             raise self._missing(signatures.FILE_NAME) from error
         except signatures.InvalidError as error:
+            if is_vouched_for and not model.is_folder:
+                return
             raise errors.RejectedError("SignatureInvalid", f"{self._shown}: {error}") from error
 
     async def _is_kept(self, kept: Path, key: bytes, model: folders.Model, loaded: str) -> bool:

@@ -196,3 +196,8 @@ async def test_a_disk_without_room_is_told_before_a_byte_is_written(tmp_path):
         file.truncate(size)  # of holes: it takes no room itself
     trouble = await Gather(place.as_uri(), tmp_path, limit_bytes=1 << 60).trouble()
     assert (trouble.reason, f"needs {size} bytes more" in trouble.message) == ("NoRoomOnDisk", True)
+
+
+async def test_a_host_that_can_be_none_is_told(tmp_path):
+    trouble = await Gather("http://a..b/model.onnx", tmp_path).trouble()
+    assert (trouble.reason, "'a..b' can be no host's name" in trouble.message) == ("ModelStoreUnreachable", True)

@@ -233,3 +233,17 @@ def test_bytes_of_the_ledger_need_no_second_signature_if_their_digest_was_learne
         pod.wait_ready()
     else:
         pod.report("failed", lambda report: report.trouble and report.trouble.reason == "SignatureMissing")
+
+
+def test_bytes_of_the_ledger_are_not_judged_by_the_signature_of_the_next_ones(ledgers, start, digits, file, signed):
+    digest = digits.digest("good.onnx")
+    ledgers.edge.blobs[digest] = (digits.folder / "good.onnx").read_bytes()
+    next_one = file.with_name("next.onnx")
+    next_one.write_bytes((digits.folder / "worse.onnx").read_bytes())
+    sign(signed / "keys" / "key.pem", next_one, next_one.with_name("next.onnx.sig"))
+    next_one.unlink()
+    pod = start(next_one.as_uri(), environment={**key_of(signed), "LEADLINE_LEDGER_URL": ledgers.edge.url})
+    pod.report("nothing there", lambda report: report.trouble)
+    pod.exchange(digest=digest)
+    pod.wait_ready()
+    assert pod.exchange().digest == digest
