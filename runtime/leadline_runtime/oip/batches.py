@@ -215,12 +215,14 @@ class RowBatch:
 class ArrayBatch:
     """Requests of any number of rows and inputs, with the same inner shapes."""
 
-    __slots__ = ("_max_rows", "_recorder", "created", "key", "members", "origin", "rows")
+    __slots__ = ("_max_rows", "_recorder", "bytes", "created", "key", "members", "origin", "rows")
 
     def __init__(self, recorder: Recorder, origin: Origin, key: tuple[tuple[int, ...], ...], max_rows: int) -> None:
         self.key = key
         """Inner shapes of the inputs."""
         self.rows = 0
+        self.bytes = 0
+        """Of the requests' arrays."""
         self.created = 0.0
         self.members: list[tuple[Caller, decoding.Request, Form]] = []
         self.origin = origin
@@ -245,6 +247,7 @@ class ArrayBatch:
         """Let a request join."""
         self.members.append((caller, request, form))
         self.rows += request.rows
+        self.bytes += request.bytes
 
     def run(self, model: Run) -> list[Array]:
         """Run the requests' arrays one after the other, cut where there are more rows than one run may have."""

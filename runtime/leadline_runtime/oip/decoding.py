@@ -45,6 +45,11 @@ class Request:
     parameters: dict[str, Any] | None = None
     """The request's own."""
 
+    @property
+    def bytes(self) -> int:
+        """Of all arrays."""
+        return sum(array.nbytes for array in self.arrays.values())
+
 
 class _Tail:
     """The raw tensors after a request's JSON, taken one after the other."""

@@ -22,6 +22,8 @@ from leadline_runtime.outcomes.recording import Recorder
 _BUFFER_BYTES_MAX: Final = 16 << 20
 """A row buffer larger than that is not kept; such requests go the general way."""
 _WIDTH_MAX: Final = 65_536
+_JOINED_BYTES_MAX: Final = 128 << 10
+"""Of arrays put together for a model that runs in the event loop: copying more takes longer than a run of its own."""
 _HEADERS_MAX: Final = 64
 """JSON headers of binary requests that are known."""
 _HEADER_BYTES_MAX: Final = 4_096
@@ -137,6 +139,7 @@ class Inference:
             and last.key == key
             and last.rows + request.rows <= self._max_rows
             and last.origin is origin
+            and not (batcher.inline and last.bytes + request.bytes > _JOINED_BYTES_MAX)
         ):
             last.add(caller, request, form)
             return

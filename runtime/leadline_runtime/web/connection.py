@@ -147,7 +147,10 @@ class Connection(answering.Answering):
             self._known = None
         if len(data) <= turns.WHOLE_BYTES or self.is_of_body(len(data)) or data.startswith(_PREFACE_BEGIN):
             self.feed(data)
-        else:
+            return
+        if self._state == HEAD and not self._fed_bytes:
+            data = self._feed_head(data)
+        if data:
             self._transport.pause_reading()
             self._turns = turns.Turns(self._server, self, data)
             if self._server.held_bytes > self._server.limits.held_bytes:
@@ -308,6 +311,27 @@ class Connection(answering.Answering):
             self._transport.resume_reading()
 
     # Inside
+
+    def _feed_head(self, data: bytes) -> bytes:
+        """Feed the head that begins a large piece, and what there is of its body; return what belongs to other requests.
+
+        A body that the application wants in its own memory goes there, and the parser never sees it.
+        """
+        end = data.find(b"\r\n\r\n", 0, turns.WHOLE_BYTES) + 4
+        if end < 4:
+            return data
+        self.feed(data[:end])
+        rest = memoryview(data)[end:]
+        body = self._filling
+        if body is not None:
+            count = min(len(rest), len(body.memory) - body.at)
+            body.put(rest[:count])
+            self.filled(count)
+            rest = rest[count:]
+        elif self.is_of_body(len(rest)):
+            self.feed(bytes(rest))
+            return b""
+        return bytes(rest)
 
     def _learn(self, data: bytes) -> None:
         """Remember the head of a request that came whole and alone: the same bytes mean the same once more."""

@@ -43,7 +43,7 @@ class Filling(asyncio.BufferedProtocol):
         """Bytes that are in."""
         self._owner = owner
 
-    def put(self, piece: bytes) -> None:
+    def put(self, piece: bytes | memoryview) -> None:
         """Take what came before the change."""
         end = self.at + len(piece)
         self.memory[self.at : end] = piece

@@ -120,6 +120,15 @@ async def slow():
     served.batcher.close()
 
 
+@pytest.mark.parametrize(("width", "inline", "batches"), [(8, True, 1), (40_000, True, 2), (40_000, False, 1)])
+def test_large_arrays_are_put_together_only_where_a_run_takes_longer_than_the_copy(tmp_path, width, inline, batches):
+    served = Served(models.identity(tmp_path / "m.onnx", shape=("N", width)), row_layout=False)
+    served.batcher.inline = inline
+    for _ in range(2):
+        served.send(request("/v2/models/m/infer", json.dumps(asking(tensor([0.0] * width, [1, width]))).encode()))
+    assert len(served.batcher.waiting) == batches
+
+
 async def test_the_next_batch_grows_while_the_compute_thread_runs(slow):
     served, gate = slow
     sent = [served.send(row(0, 0, 0))]
