@@ -23,14 +23,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import serving
+from serving import models, places
 
-sys.path.insert(0, str(serving.ROOT))
+sys.path.insert(0, str(places.ROOT))
 
 from tests.wiring.runtime import misbehaving
 from tests.wiring.runtime.pods import Clients, Pod, eventually, inference
 
-RESULTS = serving.ROOT / "benchmarks" / "results" / "pressure.json"
+RESULTS = places.RESULTS.with_name("pressure.json")
 ROW = [0.5] * 64
 
 
@@ -59,8 +59,7 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.model = folder / "model.onnx"
-        serving.train(self.model)
+        self.model = models.small(folder)
         self.started = 0
 
     def pod(self, **environment: str) -> Pod:

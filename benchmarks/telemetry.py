@@ -13,18 +13,17 @@ to a collector that takes and drops them (its cost is on the load's core).
 """
 
 import argparse
-import hashlib
 import os
 import re
 import statistics
 import subprocess
-import sys
 import tempfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import serving
+from serving import models
+from serving.pod import PATH, Pod, body
 
 CONNECTIONS = 16
 
@@ -51,23 +50,21 @@ def main() -> None:
     cores = sorted(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory(prefix="leadline-bench-") as name:
         folder = Path(name)
-        serving.train(folder / "model.onnx")
-        (folder / "post.lua").write_text(serving.script())
+        model = models.small(folder)
+        (folder / "post.lua").write_text(script())
         collector = ThreadingHTTPServer(("127.0.0.1", 0), Collector)
         threading.Thread(target=collector.serve_forever, daemon=True).start()
         os.sched_setaffinity(0, {cores[-1]})
         endpoint = f"http://127.0.0.1:{collector.server_address[1]}"
-        servers = {case: start(folder, case, cores[0], endpoint) for case in CASES}
+        servers = {case: start(folder / case, model, cores[0], CASES[case], endpoint) for case in CASES}
         try:
             rounds = [
-                {case: measure(folder, *servers[case], options.seconds, cores[-1]) for case in CASES}
+                {case: measure(folder, servers[case], options.seconds, cores[-1]) for case in CASES}
                 for _ in range(options.rounds)
             ]
         finally:
-            for process, _ in servers.values():
-                process.terminate()
-            for process, _ in servers.values():
-                process.wait(30)
+            for pod in servers.values():
+                pod.server.stop()
     show(rounds)
 
 
@@ -84,39 +81,32 @@ class Collector(BaseHTTPRequestHandler):
         pass
 
 
-def start(folder: Path, case: str, core: int, endpoint: str) -> tuple[subprocess.Popen, int]:
-    public, admin, own = serving.free_ports(3)
-    variables = {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(serving.ROOT / "runtime"),
-        "LEADLINE_MODEL_NAME": "digits",
-        "LEADLINE_REVISION": "digits-1",
-        "LEADLINE_MODEL_URI": (folder / "model.onnx").as_uri(),
-        "LEADLINE_MODEL_DIGEST": f"sha256:{hashlib.sha256((folder / 'model.onnx').read_bytes()).hexdigest()}",
-        "LEADLINE_DATA_DIR": str(folder / case),
-        "LEADLINE_BIND": "127.0.0.1",
-        "LEADLINE_PUBLIC_PORT": str(public),
-        "LEADLINE_ADMIN_PORT": str(admin),
-        "LEADLINE_OWN_PORT": str(own),
-        **CASES[case],
+def script() -> str:
+    headers = {
+        "content-type": "application/json",
+        "accept": "*/*",
+        "accept-encoding": "gzip, deflate",
+        "user-agent": "bench/1.0",
+        "connection": "keep-alive",
+        "x-request-id": "0123456789abcdef",
     }
-    if "OTEL_TRACES_SAMPLER" in CASES[case]:
-        variables["OTEL_EXPORTER_OTLP_ENDPOINT"] = endpoint
-    command = ["taskset", "-c", str(core), sys.executable, "-m", "leadline_runtime.main"]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(command, env=variables, **quiet)
-    serving.wait_for(public)
-    return process, public
+    lines = [f'wrk.headers["{name}"] = "{value}"' for name, value in headers.items()]
+    return "\n".join(['wrk.method = "POST"', *lines, f"wrk.body = '{body().decode()}'", ""])
 
 
-def measure(folder: Path, process: subprocess.Popen, port: int, seconds: int, core: int) -> dict[str, float]:
-    before = serving.cpu_seconds(process.pid)
+def start(folder: Path, model: Path, core: int, case: dict[str, str], endpoint: str) -> Pod:
+    exporter = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint} if "OTEL_TRACES_SAMPLER" in case else {}
+    return Pod(folder, model, core, {**case, **exporter})
+
+
+def measure(folder: Path, pod: Pod, seconds: int, core: int) -> dict[str, float]:
+    before = pod.server.cpu_seconds()
     command = ["taskset", "-c", str(core), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency"]
-    url = f"http://127.0.0.1:{port}{serving.PATH}"
+    url = f"http://127.0.0.1:{pod.public}{PATH}"
     done = subprocess.run([*command, "-s", str(folder / "post.lua"), url], capture_output=True, text=True, check=True)
     requests = int(re.search(r"(\d+) requests in", done.stdout)[1])
     assert "Non-2xx" not in done.stdout
-    cpu = 1e6 * (serving.cpu_seconds(process.pid) - before) / requests
+    cpu = 1e6 * (pod.server.cpu_seconds() - before) / requests
     p99, unit = re.search(r"99%\s+([\d.]+)(us|ms|s)", done.stdout).groups()
     return {
         "cpu": cpu,

@@ -11,14 +11,10 @@ set of 2,000 rows being answered over and over, as exchanges ask for it for repl
 
 import argparse
 import asyncio
-import hashlib
 import http.client
-import json
 import os
 import secrets
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -29,16 +25,16 @@ from typing import Self
 import msgspec
 import numpy as np
 import onnx
-import serving
 import uvloop
 from leadline_wire import exchange
 from onnx import TensorProto, helper, numpy_helper
+from serving import models
+from serving import pod as pods
 from skl2onnx import to_onnx
 from sklearn.datasets import load_digits
 from sklearn.ensemble import RandomForestClassifier
 
 KEY = bytes(range(32))
-REVISION = "digits-1"
 ROWS = 2_000
 LINKS = 16
 WIDTH = 2_048
@@ -59,14 +55,15 @@ def main() -> None:
 
 
 def one_model(name: str, folder: Path, cores: list[int], options: argparse.Namespace) -> None:
-    MODELS[name](folder / "model.onnx")
+    model = MODELS[name](folder)
     generator = np.random.default_rng(1)
-    width = 64
-    np.savez(folder / "set.npz", X=generator.random((ROWS, width), np.float32), y=generator.integers(0, 10, ROWS))
-    pod = Pod(folder, cores[0])
+    rows = generator.random((ROWS, pods.WIDTH), np.float32)
+    np.savez(folder / "set.npz", X=rows, y=generator.integers(0, 10, ROWS))
+    pod = Pod(folder, model, cores[0])
     os.sched_setaffinity(0, {cores[-1]})
     try:
-        request = pod.request(width)
+        request = pods.body()
+        request = f"POST {pods.PATH} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(request)}\r\n\r\n".encode() + request
         rate = min(uvloop.run(closed(pod.public, request, 0.5)) for _ in range(3)) / 2
         found = {False: [], True: []}
         for _ in range(options.rounds):
@@ -76,7 +73,7 @@ def one_model(name: str, folder: Path, cores: list[int], options: argparse.Names
                 found[busy].append([*np.percentile(latencies, [50, 99, 99.9]) * 1e3, loop.rows / options.seconds])
     finally:
         os.sched_setaffinity(0, set(cores))
-        pod.stop()
+        pod.server.stop()
     for busy, figures in found.items():
         best = min if options.quietest else statistics.median
         p50, p99, p999 = (best(column) for column in list(zip(*figures, strict=True))[:3])
@@ -85,13 +82,15 @@ def one_model(name: str, folder: Path, cores: list[int], options: argparse.Names
         print(f"{name:<8}{rate:>12,.0f}{title:>14}{p50:>10.2f}{p99:>10.2f}{p999:>10.2f}{rows:>18,.0f}", flush=True)
 
 
-def trees(path: Path) -> None:
+def trees(folder: Path) -> Path:
     features, labels = load_digits(return_X_y=True)
     model = RandomForestClassifier(300, random_state=1).fit(features[:1_000] / 16, labels[:1_000])
+    path = folder / "model.onnx"
     path.write_bytes(to_onnx(model, features[:1].astype("float32"), options={"zipmap": False}).SerializeToString())
+    return path
 
 
-def slow(path: Path) -> None:
+def slow(folder: Path) -> Path:
     generator = np.random.default_rng(1)
     shapes = [(64, WIDTH), (WIDTH, WIDTH), (WIDTH, WIDTH), (WIDTH, WIDTH), (WIDTH, 10)]
     weights = [generator.normal(size=shape).astype(np.float32) / shape[0] for shape in shapes]
@@ -107,47 +106,23 @@ def slow(path: Path) -> None:
         [numpy_helper.from_array(weight, f"w{place}") for place, weight in enumerate(weights)],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    path = folder / "model.onnx"
     path.write_bytes(onnx.ModelProto.SerializeToString(model))
+    return path
 
 
-MODELS = {"small": serving.train, "trees": trees, "slow": slow}
+MODELS = {"small": models.small, "trees": trees, "slow": slow}
 
 
-class Pod:
+class Pod(pods.Pod):
     """A runtime, and the operator's calls to it."""
 
-    def __init__(self, folder: Path, core: int) -> None:
+    def __init__(self, folder: Path, model: Path, core: int) -> None:
         self.folder = folder
-        self.public, self.admin, own = serving.free_ports(3)
-        (folder / "keys").mkdir()
-        (folder / "keys" / "exchange").write_bytes(KEY)
-        digest = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
-        variables = {
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(serving.ROOT / "runtime"),
-            "LEADLINE_MODEL_NAME": "digits",
-            "LEADLINE_REVISION": REVISION,
-            "LEADLINE_MODEL_URI": (folder / "model.onnx").as_uri(),
-            "LEADLINE_MODEL_DIGEST": f"sha256:{digest}",
-            "LEADLINE_KEYS_DIR": str(folder / "keys"),
-            "LEADLINE_DATA_DIR": str(folder / "data"),
-            "LEADLINE_BIND": "127.0.0.1",
-            "LEADLINE_PUBLIC_PORT": str(self.public),
-            "LEADLINE_ADMIN_PORT": str(self.admin),
-            "LEADLINE_OWN_PORT": str(own),
-        }
-        command = ["taskset", "-c", str(core), sys.executable, "-m", "leadline_runtime.main"]
-        self.process = subprocess.Popen(command, env=variables, stderr=subprocess.DEVNULL)
-        serving.wait_for(self.public)
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(30)
-
-    def request(self, width: int) -> bytes:
-        numbers = [(number * 7_919) % 1_000_003 / 1_000_003 for number in range(1, width + 1)]
-        body = json.dumps({"inputs": [{"name": "X", "shape": [1, width], "datatype": "FP32", "data": numbers}]})
-        return f"POST {serving.PATH} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n{body}".encode()
+        keys = folder / "keys"
+        keys.mkdir()
+        (keys / "exchange").write_bytes(KEY)
+        super().__init__(folder, model, core, {"LEADLINE_KEYS_DIR": str(keys)})
 
     def ask(self, run: str) -> exchange.TestSetReport | None:
         nonce = secrets.token_hex(16)
@@ -155,7 +130,7 @@ class Pod:
         told = exchange.ExchangeRequest(
             nonce,
             "",
-            REVISION,
+            pods.REVISION,
             1,
             "serving",
             test_set=exchange.TestSetRequest(uri, "y", run, output="label", pace_seconds=300.0),

@@ -4,6 +4,7 @@ Figures are kept by round, for machines drift and only shares within a round car
 """
 
 import contextlib
+import statistics
 import sys
 import time
 from collections import Counter
@@ -251,15 +252,10 @@ class Run:
     def _half_loads(self, model, mine: list[Cell], running, sizes) -> None:
         for cell in mine:
             for name, each in running.items():
-                rates = [
-                    found["requests_per_second"]
-                    for found in self.found.measurements
-                    if (found["model"], found["server"]) == (model.name, name)
-                    and all(found[key] == value for key, value in asdict(cell.load).items())
-                ]
-                if not rates or name == "echo" or (name, cell.load.protocol, cell.load.rows) not in sizes:
+                # The echo is asked at the rate of the one that is compared with it, to show what the client itself takes.
+                rate = self._usual_rate(model, "leadline" if name == "echo" else name, cell.load) / 2
+                if not rate or (name, cell.load.protocol, cell.load.rows) not in sizes:
                     continue
-                rate = sorted(rates)[len(rates) // 2] / 2
                 seconds = self._plan.seconds * (2 if rate < 1_000 else 1)
                 try:
                     with self._awake(each):
@@ -272,6 +268,16 @@ class Run:
                 self.found.latencies.append({"model": model.name, **asdict(cell.load), "server": name, **found})
                 said = f"p50 {found['p50_ms']:.2f} ms, p99 {found['p99_ms']:.2f} ms"
                 self._say(f"{model.name:<8}{cell.load.protocol:<7} half load {rate:>8,.0f} req/s  {name:<10} {said}")
+
+    def _usual_rate(self, model, server: str, load: Load) -> float:
+        """Return the median of the rates found so far; 0 where there is none."""
+        wanted = {"model": model.name, "server": server, **asdict(load)}
+        rates = [
+            found["requests_per_second"]
+            for found in self.found.measurements
+            if all(found[key] == value for key, value in wanted.items())
+        ]
+        return statistics.median(rates) if rates else 0.0
 
     def _raw(self, model, rows: int, number: int) -> None:
         rate = generators.raw_loop(model, rows, self._seconds(model.name), self._cores[0], self._folder)

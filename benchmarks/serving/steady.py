@@ -5,6 +5,7 @@ stalls is charged for all that waited (no coordinated omission). It polls withou
 are as coarse as the latencies measured; so it needs a core of its own. Must not import more than it needs.
 """
 
+import gc
 import json
 import random
 import select
@@ -36,6 +37,7 @@ def measure(plan: dict) -> dict[str, float]:
         wires.ask(connection)
     chance = random.Random(11)
     now = time.perf_counter
+    gc.disable()
     poll = select.epoll()
     by_number = {connection.socket.fileno(): connection for connection in connections}
     for number in by_number:

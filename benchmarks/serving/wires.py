@@ -37,12 +37,12 @@ class Http:
     def send(self) -> None:
         self.socket.sendall(self._request)
 
-    def receive(self) -> tuple[dict[str, str], bytes] | None:
-        """Read what is there; return headers and body of an answer that is whole."""
+    def receive(self) -> tuple[bytes, bytes] | None:
+        """Read what is there; return head and body of an answer that is whole."""
         data = self.socket.recv(1 << 18)
         if not data:
             raise WireError("the server closed the connection")
-        self._data += data
+        self._data = self._data + data if self._data else data
         end = self._data.find(b"\r\n\r\n")
         if end < 0:
             return None
@@ -59,10 +59,7 @@ class Http:
         if not head.startswith(b"HTTP/1.1 200"):
             first = head.partition(b"\r\n")[0].decode("latin-1")
             raise WireError(f"{first}: {body[:300].decode(errors='replace')}")
-        return {
-            name.strip().lower(): value.strip()
-            for name, _, value in (line.partition(":") for line in head.decode("latin-1").split("\r\n")[1:])
-        }, body
+        return head, body
 
 
 class Grpc:
@@ -91,8 +88,8 @@ class Grpc:
         self._left, self._stream_room = self._body, self._first_room
         self._flush(_frame(_HEADERS, _END_HEADERS, self._stream, self._head))
 
-    def receive(self) -> tuple[dict[str, str], bytes] | None:
-        """Read what is there; return the message of a call that has ended, with no headers."""
+    def receive(self) -> tuple[bytes, bytes] | None:
+        """Read what is there; return the message of a call that has ended, with no head."""
         data = self.socket.recv(1 << 18)
         if not data:
             raise WireError("the server closed the connection")
@@ -110,7 +107,7 @@ class Grpc:
             return None
         if not self._answer:
             raise WireError("the call ended with no message: the server refused it")
-        return {}, self._answer
+        return b"", self._answer
 
     def _frame_came(self, kind: int, flags: int, stream: int, payload: bytes) -> bool:
         """Take one frame; tell whether it ends the call."""
@@ -161,11 +158,13 @@ class Grpc:
 
 
 def ask(wire: Http | Grpc) -> tuple[dict[str, str], bytes]:
-    """Send once and wait for the answer."""
+    """Send once and wait for the answer; return its headers and body."""
     wire.send()
     while (answer := wire.receive()) is None:
         pass
-    return answer
+    head, body = answer
+    lines = (line.partition(":") for line in head.decode("latin-1").split("\r\n")[1:])
+    return {name.strip().lower(): value.strip() for name, _, value in lines}, body
 
 
 def _connect(port: int, timeout: float | None) -> socket.socket:
