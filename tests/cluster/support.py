@@ -15,6 +15,8 @@ import obstore
 from leadline_api import names
 from obstore.store import S3Store
 
+from tests.cluster import limits
+
 T = TypeVar("T")
 
 MANIFESTS = Path(__file__).parent / "manifests"
@@ -204,6 +206,16 @@ class Place:
             "pods", self.namespace, "-l", f"{names.REVISION_LABEL}={revision}"
         )["items"]
         return found
+
+    def until_kept(self, revision: str) -> None:
+        """Wait until the ledger holds the bytes of a revision that serves."""
+        selected = f"{names.REVISION_LABEL}={revision}"
+        wait(
+            lambda: self.cluster.kubectl("logs", "-n", self.namespace, "-l", selected, "--tail=-1").stdout,
+            lambda text: "model kept in the blob store" in text,
+            within=limits.MESSAGE,
+            explain=self.explain,
+        )
 
 
 def wait(look: Callable[[], T], is_it: Callable[[T], Any], *, within: float, explain: Callable[[], str]) -> T:

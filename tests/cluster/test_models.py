@@ -7,12 +7,14 @@ import base64
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
+from leadline_api import names
 from pytest_kind.cluster import KindCluster
 
 from tests.cluster import limits
-from tests.cluster.support import BUCKET, MANIFESTS, is_up_to_date, wait
+from tests.cluster.support import BUCKET, MANIFESTS, STORE_NAMESPACE, condition, is_up_to_date, wait
 
 ROOT = Path(__file__).parents[2]
 BUILD_SECONDS = 1_200.0
@@ -79,6 +81,48 @@ def test_model_in_a_registry_is_served(place, registry, digits, a_row, tmp_path)
     place.apply(place.model_deployment(model=model))
     place.until(is_up_to_date, within=limits.ROLLOUT)
     assert place.predict(a_row)[0] == 200
+
+
+@pytest.mark.parametrize("store_is", ["there", "away"])
+def test_drained_pod_has_its_model_from_the_ledger_though_the_uri_holds_other_bytes(
+    place, store, digits, a_row, store_is
+):
+    own = f"{place.namespace}.onnx"
+    store.put({own: digits.files["good.onnx"]})
+    place.apply(place.model_deployment(model=place.namespace))
+    good = place.until(is_up_to_date, within=limits.ROLLOUT)["servingRevision"]
+    before = {each["metadata"]["uid"] for each in place.pods(good)}
+    kubectl = place.cluster.kubectl
+    place.until_kept(good)
+    store.put({own: digits.files["worse.onnx"]})
+    if store_is == "away":
+        kubectl("scale", "deploy/store", "-n", STORE_NAMESPACE, "--replicas=0")
+        kubectl("wait", "pod", "-l", "app=store", "-n", STORE_NAMESPACE, "--for=delete", "--timeout=60s")
+    (node,) = {each["spec"]["nodeName"] for each in place.pods(good)}
+    try:
+        selected = f"--pod-selector={names.REVISION_LABEL}={good}"
+        kubectl("drain", node, selected, "--delete-emptydir-data", "--ignore-daemonsets", "--timeout=90s")
+        kubectl("uncordon", node)
+        status = place.until(
+            lambda each: (
+                "has the model from the ledger" in condition(each, "Ready")[2] and condition(each, "Ready")[0] == "True"
+            ),
+            within=limits.ROLLOUT,
+        )
+        assert (status["servingRevision"], status.get("rejected", [])) == (good, [])
+        assert not before & {each["metadata"]["uid"] for each in place.pods(good) if is_ready(each)}
+        code, answer = place.predict(a_row)
+        assert (code, answer["model_version"]) == (200, good)
+    finally:
+        kubectl("uncordon", node)
+        if store_is == "away":
+            kubectl("scale", "deploy/store", "-n", STORE_NAMESPACE, "--replicas=1")
+            kubectl("rollout", "status", "deploy/store", "-n", STORE_NAMESPACE, "--timeout=120s")
+            store.put(digits.files)
+
+
+def is_ready(pod: dict[str, Any]) -> bool:
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in pod["status"].get("conditions") or ())
 
 
 def test_signed_folder_is_served_and_one_that_is_not_signed_is_rejected(place, store, digits, a_row, tmp_path):

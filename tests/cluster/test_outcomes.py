@@ -155,13 +155,7 @@ def test_rejection_and_last_good_survive_the_object_and_the_store(place, digits,
     own = f"{place.namespace}.onnx"
     store.put({own: digits.files["good.onnx"]})
     good = serving(place, place.namespace)
-    kept = wait(
-        lambda: place.cluster.kubectl("logs", "-n", SYSTEM, LEDGER, "--tail=200").stdout,
-        lambda text: "blob" in text,
-        within=limits.MESSAGE,
-        explain=place.explain,
-    )
-    assert kept
+    place.until_kept(good)
     serving(place, "worse")
     feed(place, digits, range(400))
     until_rolled_back(place, good)
