@@ -22,6 +22,8 @@ TROUBLES_MAX = 2
 IDLE_SECONDS = 2.0
 AWAKE_SECONDS = 0.3
 REASON_MAX = 240
+STEADY_RATE_MAX = 15_000
+"""Of the client at a steady rate: near 25,000 requests a second it waits for itself."""
 
 
 @dataclass(frozen=True)
@@ -254,6 +256,7 @@ class Run:
             for name, each in running.items():
                 # The echo is asked at the rate of the one that is compared with it, to show what the client itself takes.
                 rate = self._usual_rate(model, "leadline" if name == "echo" else name, cell.load) / 2
+                rate = min(rate, STEADY_RATE_MAX)
                 if not rate or (name, cell.load.protocol, cell.load.rows) not in sizes:
                     continue
                 seconds = self._plan.seconds * (2 if rate < 1_000 else 1)

@@ -41,8 +41,8 @@ runs/s. The compute model's requests have one row, and servers that batch run at
 - **Throughput and CPU**: `wrk` for HTTP/1.1 and `h2load` for gRPC, closed loop, from Debian
   (`apt-get install wrk nghttp2-client`). CPU is user and system time of all processes of the server, by the kernel's accounts.
 - **Latency at half load** (p50, p99; one row): `benchmarks/serving/steady.py`, an open loop with Poisson arrivals over 16
-  connections, at half of what the same server reached with 16 connections; counted from when a request was due.
-  The echo is asked at Leadline's rate: what it shows is the load generator's own part, which is most of it near 30,000 req/s.
+  connections, at half of what the same server reached with 16 connections, at most 15,000 req/s; counted from when a request was due.
+  The echo is asked at Leadline's rate: what it shows is the load generator's own part.
 - **Memory**: resident, all processes of the server, after the load, less the model's file. Shared pages count in each process.
 """
 
