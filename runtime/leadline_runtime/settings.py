@@ -53,6 +53,8 @@ class Settings:
     """What has waited for the model longer than that is answered 503 and not run."""
     workers: int
     """Worker processes; 0: by CPU limit, memory limit and the model's own run time, see `sizing`."""
+    silent_worker_seconds: float
+    """A worker whose event loop answers nothing for so long is killed, and another one starts."""
     head_timeout_seconds: float
     body_timeout_seconds: float
     idle_timeout_seconds: float
@@ -103,6 +105,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         max_queue_rows=source.number("LEADLINE_MAX_QUEUE_ROWS", 4_096, 1, 1 << 20),
         queue_timeout_seconds=source.seconds("LEADLINE_QUEUE_TIMEOUT_SECONDS", 30.0),
         workers=source.number("LEADLINE_WORKERS", 0, 1, 256),
+        silent_worker_seconds=source.seconds("LEADLINE_SILENT_WORKER_SECONDS", 30.0),
         head_timeout_seconds=source.seconds("LEADLINE_HEAD_TIMEOUT_SECONDS", 10.0),
         body_timeout_seconds=source.seconds("LEADLINE_BODY_TIMEOUT_SECONDS", 10.0),
         idle_timeout_seconds=source.seconds("LEADLINE_IDLE_TIMEOUT_SECONDS", 75.0),

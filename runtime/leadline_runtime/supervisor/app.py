@@ -34,7 +34,7 @@ class Supervisor:
         self._pod = Pod(uid=config.pod_uid, revision=config.revision, started_ms=time.time_ns() // 1_000_000)
         self._admin_socket = admin_socket
         first = fleet.first_load(config.workers, most=len(slots), cpus=cgroup.cpus())
-        self._fleet = fleet.Fleet(self._pod, slots, self, first=first)
+        self._fleet = fleet.Fleet(self._pod, slots, self, first=first, silent_seconds=config.silent_worker_seconds)
         self._blobs = blobs.Blobs(config, self._pod)
         self._loading = loading.Loading(config, self._pod, self._fleet, self._blobs)
         self._tests = testsets.TestSets(config, self._pod, self._fleet)
@@ -117,14 +117,15 @@ class Supervisor:
         if self._fleet.is_served():
             self._note_loaded()
         else:
-            self._loading.workers_ended(status, crashes)
+            self._loading.workers_ended(status, crashes, others_load=self._fleet.is_loading())
         if self._fleet.is_tester(slot):
             self._tests.worker_ended()
             self._tests.worker_loaded()  # where another one can go on at once
 
     def _note_loaded(self) -> None:
         """Begin to serve once all workers hold the model that are to have it."""
-        if self._loaded is not None and self._pod.phase == "Loading" and self._fleet.is_whole():
+        # Failed as well: a worker may hold the model although others could not load it.
+        if self._loaded is not None and self._pod.phase in {"Loading", "Failed"} and self._fleet.is_whole():
             self._loading.worker_loaded(self._loaded)
 
     def _tell_evidence(self) -> None:

@@ -6,8 +6,8 @@ held by all, and as soon as a worker is gone another accepts from its sockets, t
 the kernel took is lost that way, and a killed worker costs the connections that it had.
 
 The first worker finds out how many there should be; the others start when it has loaded the model. A worker that dies
-while it loads is the model's doing only if that repeats and no other worker could load it. Next step of what workers say:
-`app`. Must not judge models.
+while it loads is the model's doing only if that repeats and no other worker could load it. One whose event loop hangs is
+killed: its clients would wait for ever. Next step of what workers say: `app`. Must not judge models.
 """
 
 import asyncio
@@ -21,6 +21,10 @@ from leadline_runtime.supervisor.pod import Pod, Worker
 
 CRASHES_MAX: Final = 3
 """Crashes while loading, in a row, after which a worker is not given the model again."""
+
+UNANSWERED_MAX: Final = 6
+"""Beats that a worker may leave unanswered. They are counted by the supervisor's own turns, not by a clock: while the whole
+pod is paused, or so busy that nothing gets a turn, none is missed."""
 
 
 class Listener(Protocol):
@@ -43,7 +47,10 @@ class Fleet:
         listener: Listener,
         *,
         first: messages.Load,
+        silent_seconds: float = 30.0,
     ) -> None:
+        self._beat_seconds = silent_seconds / UNANSWERED_MAX
+        self._stopped = asyncio.Event()
         self._pod = pod
         self._sockets = sockets
         """By slot; no more workers than that."""
@@ -65,9 +72,11 @@ class Fleet:
         """Keep the workers running until `stop`, and until the last one has ended."""
         async with asyncio.TaskGroup() as self._group:
             self._start_next()
+            self._group.create_task(self._watch())
 
     def stop(self) -> None:
         """Start no further worker."""
+        self._stopped.set()
         for each in self._keepers:
             each.stop()
 
@@ -110,6 +119,10 @@ class Fleet:
         """Tell whether any worker holds the model."""
         return any(worker.holds_model for worker in self._pod.workers)
 
+    def is_loading(self) -> bool:
+        """Tell whether any worker has been given the model and has not answered."""
+        return any(worker.loading for worker in self._pod.workers)
+
     # For one
 
     def send_tests(self, message: messages.RunTestSet) -> bool:
@@ -141,6 +154,7 @@ class Fleet:
 
     def _said(self, slot: int, message: messages.ToSupervisor) -> None:
         worker = self._pod.workers[slot]
+        worker.unanswered = 0
         match message:
             case messages.Counts():
                 worker.counts = message
@@ -153,6 +167,8 @@ class Fleet:
                 worker.loading, worker.refused = False, True
         self._assign()
         self._listener.worker_said(slot, message)
+        if isinstance(message, messages.Loaded):
+            self._retry_crashed()
 
     def _ended(self, slot: int, status: int) -> None:
         worker = self._pod.workers[slot]
@@ -166,6 +182,32 @@ class Fleet:
         self._listener.worker_ended(slot, status, crashes)
 
     # Inside
+
+    async def _watch(self) -> None:
+        """Look after workers that run but do nothing any more, until `stop`."""
+        while not self._stopped.is_set():
+            for slot in range(len(self._keepers)):
+                self._beat(slot)
+            try:
+                async with asyncio.timeout(self._beat_seconds):
+                    await self._stopped.wait()
+            except TimeoutError:
+                pass
+
+    def _beat(self, slot: int) -> None:
+        """Ask a worker for a sign of life; kill it where it has given none for too long.
+
+        One that has only just started, or loads a model, has other things to do.
+        """
+        worker = self._pod.workers[slot]
+        if not worker.pid or worker.serial < 0 or worker.loading:
+            worker.unanswered = 0
+        elif worker.unanswered < UNANSWERED_MAX:
+            worker.unanswered += self._keepers[slot].send(messages.SendCounts())
+        else:
+            seconds = UNANSWERED_MAX * self._beat_seconds
+            logs.error("worker hangs and is killed", worker=slot, silent_seconds=seconds)
+            self._keepers[slot].kill()
 
     def _start_next(self) -> None:
         assert self._group is not None
@@ -194,6 +236,13 @@ class Fleet:
         worker = self._pod.workers[slot]
         if self._load.path and worker.crashes < CRASHES_MAX and self._keepers[slot].send(self._load):
             worker.loading = True
+
+    def _retry_crashed(self) -> None:
+        """Give the model again to workers that were given up while nobody held it: now that one does, it can be loaded."""
+        for slot, worker in enumerate(self._pod.workers):
+            if worker.pid and worker.crashes >= CRASHES_MAX:
+                worker.crashes = 0
+                self._give_model(slot)
 
     def _may_accept(self, worker: Worker) -> bool:
         """Tell whether a worker may accept connections.

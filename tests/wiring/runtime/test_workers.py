@@ -110,6 +110,46 @@ def test_a_worker_that_cannot_load_what_the_other_holds_is_given_up_and_the_pod_
         assert infer(pair.public, digits.rows[0]).status == 200
 
 
+def test_a_pod_is_not_failed_while_another_worker_may_load_the_model_and_both_serve_in_the_end(pair, digits):
+    release = hold_back(pair)
+    for worker in pair.worker_pids():
+        os.kill(worker, signal.SIGKILL)
+    eventually("both load", lambda: len(pair.worker_pids()) == 2 and pair.exchange().phase == "Loading", START_SECONDS)
+    kept = max(pair.worker_pids())
+    ended: set[int] = set()
+
+    def kill():
+        for worker in set(pair.worker_pids()) - {kept} - ended:
+            os.kill(worker, signal.SIGKILL)
+            ended.add(worker)
+        return len(ended) >= 3
+
+    eventually("one was killed three times", kill, START_SECONDS)
+    eventually("and came back", lambda: len(set(pair.worker_pids()) - ended) == 2, START_SECONDS)
+    report = pair.exchange()
+    assert (report.phase, report.trouble) == ("Loading", None)
+    release()
+    pair.wait_ready()
+    eventually("both serve", lambda: up(pair) == [1, 1], START_SECONDS)
+    assert infer(pair.public, digits.rows[0]).status == 200
+
+
+def test_a_worker_that_hangs_is_killed_and_replaced(start, digits):
+    pod = start(
+        digits.uri("good.onnx"),
+        digest=digits.digest("good.onnx"),
+        workers=2,
+        environment={"LEADLINE_SILENT_WORKER_SECONDS": "3"},
+    ).wait_ready()
+    hanging, other = pod.worker_pids()
+    os.kill(hanging, signal.SIGSTOP)
+    eventually("replaced", lambda: hanging not in pod.worker_pids() and up(pod) == [1, 1], START_SECONDS)
+    assert "worker hangs and is killed" in pod.log.read_text()
+    assert other in pod.worker_pids()
+    for _ in range(16):
+        assert infer(pod.public, digits.rows[0]).status == 200
+
+
 def test_standby_is_in_force_only_when_it_is_so_in_all_workers(pair, digits, start):
     other = start(
         digits.uri("good.onnx"), digest=digits.digest("good.onnx"), revision="digits-2", workers=1
