@@ -194,6 +194,16 @@ class Reason(StrEnum):
         "Raise the quota, or ask for less in spec.runtime",
     )
     PODS_FORBIDDEN = "PodsForbidden", "The API server refuses to create the pods", "See the message for the policy"
+    SIGNATURE_KEY_UNUSABLE = (
+        "SignatureKeyUnusable",
+        "The key of spec.model.signature cannot be read, or is no key that signatures are checked with",
+        "Put the PEM public key where spec.model.signature.publicKey says; it is looked at again every few seconds",
+    )
+    SIGNATURE_NOT_CHECKED = (
+        "SignatureNotChecked",
+        "spec.model.signature asks for a signature, and the pods' runtime does not say that it checked one",
+        "Use a newer spec.runtime.image, or leave it to the chart",
+    )
     IMAGE_PULL_FAILED = (
         "ImagePullFailed",
         "The runtime's image does not pull",

@@ -90,6 +90,16 @@ def held_bytes(memory_bytes: float, *, ports: int) -> int:
     return int(min(HELD_BYTES_MAX, memory_bytes / 4) / ports)
 
 
+def queue_bytes(memory_bytes: float, *, workers: int) -> int:
+    """Return how many bytes of inputs may wait for the model in one worker: as many as of bodies that are not complete.
+
+    Args:
+        memory_bytes: The container's limit; infinity where there is none.
+        workers: All of them.
+    """
+    return held_bytes(memory_bytes, ports=workers)
+
+
 def is_worth_threads(one_thread_seconds: float) -> bool:
     """Tell whether a run is so long that threads should be tried."""
     return one_thread_seconds >= LONG_SECONDS

@@ -36,6 +36,10 @@ Role = Literal["candidate", "serving", "standby"]
 Phase = Literal["Waiting", "Fetching", "Loading", "Ready", "Failed", "Draining"]
 """Waiting: has bytes, but no digest it may trust yet (needs an exchange). Failed: see `trouble`; may be retried."""
 
+Signature = Literal["", "Verified", "Vouched"]
+"""Of the model, where `spec.model.signature` asks for one. Verified: by its key. Vouched: the bytes have a digest that was
+learned from a pod that had verified them. Empty: not checked yet, not asked for, or the runtime is too old to check."""
+
 Blame = Literal["model", "surroundings"]
 """model: a finding about the bytes or answers (rejects the revision). surroundings: trouble around it (retried)."""
 
@@ -244,6 +248,7 @@ class ExchangeReport(msgspec.Struct, frozen=True):
     """0: not known."""
     digest: str = ""
     """Digest of the model's bytes as fetched; empty: not fetched yet."""
+    signature: Signature = ""
     resolved: str = ""
     """What the URI's name stood for when it was fetched, where it may move: a manifest's digest, a commit, a version."""
     model: ModelInfo | None = None

@@ -148,10 +148,13 @@ def _advance(observed: Observed, decision: Decision, now: float) -> None:
         return
     if not _has_served_well(record) and judging_outcomes.is_found_worse(observed, decision, name, now):
         return
-    decision.trouble = troubles.trouble(observed, name)
+    decision.trouble = troubles.unchecked(observed, name) or troubles.trouble(observed, name)
+    if decision.trouble is not None and decision.trouble.reason == Reason.SIGNATURE_NOT_CHECKED:
+        return
     reports = [pod.report for pod in observed.pods_of(name) if pod.report is not None]
     if not revision.digest:
-        learned = next((report.digest for report in reports if report.digest), "")
+        is_signed = observed.spec.model.signature is not None
+        learned = next((each.digest for each in reports if each.digest and (each.signature or not is_signed)), "")
         if learned:
             decision.digests[name] = learned
         return

@@ -8,7 +8,7 @@ from leadline_api import reasons
 from leadline_api.reasons import Reason
 from leadline_wire.exchange import Trouble
 
-from leadline_operator.reconcile.observed import Existing, Pod
+from leadline_operator.reconcile.observed import Existing, Observed, Pod
 
 _BY_WAITING = {
     "ErrImagePull": Reason.IMAGE_PULL_FAILED,
@@ -33,6 +33,21 @@ def finding(observed: Existing, revision: str) -> Trouble | None:
 def trouble(observed: Existing, revision: str) -> Trouble | None:
     """Return what keeps a revision's pods from being ready, as far as it is known."""
     return _refused(observed, revision) or _of_pods(observed.pods_of(revision))
+
+
+def unchecked(observed: Observed, revision: str) -> Trouble | None:
+    """Return that a pod of the desired revision took bytes without a look at the signature that the spec asks for.
+
+    A runtime that checks says so together with the digest; an older one, named by `spec.runtime.image`, says nothing.
+    """
+    if observed.spec.model.signature is None:
+        return None
+    for pod in observed.pods_of(revision):
+        report = pod.report
+        if report is not None and report.phase in {"Waiting", "Loading", "Ready"} and not report.signature:
+            message = f"pod {pod.name}: runtime {report.version or 'of an unknown version'} took the model and does not"
+            return Trouble(Reason.SIGNATURE_NOT_CHECKED, f"{message} say that it checked its signature", "surroundings")
+    return None
 
 
 def _refused(observed: Existing, revision: str) -> Trouble | None:

@@ -47,6 +47,10 @@ class Batch(Protocol):
     created: float
     """When its oldest request came, in seconds of the performance counter."""
 
+    @property
+    def input_bytes(self) -> int:
+        """Bytes of its arrays that the queue counts."""
+
     def run(self, model: Callable[[Mapping[str, Array]], list[Array]]) -> list[Array]:
         """Run the model; most batches need one run. May be called in another thread."""
         ...
@@ -86,14 +90,18 @@ class Batcher:
         *,
         max_rows: int,
         max_queue_rows: int,
+        max_queue_bytes: int = 1 << 30,
         loop: asyncio.AbstractEventLoop,
         wait_seconds_max: float = 30.0,
     ) -> None:
         self.model = model
         self.max_rows = max_rows
         self.max_queue_rows = max_queue_rows
+        self.max_queue_bytes = max_queue_bytes
         self.queue_rows = 0
         """Rows that wait or run."""
+        self.queue_bytes = 0
+        """Of their arrays, where these are not packed."""
         self.wait_seconds_max = wait_seconds_max
         """A batch whose oldest request has waited longer is answered 503 and not run."""
         self.inline = model.row_seconds <= INLINE_SECONDS_MAX and model.full_seconds <= INLINE_FULL_SECONDS_MAX
@@ -111,9 +119,11 @@ class Batcher:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="compute")
         self._settling: list[tuple[set[Batch], asyncio.Future[None]]] = []
 
-    def has_room(self, rows: int) -> bool:
-        """Tell whether that many rows may join the queue; a lone request of any size always may."""
-        return self.queue_rows + rows <= self.max_queue_rows or not self.queue_rows
+    def has_room(self, rows: int, input_bytes: int) -> bool:
+        """Tell whether so much may join the queue; a lone request of any size always may."""
+        return (
+            self.queue_rows + rows <= self.max_queue_rows and self.queue_bytes + input_bytes <= self.max_queue_bytes
+        ) or not self.queue_rows
 
     def add(self, batch: Batch) -> None:
         """Let a new batch wait; requests may join it until it runs."""
@@ -206,6 +216,7 @@ class Batcher:
 
     def _count(self, batch: Batch, failures: int, began: float, run_seconds: float) -> None:
         self.queue_rows -= batch.rows
+        self.queue_bytes -= batch.input_bytes
         if batch.is_counted:
             created = batch.created
             self._counters.failures += failures
@@ -225,6 +236,7 @@ class Batcher:
     def _turn_away(self, batch: Batch, now: float) -> None:
         waited = now - batch.created
         self.queue_rows -= batch.rows
+        self.queue_bytes -= batch.input_bytes
         if batch.is_counted:
             self._counters.late += batch.requests
         batch.turn_away(503, f"waited {waited:.1f} s for the model, limit {self.wait_seconds_max:g} s; not run")

@@ -6,6 +6,7 @@ same one. Nothing is at the target before everything is. What the files mean is 
 """
 
 import asyncio
+import hashlib
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,8 +18,8 @@ from leadline_runtime.fetch import folders, stores, transfer, unpacking
 
 PARTIAL: Final = ".partial"
 """Ending of the folder while it is filled."""
-_ARCHIVE: Final = ".archive"
-"""Ending of an archive while it is fetched; it is beside the files, not among them."""
+PIECES: Final = ".pieces"
+"""Ending of the folder of files and archives on their way: a model's files may have any name, so none of ours is among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class Gathering:
         self._shown = stores.shown(uri)
         self._target = target
         self._folder = target.with_name(target.name + PARTIAL)
+        self._pieces = target.with_name(target.name + PIECES)
         self._limit_bytes = limit_bytes
         self._try_seconds = try_seconds
         self._on_progress = on_progress
@@ -123,8 +125,10 @@ class Gathering:
     def _make_folder(self, kept: set[str]) -> None:
         if not kept:
             shutil.rmtree(self._folder, ignore_errors=True)
+            shutil.rmtree(self._pieces, ignore_errors=True)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
+            self._pieces.mkdir(exist_ok=True)
         except OSError as error:
             message = f"{self._shown} cannot be written to {self._folder.parent}: {error.strerror}"
             raise self._blocked(transfer.MODEL.no_room, message) from error
@@ -134,7 +138,7 @@ class Gathering:
         if path in self._files:
             return self._files[path]
         others = self._bytes_done() - (self._transfers[path][2].bytes_done if path in self._transfers else 0)
-        target = self._folder / (path + _ARCHIVE if entry.packed else path)
+        target = self._archive(path) if entry.packed else self._folder / path
         if path not in self._transfers:
             work = transfer.Transfer(
                 self._uri,
@@ -146,6 +150,7 @@ class Gathering:
                 ),
                 on_trouble=self._on_trouble,
                 store=entry.store,
+                partial=self._piece(path),
             )
             self._transfers[path] = (entry.version, entry.size_bytes, work)
             await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
@@ -168,7 +173,7 @@ class Gathering:
             if not entry.packed:
                 found.append(self._files[path])
                 continue
-            archive = self._folder / (path + _ARCHIVE)
+            archive = self._archive(path)
             del self._files[path], self._transfers[path]
             found += unpacking.unpack(archive, self._folder, gzipped=entry.packed == "tar+gzip", limit_bytes=left)
             archive.unlink()
@@ -194,11 +199,20 @@ class Gathering:
             raise self._blocked(
                 transfer.MODEL.unusable, f"{self._shown}: {min(lost)!r} was overwritten by another file"
             )
+        shutil.rmtree(self._pieces, ignore_errors=True)
         shutil.rmtree(self._target, ignore_errors=True)
         self._folder.replace(self._target)
         self._transfers.clear()
         self._files.clear()
         self._on_progress(model.size_bytes, model.size_bytes)
+
+    def _piece(self, path: str) -> Path:
+        """Return where a file is while it comes."""
+        return self._pieces / hashlib.sha256(path.encode(errors="surrogatepass")).hexdigest()
+
+    def _archive(self, path: str) -> Path:
+        """Return where an archive is until it is unpacked."""
+        return self._piece(path).with_suffix(".archive")
 
     def _bytes_done(self) -> int:
         return sum(work.bytes_done for _, _, work in self._transfers.values())

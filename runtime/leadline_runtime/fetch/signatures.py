@@ -86,6 +86,10 @@ class InvalidError(errors.LeadlineRuntimeError):
     """No signature of this key over these files; the message says why."""
 
 
+class KeyUnusableError(errors.LeadlineRuntimeError):
+    """The key is none that signatures can be checked with, which says nothing about the model."""
+
+
 def verify(bundle: bytes, key: bytes, model: folders.Model, loaded: str) -> None:
     """Check that a key signed a model's files.
 
@@ -97,6 +101,7 @@ def verify(bundle: bytes, key: bytes, model: folders.Model, loaded: str) -> None
 
     Raises:
         InvalidError: It did not, or not all of them.
+        KeyUnusableError: The key is none.
     """
     _compare(_statement(_payload(bundle, key)), model, loaded)
 
@@ -127,9 +132,9 @@ def _check_signature(signature: bytes, payload: bytes, key: bytes, hint: str) ->
     try:
         public: Any = serialization.load_pem_public_key(key)
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise InvalidError("the public key to verify with is no PEM public key") from error
+        raise KeyUnusableError("expected a public key in PEM, `-----BEGIN PUBLIC KEY-----`") from error
     if not isinstance(public, ec.EllipticCurvePublicKey) or public.curve.key_size not in _HASHES:
-        raise InvalidError("the public key to verify with is none of an elliptic curve P-256, P-384 or P-521")
+        raise KeyUnusableError("expected a key of an elliptic curve P-256, P-384 or P-521")
     pem = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     authentic = b"DSSEv1 %d %b %d %b" % (len(_PAYLOAD_TYPE), _PAYLOAD_TYPE.encode(), len(payload), payload)
     try:

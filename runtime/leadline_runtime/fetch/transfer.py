@@ -115,14 +115,26 @@ class Transfer:
         on_progress: Callable[[int, int], None],
         on_trouble: Callable[[errors.BlockedError], None],
         store: stores.Store | None = None,
+        partial: Path | None = None,
     ) -> None:
-        """Prepare a transfer; `store` holds the object where the URI alone does not tell how to ask for it."""
+        """Prepare a transfer.
+
+        Args:
+            uri: Of the object.
+            target: The file that it becomes.
+            reasons: How trouble is called.
+            limit_bytes: Of the object.
+            on_progress: Told of bytes done and bytes to do; 0: not known.
+            on_trouble: Told of each try that came to nothing.
+            store: What holds the object, where the URI alone does not tell how to ask for it.
+            partial: The file while it comes; beside the target unless said.
+        """
         self._uri = uri
         self.store = store
         """May be exchanged between tries, when what it authorizes with has run out."""
         self._shown = stores.shown(uri)
         self._target = target
-        self._partial = target.with_name(target.name + ".partial")
+        self._partial = partial or target.with_name(target.name + ".partial")
         self._reasons = reasons
         self._limit_bytes = limit_bytes
         self._on_progress = on_progress

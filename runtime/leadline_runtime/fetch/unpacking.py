@@ -9,7 +9,7 @@ import hashlib
 import tarfile
 import zlib
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, Self
 
 from leadline_runtime.fetch import folders, stores
 
@@ -18,6 +18,29 @@ _WHITEOUT: Final = ".wh."
 _NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT}
 _MEMBERS_MAX: Final = 2 * folders.FILES_MAX
 """Folders are entries as well."""
+_HEADER_BYTES_MAX: Final = 1 << 20
+"""Of what stands before an entry: names and attributes. tarfile has all of it in memory, twice."""
+_HEADERS: Final = {
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+}
+
+
+class _Member(tarfile.TarInfo):
+    """An entry whose headers are small."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """Read one block, before what belongs to it is read."""
+        member = super().frombuf(buf, encoding, errors)
+        if member.type in _HEADERS and member.size > _HEADER_BYTES_MAX:
+            raise folders.FolderError(
+                f"the archive has a header of {member.size} bytes, the limit is {_HEADER_BYTES_MAX}"
+            )
+        return member
 
 
 def unpack(archive: Path, folder: Path, *, gzipped: bool, limit_bytes: int) -> list[folders.File]:
@@ -28,7 +51,7 @@ def unpack(archive: Path, folder: Path, *, gzipped: bool, limit_bytes: int) -> l
         StoreError: It cannot be read as an archive.
     """
     try:
-        with tarfile.open(archive, "r|gz" if gzipped else "r|") as packed:
+        with tarfile.open(archive, "r|gz" if gzipped else "r|", tarinfo=_Member) as packed:
             return _unpacked(packed, folder, limit_bytes)
     except OSError as error:
         if error.errno in _NO_ROOM:

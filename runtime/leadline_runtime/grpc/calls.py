@@ -141,6 +141,8 @@ class Call(streams.Stream):
             return
         code = status.of_http(status_)
         connection.sender.finish(self, status.trailers(code, message) if self.has_begun else status.only(code, message))
+        # Whoever takes the messages must not wait for more.
+        self.cancelled()
 
     def send(self, message: bytes) -> None:
         """Send one of many messages, in its frame."""

@@ -15,6 +15,8 @@ from leadline_runtime.http2 import headers
 
 _UNDER_WAY_MAX: Final = 64
 """Requests of one stream that are not answered; more are refused."""
+_REFUSED_MAX: Final = 256
+"""Of these, which wait for their turn to be told so; more end the stream."""
 _INFER: Final = protocol.path(protocol.INFERENCE, "ModelInfer")
 _GONE: Final = "this pod is being left; call again"
 
@@ -32,7 +34,9 @@ class Predictions:
         """Take a request."""
         message = _Message(self, self._head, body)
         self._waiting.append(message)
-        if len(self._waiting) > _UNDER_WAY_MAX:
+        if len(self._waiting) > _UNDER_WAY_MAX + _REFUSED_MAX:
+            self._call.refuse(429, f"{_REFUSED_MAX} requests of this stream were refused and sent all the same")
+        elif len(self._waiting) > _UNDER_WAY_MAX:
             message.refuse(429, f"{_UNDER_WAY_MAX} requests of this stream are not answered yet, the limit")
         else:
             self._call.connection.application.rpc(message)
@@ -89,6 +93,7 @@ class _Message:
 
     def _replied(self, message: bytes) -> None:
         self.reply = framing.framed(message)
+        self.body = b""  # it may wait for those before it, and must not keep megabytes
         self._owner.flush()
 
 

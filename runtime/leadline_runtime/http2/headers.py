@@ -23,8 +23,9 @@ _FIELD_BYTES_MAX: Final = 512
 """Longest that is remembered."""
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
 _VALUE: Final = re.compile(rb"(?:[^\0\r\n\t ](?:[^\0\r\n]*[^\0\r\n\t ])?)?")
+_METHOD: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _PATH: Final = re.compile(rb"(?:/[!-~]*|\*)")
-"""A path goes on in lines of HTTP/1.1, so it must fit into one."""
+"""Method and path go on in lines of HTTP/1.1, so they must fit into one."""
 _PSEUDO: Final = frozenset({b":method", b":path", b":scheme", b":authority"})
 _OF_CONNECTIONS: Final = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"}
@@ -120,6 +121,8 @@ def head(fields: list[Field]) -> Head:
     method, path = pseudo.get(b":method"), pseudo.get(b":path")
     if method == b"CONNECT" or not method or not path or not pseudo.get(b":scheme"):
         raise _malformed("expected one each of :method, :scheme and :path, and not CONNECT")
+    if not _METHOD.fullmatch(method):
+        raise _malformed(":method: expected a word such as POST")
     if not _PATH.fullmatch(path):
         raise _malformed(":path: expected / and what a URI may hold")
     if b":authority" in pseudo:

@@ -85,6 +85,9 @@ class RowBatch:
         "rows",
     )
 
+    input_bytes: Final = 0
+    """Its buffer is counted by rows."""
+
     def __init__(self, layout: RowLayout, max_rows: int, usual: Form, recorder: Recorder, free: list[RowBatch]) -> None:
         self.buffer = bytearray(layout.bytes * max_rows)
         self.rows = 0
@@ -215,14 +218,13 @@ class RowBatch:
 class ArrayBatch:
     """Requests of any number of rows and inputs, with the same inner shapes."""
 
-    __slots__ = ("_max_rows", "_recorder", "bytes", "created", "key", "members", "origin", "rows")
+    __slots__ = ("_max_rows", "_recorder", "created", "input_bytes", "key", "members", "origin", "rows")
 
     def __init__(self, recorder: Recorder, origin: Origin, key: tuple[tuple[int, ...], ...], max_rows: int) -> None:
         self.key = key
         """Inner shapes of the inputs."""
         self.rows = 0
-        self.bytes = 0
-        """Of the requests' arrays."""
+        self.input_bytes = 0
         self.created = 0.0
         self.members: list[tuple[Caller, decoding.Request, Form]] = []
         self.origin = origin
@@ -247,7 +249,7 @@ class ArrayBatch:
         """Let a request join."""
         self.members.append((caller, request, form))
         self.rows += request.rows
-        self.bytes += request.bytes
+        self.input_bytes += request.input_bytes
 
     def run(self, model: Run) -> list[Array]:
         """Run the requests' arrays one after the other, cut where there are more rows than one run may have."""
@@ -304,12 +306,13 @@ class ArrayBatch:
 class LoneBatch:
     """One request to a model that has no rows."""
 
-    __slots__ = ("_caller", "_form", "_recorder", "_request", "created", "origin", "rows")
+    __slots__ = ("_caller", "_form", "_recorder", "_request", "created", "input_bytes", "origin", "rows")
 
     def __init__(
         self, recorder: Recorder, origin: Origin, caller: Caller, request: decoding.Request, form: Form
     ) -> None:
         self.rows = 1
+        self.input_bytes = request.input_bytes
         self.created = 0.0
         self.origin = origin
         self._recorder = recorder

@@ -46,7 +46,7 @@ class Request:
     """The request's own."""
 
     @property
-    def bytes(self) -> int:
+    def input_bytes(self) -> int:
         """Of all arrays."""
         return sum(array.nbytes for array in self.arrays.values())
 

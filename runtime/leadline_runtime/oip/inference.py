@@ -72,6 +72,7 @@ class Inference:
         """Length of a row that `take_row` takes; 0: none, for this model is not of the usual kind."""
         self._layout = layout = self._row_layout() if pack_rows else None
         if layout is not None:
+            batcher.max_queue_rows = max(1, min(batcher.max_queue_rows, batcher.max_queue_bytes // layout.bytes))
             self._name = layout.name
             self._datatype = layout.tensor.datatype.name
             self._shape = [1, *layout.row_shape]
@@ -125,10 +126,12 @@ class Inference:
     def take(self, caller: Caller, request: decoding.Request, form: Form, origin: Origin) -> None:
         """Take a checked request of any kind."""
         batcher = self._batcher
-        if not batcher.has_room(request.rows):
+        input_bytes = request.input_bytes
+        if not batcher.has_room(request.rows, input_bytes):
             self._refuse_full(caller)
             return
         batcher.queue_rows += request.rows
+        batcher.queue_bytes += input_bytes
         if not self._signature.has_rows:
             batcher.add(batches.LoneBatch(self._recorder, origin, caller, request, form))
             return
@@ -139,7 +142,7 @@ class Inference:
             and last.key == key
             and last.rows + request.rows <= self._max_rows
             and last.origin is origin
-            and not (batcher.inline and last.bytes + request.bytes > _JOINED_BYTES_MAX)
+            and not (batcher.inline and last.input_bytes + input_bytes > _JOINED_BYTES_MAX)
         ):
             last.add(caller, request, form)
             return
@@ -291,7 +294,10 @@ class Inference:
 
     def _refuse_full(self, caller: Caller) -> None:
         batcher = self._batcher
-        caller.refuse(429, f"{batcher.queue_rows} rows wait for the model, limit {batcher.max_queue_rows}")
+        waiting = f"{batcher.queue_rows} rows wait for the model, limit {batcher.max_queue_rows}"
+        if batcher.queue_bytes:
+            waiting += f"; their inputs have {batcher.queue_bytes} bytes, limit {batcher.max_queue_bytes}"
+        caller.refuse(429, waiting)
 
     def _row_layout(self) -> batches.RowLayout | None:
         """Return how rows are packed; None where the model is not of the usual kind."""

@@ -4,7 +4,9 @@ Until a model is attached, everything that needs one answers 503 with what is be
 request costs one look into a dictionary. Must not parse bodies.
 """
 
+import re
 from collections.abc import Callable, Mapping
+from typing import Final
 from urllib.parse import unquote_to_bytes
 
 import orjson
@@ -15,6 +17,7 @@ from leadline_runtime.web import responses
 from leadline_runtime.web.connection import Connection
 
 Handler = Callable[[Connection], None]
+_ABSOLUTE: Final = re.compile(rb"^https?://[^/]*", re.IGNORECASE)
 
 
 class Routes:
@@ -75,6 +78,9 @@ class Routes:
     def _handle_rare(self, connection: Connection) -> None:
         """Look again without query and escapes; then 404 or 405."""
         path = connection.target.partition(b"?")[0]
+        if not path.startswith(b"/"):
+            # As to a proxy, which a server has to take as well (RFC 9112, 3.2.2).
+            path = _ABSOLUTE.sub(b"", path) or b"/"
         if b"%" in path:
             path = unquote_to_bytes(path)
         handler = self._handlers.get((connection.method, path))

@@ -91,7 +91,8 @@ class Fetching:
     def _tidy(self) -> None:
         """Give back the disk that the other way has taken."""
         for folder in (self.folder, self._aside):
-            shutil.rmtree(folder.with_name(folder.name + gathering.PARTIAL), ignore_errors=True)
+            for ending in (gathering.PARTIAL, gathering.PIECES):
+                shutil.rmtree(folder.with_name(folder.name + ending), ignore_errors=True)
         shutil.rmtree(self._aside, ignore_errors=True)
 
     async def from_ledger(self, instead: exchange.Trouble) -> folders.Model | None:

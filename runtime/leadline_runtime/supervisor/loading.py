@@ -20,6 +20,8 @@ from leadline_runtime.supervisor.pod import Pod
 
 RECHECK_SECONDS: Final = 300.0
 """How long rejected bytes stay rejected before their place is looked at again."""
+KEY_SECONDS: Final = 10.0
+"""How often a key that cannot be used is looked at again: the kubelet brings a corrected one within a minute or so."""
 _REVISION_FILE_SECONDS: Final = 5.0
 """How often the mounted digest is looked for: the kubelet brings it some time after it was learned."""
 _NATIVE_CRASHES: Final = {
@@ -61,6 +63,10 @@ class Loading:
             try:
                 await self._check(self._model)
                 break
+            except errors.BlockedError as error:
+                self._blocked(error)
+                await self._wait(KEY_SECONDS)
+                continue
             except errors.RejectedError as error:
                 self._fail_finding(error.trouble)
             await self._wait(RECHECK_SECONDS)
@@ -76,12 +82,14 @@ class Loading:
 
         Raises:
             RejectedError: They are not.
+            BlockedError: That cannot be found out.
         """
         if self._trusted() and model.digest != self._trusted():
             model = await self._trusted_instead(model)
         name = folders.model_file(model, stores.fragment_of(self._config.model_uri))
         is_learned = (self._fetching.came_from_ledger or self._was_held) and not self._config.model_digest
-        await self._signatures.check(model, name, is_vouched_for=is_learned and model.digest == self._trusted())
+        is_vouched_for = is_learned and model.digest == self._trusted()
+        self._pod.signature = await self._signatures.check(model, name, is_vouched_for=is_vouched_for)
         # Told only now: what is told is learned, and what is learned is believed.
         self._pod.digest = model.digest
         if await self._waited_for_trust() != model.digest:
@@ -140,17 +148,18 @@ class Loading:
         logs.error("model cannot be loaded", reason=trouble.reason, message=trouble.message)
         self._fail(trouble)
 
-    def workers_ended(self, status: int, crashes: int) -> None:
+    def workers_ended(self, status: int, crashes: int, *, others_load: bool) -> None:
         """Note that no worker holds the model any more, and judge whether loading is what ends them.
 
         Args:
             status: Exit status of the last one.
             crashes: How often it ended in a row while it loaded; 0: it did not load.
+            others_load: Another worker may hold the model soon, so that it can be loaded.
         """
         pod = self._pod
         if pod.phase == "Ready":
             pod.phase = "Loading"
-        elif crashes >= fleet.CRASHES_MAX and pod.phase == "Loading":
+        elif not others_load and crashes >= fleet.CRASHES_MAX and pod.phase == "Loading":
             self._fail(self._crash_trouble(status, crashes))
 
     def _load(self) -> None:

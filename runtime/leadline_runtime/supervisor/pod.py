@@ -28,6 +28,8 @@ class Worker:
     """It cannot load the model and says so to clients."""
     crashes: int = 0
     """In a row, while loading."""
+    unanswered: int = 0
+    """Beats since it was last heard."""
     counts: messages.Counts = field(default_factory=messages.Counts)
 
 
@@ -46,6 +48,7 @@ class Pod:
     bytes_total: int = 0
     digest: str = ""
     """Of the bytes as fetched."""
+    signature: exchange.Signature = ""
     resolved: str = ""
     """What a name that may move stood for when it was fetched."""
     model: exchange.ModelInfo | None = None
@@ -111,7 +114,7 @@ class Pod:
         """Keep the counts of a worker that is gone, and forget what it was."""
         self.past = messages.total((self.past, messages.past(worker.counts)))
         worker.counts = messages.Counts()
-        worker.pid, worker.serial = 0, -1
+        worker.pid, worker.serial, worker.unanswered = 0, -1, 0
         worker.accepts = worker.loading = worker.holds_model = worker.refused = False
 
     def counts(self) -> messages.Counts:
@@ -133,6 +136,7 @@ class Pod:
             bytes_done=self.bytes_done,
             bytes_total=self.bytes_total,
             digest=self.digest,
+            signature=self.signature,
             resolved=self.resolved,
             model=self.model,
             test_set=self.test_set,

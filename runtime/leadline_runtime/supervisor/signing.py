@@ -2,13 +2,15 @@
 
 A folder's signature is the file `model.sig` in it, a single file's is beside it, with `.sig` added to its name. None, or
 one that does not hold, is a finding about the bytes; a store that does not answer is trouble around them. `fetch.signatures`
-knows the rules of the format.
+knows the rules of the format. A key that cannot be read, or is none, is trouble as well: it says nothing about the model.
 """
 
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
+
+from leadline_wire import exchange
 
 from leadline_runtime import errors, settings
 from leadline_runtime.fetch import folders, signatures, stores, transfer
@@ -27,8 +29,8 @@ class Signatures:
         self._kept = config.data_dir / _KEPT
         self._folder = config.data_dir / "model"
 
-    async def check(self, model: folders.Model, loaded: str, *, is_vouched_for: bool) -> None:
-        """Go on if the model is signed, or no signature is asked for.
+    async def check(self, model: folders.Model, loaded: str, *, is_vouched_for: bool) -> exchange.Signature:
+        """Return what is known of a model's signature; go on if it is signed, or none is asked for.
 
         Args:
             model: What was fetched.
@@ -39,21 +41,29 @@ class Signatures:
 
         Raises:
             RejectedError: It is not signed by the key.
+            BlockedError: There is no usable key.
         """
         path = self._config.signature_key_file
         if path is None:
-            return
+            return ""
         try:
             key = await asyncio.to_thread(path.read_bytes)
         except OSError as error:
-            message = f"the key of spec.model.signature cannot be read: {path}: {error.strerror}"
-            raise errors.RejectedError("SignatureInvalid", message) from error
+            raise self._no_key(f"it cannot be read: {path}: {error.strerror}") from error
         kept = self._folder / signatures.FILE_NAME if model.is_folder else self._kept
+        try:
+            return await self._checked(model, loaded, key, kept, is_vouched_for=is_vouched_for)
+        except signatures.KeyUnusableError as error:
+            raise self._no_key(str(error)) from error
+
+    async def _checked(
+        self, model: folders.Model, loaded: str, key: bytes, kept: Path, *, is_vouched_for: bool
+    ) -> exchange.Signature:
         if await self._is_kept(kept, key, model, loaded):
-            return
+            return "Verified"
         if not model.is_folder and not await self._fetch(is_vouched_for=is_vouched_for):
             if is_vouched_for:
-                return
+                return "Vouched"
             raise self._missing(f"{self._shown}.sig")
         try:
             await asyncio.to_thread(_verify, kept, key, model, loaded)
@@ -61,8 +71,9 @@ class Signatures:
             raise self._missing(signatures.FILE_NAME) from error
         except signatures.InvalidError as error:
             if is_vouched_for and not model.is_folder:
-                return
+                return "Vouched"
             raise errors.RejectedError("SignatureInvalid", f"{self._shown}: {error}") from error
+        return "Verified"
 
     async def _is_kept(self, kept: Path, key: bytes, model: folders.Model, loaded: str) -> bool:
         """Tell whether a signature that is here holds: then none is asked for, as after a restart."""
@@ -93,6 +104,9 @@ class Signatures:
             return True
 
         return await transfer.persist(once, progress=lambda: work.bytes_done, on_trouble=self._on_trouble)
+
+    def _no_key(self, why: str) -> errors.BlockedError:
+        return errors.BlockedError("SignatureKeyUnusable", f"the key of spec.model.signature: {why}")
 
     def _missing(self, where: str) -> errors.RejectedError:
         message = f"{self._shown} is not signed: there is no {where}, and spec.model.signature asks for one"

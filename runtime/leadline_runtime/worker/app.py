@@ -155,6 +155,7 @@ class Worker:
             self._counters,
             max_rows=self._config.max_rows,
             max_queue_rows=self._config.max_queue_rows,
+            max_queue_bytes=sizing.queue_bytes(cgroup.memory_bytes(), workers=len(self._slots)),
             loop=self._loop,
             wait_seconds_max=self._config.queue_timeout_seconds,
         )

@@ -20,7 +20,7 @@ from leadline_runtime.grpc.calls import Caller
 from leadline_runtime.web import responses
 from leadline_runtime.web.connection import Connection
 from leadline_runtime.worker.links import HOP_BY_HOP, Answer, Job, Target
-from leadline_runtime.worker.pool import Pool
+from leadline_runtime.worker.pool import QUEUE_BYTES_MAX, Pool
 
 LINKS_MAX: Final = 64
 """Connections to the target."""
@@ -96,7 +96,8 @@ class Forwarder:
 
         if not self._pool.send(Job(request, self._loop.time() + TIMEOUT_SECONDS, done, is_head=is_head)):
             self._counters.unforwarded += 1
-            caller.refuse(503, f"{QUEUE_MAX} requests wait to be passed on, the limit")
+            limit = f"{QUEUE_MAX} requests or {QUEUE_BYTES_MAX} bytes"
+            caller.refuse(503, f"too many requests wait to be passed on; the limit is {limit}")
 
     def _give_up(self, caller: Connection | Caller) -> None:
         self._counters.unforwarded += 1

@@ -15,6 +15,8 @@ from leadline_runtime import logs
 from leadline_runtime.worker.links import Answer, HeaderLink, Job, Link, Target, connect
 
 CONNECT_SECONDS: Final = 5.0
+QUEUE_BYTES_MAX: Final = 64 << 20
+"""Of requests that wait for a connection."""
 _TICK_SECONDS: Final = 0.25
 
 
@@ -43,6 +45,7 @@ class Pool:
         self._links: set[Link[Job]] = set()
         self._opening: set[asyncio.Task[None]] = set()
         self._queue: deque[Job] = deque()
+        self._queue_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def aim(self, target: Target | None) -> None:
@@ -57,9 +60,11 @@ class Pool:
 
     def send(self, job: Job) -> bool:
         """Send a request when a connection is free; return whether there was room for it to wait."""
-        if len(self._queue) >= self._queue_max:
+        size = len(job.request)
+        if len(self._queue) >= self._queue_max or (self._queue and self._queue_bytes + size > QUEUE_BYTES_MAX):
             return False
         self._queue.append(job)
+        self._queue_bytes += size
         self._pump()
         if self._timer is None:
             self._timer = self._loop.call_later(_TICK_SECONDS, self._tick)
@@ -107,13 +112,19 @@ class Pool:
             else:
                 job.retried = True
                 self._queue.appendleft(job)
+                self._queue_bytes += len(job.request)
                 self._pump(fresh=True)
 
     # Inside
 
+    def _next(self) -> Job:
+        job = self._queue.popleft()
+        self._queue_bytes -= len(job.request)
+        return job
+
     def _pump(self, *, fresh: bool = False) -> None:
         while self._queue and self._idle and not fresh:
-            job = self._queue.popleft()
+            job = self._next()
             self._idle.pop().send(job, job.request)
         missing = len(self._queue) - len(self._opening)
         for _ in range(min(missing, self._links_max - len(self._links) - len(self._opening))):
@@ -125,7 +136,7 @@ class Pool:
         target = self.target
         if target is None:
             while self._queue:
-                self._queue.popleft().done(None)
+                self._next().done(None)
             return
         try:
             link = await connect(self._loop, lambda: self._make(self, target), target, seconds=CONNECT_SECONDS)
@@ -135,10 +146,12 @@ class Pool:
                 logs.warning(f"{self._title} does not answer", target=target.name, host=target.host, error=error)
             self.unreachable = str(error) or f"no connection within {CONNECT_SECONDS:g} s"
             if self._queue:
-                self._queue.popleft().done(None)
+                self._next().done(None)
             return
-        if self._queue:
-            job = self._queue.popleft()
+        if target != self.target:
+            link.close()  # where it leads, nothing is to go any more; `lost` sees to what waits
+        elif self._queue:
+            job = self._next()
             link.send(job, job.request)
         else:
             self._idle.append(link)
@@ -146,7 +159,7 @@ class Pool:
     def _tick(self) -> None:
         now = self._loop.time()
         while self._queue and self._queue[0].deadline < now:
-            self._queue.popleft().done(None)
+            self._next().done(None)
         for link in list(self._links):
             if link.jobs and link.jobs[0].deadline < now:
                 link.jobs[0].retried = True

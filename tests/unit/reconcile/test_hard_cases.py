@@ -6,6 +6,8 @@ Not covered: what a real API server, kubelet and runtime add; `tests/cluster` ha
 import copy
 from dataclasses import replace
 
+import pytest
+from leadline_api import names
 from leadline_operator.reconcile.plan import Replace
 from leadline_operator.reconcile.reconciler import reconcile
 from leadline_wire.exchange import Trouble
@@ -25,6 +27,20 @@ def test_rollback_that_cannot_be_done_does_not_block_a_good_candidate():
     world.ask_for(model=uri("third")).settle()
     assert served(world) == ["good", "honest", "third"]
     assert "RolledBack" not in reasons(world)
+
+
+@pytest.mark.parametrize("strategy", ["BlueGreen", "RollingUpdate"])
+def test_bytes_whose_signature_no_pod_has_checked_are_neither_believed_nor_served(strategy):
+    world = a_world(strategy=strategy)
+    key = {"publicKey": {"configMapName": "model-key", "key": "key.pub"}}
+    world.ask_for(model={"uri": uri("good"), "signature": key}).settle()
+    asked = world.observe().desired
+    assert world.selected == ""
+    assert "SignatureNotChecked" in str(world.status["conditions"])
+    assert names.DIGEST_ANNOTATION not in world.objects["ControllerRevision", asked]["metadata"]["annotations"]
+    world.models[uri("good")].signature = "Verified"
+    world.settle()
+    assert world.selected == asked
 
 
 def test_revision_found_bad_is_no_rollback_target_when_the_gate_changes():

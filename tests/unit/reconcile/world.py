@@ -8,7 +8,7 @@ import copy
 import itertools
 import pickle
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from leadline_api import names
@@ -41,6 +41,7 @@ class Model:
     digest: str = "sha256:" + "a" * 64
     trouble: Trouble | None = None
     test_trouble: Trouble | None = None
+    signature: Literal["", "Verified", "Vouched"] = ""
 
     def right(self) -> bytes:
         bits = np.ones(ROWS, dtype=bool)
@@ -227,6 +228,7 @@ class World:
             role=told.role,
             phase=phase,
             forwarding=told.role == "standby",
+            signature=model.signature,
             digest="" if trouble is not None and trouble.blame == "surroundings" else model.digest,
             test_set=test,
             trouble=trouble,

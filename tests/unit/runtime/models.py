@@ -98,6 +98,7 @@ class Served:
         *,
         max_rows: int = 8,
         max_queue_rows: int = 64,
+        max_queue_bytes: int = 1 << 30,
         row_layout: bool = True,
         model: session.Model | None = None,
         attached: bool = True,
@@ -116,6 +117,7 @@ class Served:
             self.counters,
             max_rows=max_rows,
             max_queue_rows=max_queue_rows,
+            max_queue_bytes=max_queue_bytes,
             loop=self.loop,
         )
         # How fast this machine is must not decide what the test looks at.

@@ -120,6 +120,21 @@ async def slow():
     served.batcher.close()
 
 
+@pytest.mark.parametrize("row_layout", [False, True], ids=["arrays", "packed"])
+def test_inputs_that_wait_are_bounded_by_their_bytes_as_well(tmp_path, row_layout):
+    served = Served(
+        models.identity(tmp_path / "m.onnx", shape=("N", 1_000)), max_queue_bytes=10_000, row_layout=row_layout
+    )
+    body = json.dumps(asking(tensor([0.0] * 1_000, [1, 1_000]))).encode()
+    sent = [served.send(request("/v2/models/m/infer", body)) for _ in range(3)]
+    served.loop.run()
+    assert [answers(transport.sent)[0].status for transport in sent] == [200, 200, 429]
+    assert served.batcher.queue_bytes == 0
+    assert served.ask(asking(tensor([0.0] * 1_000, [1, 1_000]))).status == 200
+    large = asking(tensor([0.0] * 8_000, [8, 1_000]))
+    assert served.ask(large).status == 200, "a lone request of any size may"
+
+
 @pytest.mark.parametrize(("width", "inline", "batches"), [(8, True, 1), (40_000, True, 2), (40_000, False, 1)])
 def test_large_arrays_are_put_together_only_where_a_run_takes_longer_than_the_copy(tmp_path, width, inline, batches):
     served = Served(models.identity(tmp_path / "m.onnx", shape=("N", width)), row_layout=False)

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from leadline_runtime.engine.counters import Counters
-from leadline_runtime.worker import forwarding
+from leadline_runtime.worker import forwarding, pool
 from leadline_wire.exchange import Forward
 
 from tests.unit.runtime.wires import Port, answers, request
@@ -218,6 +218,30 @@ async def test_another_target_gets_all_that_follows(standbys):
         standby.forwarder.aim(two)
         await standby.ask(request())
     assert (len(first.asked), len(second.asked)) == (1, 1)
+
+
+async def test_a_request_never_goes_to_a_target_that_was_given_up_while_it_was_being_reached(standbys):
+    old, new = Target(OK), Target(OK)
+    async with old.running() as given_up, new.running() as target:
+        standby = standbys(given_up)
+        transport = standby.send(request("/v2"))
+        await asyncio.sleep(0)
+        standby.forwarder.aim(target)
+        await sent_something(transport)
+        assert answers(transport.sent)[0].status == 200
+        assert (len(old.asked), len(new.asked)) == (0, 1)
+
+
+async def test_requests_that_wait_are_bounded_by_their_bytes(standbys, monkeypatch):
+    monkeypatch.setattr(pool, "QUEUE_BYTES_MAX", 300_000)
+    target = Target(OK)
+    async with target.running() as reached:
+        standby = standbys(reached)
+        sent = [standby.send(request("/v2", bytes(100_000))) for _ in range(4)]
+        for transport in sent:
+            await sent_something(transport)
+        assert [answers(transport.sent)[0].status for transport in sent] == [200, 200, 503, 503]
+        assert standby.forwarder._pool._queue_bytes == 0
 
 
 async def test_the_target_is_told_that_a_client_gets_its_answer_and_a_client_cannot_speak_in_our_name(standbys):

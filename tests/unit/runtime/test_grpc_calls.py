@@ -179,6 +179,21 @@ def test_requests_under_way_on_a_stream_are_bounded(client):
     assert ["the limit" in one.error_message for one in told] == [False] * 64 + [True] * 6
 
 
+def test_a_stream_that_goes_on_where_it_is_refused_is_ended_and_holds_nothing(client):
+    client.port.rpc = lambda caller: None  # a model that takes its time
+    client.number += 2
+    client.ask(client.number, None, path=STREAM, more=GRPC)
+    message = framing.framed(bytes(1_000))
+    receiver = client.connection.streams[client.number]._receiver
+    for _ in range(64 + 256):
+        client.send(frames.frame(frames.DATA, 0, client.number, message))
+    assert sum(len(each.body) for each in receiver._waiting) == 64 * len(message)
+    client.send(frames.frame(frames.DATA, 0, client.number, message))
+    found = client.replies()[client.number]
+    assert (found.code, "sent all the same" in found.details) == (status.RESOURCE_EXHAUSTED, True)
+    assert not receiver._waiting
+
+
 def test_a_stream_that_is_given_up_leaves_nothing(client):
     client.number += 2
     client.ask(client.number, None, path=STREAM, more=GRPC)
@@ -229,6 +244,15 @@ def test_watchers_hear_of_a_model_that_becomes_ready(client, served):
     (told,) = client.replies()[number].messages
     assert protocol.HealthResponse.FromString(told).status == states.SERVING
     client.send(frames.reset(number, frames.CANCEL))
+    assert client.service._watchers == set()
+
+
+def test_a_watch_whose_deadline_has_passed_is_forgotten(client):
+    path = protocol.path(protocol.HEALTH, "Watch").decode()
+    number = client.begin(framing.framed(b""), path=path, more=[("grpc-timeout", "1m")])
+    assert len(client.service._watchers) == 1
+    client.connection.check(5.0, None)
+    assert client.replies()[number].code == status.DEADLINE_EXCEEDED
     assert client.service._watchers == set()
 
 

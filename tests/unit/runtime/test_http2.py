@@ -1,7 +1,7 @@
 """One HTTP/2 connection: requests, flow control both ways, and its ends. That it is the protocol is h2spec's to say."""
 
 import pytest
-from leadline_runtime.http2 import connection, frames
+from leadline_runtime.http2 import connection, frames, headers
 from leadline_runtime.web import server
 
 from tests.unit.runtime.frames_of import Client
@@ -156,6 +156,13 @@ def test_pieces_go_to_those_who_want_them_and_make_room_for_more():
     assert client.pieces == [b"one", b"two"]
     updates = [frame.payload for frame in client.received() if frame.stream == 1]
     assert updates == [frames.WORD(3), frames.WORD(3)]
+
+
+@pytest.mark.parametrize("method", ["GET /b HTTP/1.1", "POST ", 'P"', "PÖST"])
+def test_a_method_that_is_no_word_is_malformed(method):
+    """It would be written into a line of HTTP/1.1 where a request is passed on."""
+    with pytest.raises(frames.StreamFaultError, match=r":method|pseudo-header"):
+        headers.head([(b":method", method.encode()), (b":scheme", b"http"), (b":path", b"/a")])
 
 
 def test_a_known_block_means_the_same_until_the_table_moves():

@@ -39,7 +39,15 @@ def test_one_row_is_answered_with_model_revision_and_shape(served):
     }
 
 
-@pytest.mark.parametrize("path", ["/v2/models/m/infer", "/v2/models/m/versions/m-1/infer", "/v2/models/%6d/infer?a=b"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v2/models/m/infer",
+        "/v2/models/m/versions/m-1/infer",
+        "/v2/models/%6d/infer?a=b",
+        "http://x:80/v2/models/m/infer",
+    ],
+)
 def test_the_model_is_found_by_name_and_by_version(served, path):
     assert served.ask(asking(tensor([1, 2, 3], [1, 3])), path).status == 200
 

@@ -134,7 +134,8 @@ def test_a_public_key_that_cannot_be_meant_is_told(copy, tmp_path, key):
     other = ed25519.Ed25519PrivateKey.generate().public_key()
     form = (serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     public.write_bytes(b"no key" if key == "none" else other.public_bytes(*form))
-    assert "the public key to verify with is no" in we_say(public, copy, copy / "model.sig")
+    with pytest.raises(signatures.KeyUnusableError, match="expected a"):
+        we_say(public, copy, copy / "model.sig")
 
 
 def test_the_model_itself_may_not_be_left_out_of_the_signature(signed, tmp_path):
@@ -187,6 +188,20 @@ def test_a_folder_that_is_not_signed_or_not_so_is_rejected_and_its_digest_not_to
     assert rejected(start(place.as_uri(), environment=key_of(signed))) == "SignatureMissing"
 
 
+def test_a_key_that_cannot_be_used_is_no_finding_about_the_model_and_is_looked_at_again(
+    start, place, signed, tmp_path, monkeypatch
+):
+    key = tmp_path / "key.pub"
+    pod = start(place.as_uri() + "/", environment={"LEADLINE_SIGNATURE_KEY_FILE": str(key)})
+    for content, said in ((None, "cannot be read"), (b"no key", "expected a public key in PEM")):
+        if content is not None:
+            key.write_bytes(content)
+        trouble = pod.report(said, lambda report, said=said: report.trouble and said in report.trouble.message).trouble
+        assert (trouble.reason, trouble.blame) == ("SignatureKeyUnusable", "surroundings")
+    shutil.copy(signed / "keys" / "key.pub", key)
+    assert pod.report("waits", lambda report: report.phase == "Waiting").signature == "Verified"
+
+
 @pytest.fixture
 def file(digits, tmp_path, signed):
     """A single file, signed beside it."""
@@ -230,7 +245,7 @@ def test_bytes_of_the_ledger_need_no_second_signature_if_their_digest_was_learne
     if told_by == "exchange":
         pod.report("nothing there", lambda report: report.trouble)
         pod.exchange(digest=digest)
-        pod.wait_ready()
+        assert pod.wait_ready().exchange().signature == "Vouched"
     else:
         pod.report("failed", lambda report: report.trouble and report.trouble.reason == "SignatureMissing")
 
