@@ -149,7 +149,8 @@ class Pool:
                 self._next().done(None)
             return
         if target != self.target:
-            link.close()  # where it leads, nothing is to go any more; `lost` sees to what waits
+            link.close()  # nothing is to go there any more
+            await self._open()
         elif self._queue:
             job = self._next()
             link.send(job, job.request)
