@@ -32,6 +32,16 @@ class Reason(StrEnum):
         "The candidate answers copies of requests, and outcomes judge it beside the serving one",
         "Wait",
     )
+    UNDECIDED = (
+        "Undecided",
+        "The comparison on copies has ended without a verdict, and rollout.onUndecided is Hold",
+        "Wait for more outcomes, or annotate leadline.dev/action=promote@<now> or rollback@<now>",
+    )
+    PAUSED = (
+        "Paused",
+        "The candidate could get the traffic, and spec.rollout.paused is true",
+        "Set it to false, or annotate leadline.dev/action=promote@<now> or rollback@<now>",
+    )
     SWITCHING = "Switching", "The Service moves to the candidate, or back", "Wait"
     SERVING = "Serving", "The revision answers at the model's URL", "Nothing"
     ROLLING_BACK = "RollingBack", "Traffic goes back to the last good revision", "Wait"

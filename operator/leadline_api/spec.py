@@ -281,6 +281,12 @@ class Rollout(_Model):
     """Time for fetching, starting and testing; after that the rollout is Stalled (and still retried)."""
     last_good: LastGood = LastGood()
     """What is kept of the last good revision after a switch."""
+    on_undecided: Literal["Promote", "Hold"] = "Promote"
+    """What becomes of a candidate whose comparison on copies ends without a verdict. Promote: it gets the traffic, and is watched.
+    Hold: it waits for more outcomes, or for the command promote."""
+    paused: bool = False
+    """Whether the traffic stays where it is: a candidate is fetched, started and tested, and waits for the switch. A rollback
+    waits for nothing."""
 
 
 class Metric(_Model):

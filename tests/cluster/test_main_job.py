@@ -113,6 +113,18 @@ def test_commands_roll_back_and_try_again(place):
     place.until(lambda each: each["servingRevision"] == successor and is_up_to_date(each), within=limits.ROLLOUT)
 
 
+def test_paused_rollout_waits_ready_for_the_users_word(place, a_row):
+    place.apply(place.model_deployment())
+    good = place.until(is_up_to_date, within=limits.ROLLOUT)["servingRevision"]
+    place.apply(place.model_deployment(model="successor", rollout={"paused": True}))
+    place.until_condition("Reconciling", "True", "Paused", within=limits.ROLLOUT)
+    assert versions_seen(place, a_row) == {good}
+    command(place, "promote")
+    successor = place.until(is_up_to_date, within=limits.ROLLOUT)["servingRevision"]
+    assert versions_seen(place, a_row) == {successor}
+    assert place.cluster.get("mdep/digits", place.namespace)["spec"]["rollout"]["paused"] is True
+
+
 def command(place: Place, verb: str) -> None:
     stamp = place.cluster.kubectl(
         "exec", "-n", "store", "client", "--", "date", "-u", "+%Y-%m-%dT%H:%M:%S.%NZ"

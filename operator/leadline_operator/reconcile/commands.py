@@ -17,8 +17,8 @@ from leadline_operator.reconcile.observed import Observed
 from leadline_operator.reconcile.plan import Event
 from leadline_operator.reconcile.records import Rejection
 
-VERBS: Final = ("retry", "rollback")
-Verb = Literal["retry", "rollback"]
+VERBS: Final = ("promote", "retry", "rollback")
+Verb = Literal["promote", "retry", "rollback"]
 LONGEST: Final = 64
 """Characters that count of the annotation; as many as the status keeps."""
 PARDONED_MESSAGE_MAX: Final = 64
@@ -46,7 +46,7 @@ def due(observed: Observed, now: float) -> Command | None:
     verb, at, stamp = text.partition("@")
     when = _time(stamp)
     if verb not in VERBS or not at or when is None:
-        expected = "expected retry@<time> or rollback@<time>, e.g. retry@2026-01-31T12:00:00Z"
+        expected = "expected promote@<time>, retry@<time> or rollback@<time>, e.g. retry@2026-01-31T12:00:00Z"
         return Command(text, None, f"leadline.dev/action: {expected}, got {text!r}")
     if when > now + AHEAD_SECONDS:
         ahead = f"{text} is {_spoken(when - now)} ahead of the operator's clock (limit {_spoken(AHEAD_SECONDS)})"
@@ -107,8 +107,33 @@ def obey(observed: Observed, decision: Decision, now: float) -> None:
         decision.events.append(
             Event("Normal", Reason.COMMAND_DONE, f"Trying {decision.desired} again (retry {desired.retries + 1})")
         )
+    elif command.verb == "promote":
+        _promote(decision, now)
     else:
         _roll_back_by_command(decision, command.text, now)
+
+
+def _promote(decision: Decision, now: float) -> None:
+    """Let the candidate have the traffic once it is ready and tested, without a verdict of outcomes, and though paused.
+
+    What was found against it holds: for that there is retry.
+    """
+    name = decision.desired
+    if decision.is_unreadable(name):
+        _ignore(decision, f"promote: the record of {name} cannot be read")
+    elif name == decision.serving:
+        _ignore(decision, f"promote: the desired revision {name} serves already")
+    elif decision.is_rejected(name):
+        _ignore(decision, f"promote: the desired revision {name} is rejected; to try it again, retry")
+    else:
+        decision.records[name] = decision.records[name].with_(promoted_at=now)
+        decision.events.append(
+            Event(
+                "Normal",
+                Reason.COMMAND_DONE,
+                f"Promoting {name}: it waits neither for outcomes nor for the end of a pause",
+            )
+        )
 
 
 def _shortened(finding: Rejection) -> Rejection:

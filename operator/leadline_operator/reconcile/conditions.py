@@ -19,6 +19,10 @@ from leadline_operator.reconcile.observed import Existing, Observed, Pod
 from leadline_operator.reconcile.records import Unreadable
 
 REJECTED_SHOWN = 5
+_UNDECIDED = (
+    "was compared on copies for as long as it was to be, without a verdict; it answers copies until outcomes decide, or until "
+    "leadline.dev/action says promote@<now> or rollback@<now>"
+)
 _AGAIN = "tried again for as long as the spec asks"
 
 
@@ -197,8 +201,10 @@ def _stalled(observed: Observed, decision: Decision, now: float) -> Finding:
             "True", reason, f"{decision.desired} is rejected: {rejection.reason}: {rejection.message}; {where}; {again}"
         )
     deadline = quantities.seconds(observed.spec.rollout.progress_deadline)
-    # It is for fetching, starting and testing; a comparison on copies takes as long as it is asked to.
-    if now - record.wanted_at < deadline or decision.phase is Reason.SHADOWING:
+    if decision.phase is Reason.UNDECIDED:
+        return Finding("True", Reason.UNDECIDED, f"{decision.desired} {_UNDECIDED}")
+    # It is for fetching, starting and testing; a comparison on copies, or a pause, takes as long as it is asked to.
+    if now - record.wanted_at < deadline or decision.phase in (Reason.SHADOWING, Reason.PAUSED):
         return Finding("False", Reason.NOT_STALLED)
     late = f"{decision.desired} is not there after {observed.spec.rollout.progress_deadline}"
     if observed.refusal:

@@ -136,6 +136,8 @@ def passes(observed: Observed, decision: Decision, name: str, now: float) -> boo
     if shadow is None or not rival or decision.is_rejected(rival):
         return True
     record = decision.records[name]
+    if record.is_promoted:
+        return True
     if record.shadow_since is None:
         record = decision.records[name] = record.with_(shadow_since=now)
     since = record.shadow_since or now
@@ -149,14 +151,17 @@ def passes(observed: Observed, decision: Decision, name: str, now: float) -> boo
     )
     silent_since = max(since, answers_since, asked_ms / 1000, own.last_ms / 1000 if own is not None else 0.0)
     quiet = silent_since + SILENCE_SECONDS - now
-    if left <= 0 or (compared is not None and compared.is_within):
+    if compared is not None and compared.is_within:
         return True
     is_heard = evidence is not None or terms_of(observed) is None  # else the terms of today are on their way
-    if quiet <= 0 and is_heard and observed.ledger is not None and not observed.ledger.trouble:
-        return True
+    is_silent = quiet <= 0 and is_heard and observed.ledger is not None and not observed.ledger.trouble
+    if left <= 0 or is_silent:
+        if observed.spec.rollout.on_undecided == "Promote":
+            return True
+        decision.phase = Reason.UNDECIDED
     decision.copies[name] = shadow.percent * WHOLE_SHARE // 100
     # Silence is none while the ledger is away; its return wakes by itself.
-    decision.wakes += [left, quiet] if quiet > 0 else [left]
+    decision.wakes += [each for each in (left, quiet) if each > 0]
     return False
 
 

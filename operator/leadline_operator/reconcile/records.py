@@ -97,6 +97,8 @@ class Record(_Remembered, frozen=True, omit_defaults=True):
     """While this one serves below the floor, and it is not known whether the last good one is better."""
     shadow_since: float | None = None
     """When it began to answer copies of requests before it gets traffic; None: it did not."""
+    promoted_at: float | None = None
+    """When the user last said that it need not wait for a verdict or the end of a pause; counts for the attempt that it was said in."""
     withdrawn_at: float | None = None
     """When a provisional finding against it was withdrawn; there is no second one. None: none was."""
     alerted: str = ""
@@ -115,6 +117,11 @@ class Record(_Remembered, frozen=True, omit_defaults=True):
     def was_tried(self) -> bool:
         """Tell whether anything is known of it: what it did, or what was found."""
         return bool(self.rejections or self.pardoned or self.serving_since is not None)
+
+    @property
+    def is_promoted(self) -> bool:
+        """Tell whether the user has said that the current attempt need not wait any longer."""
+        return self.promoted_at is not None and self.promoted_at >= self.wanted_at
 
     def rejection(self, gate: str) -> Rejection | None:
         """Return the newest finding that holds under a gate."""

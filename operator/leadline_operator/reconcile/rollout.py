@@ -170,6 +170,9 @@ def _advance(observed: Observed, decision: Decision, now: float) -> None:
         decision.phase = Reason.SHADOWING
         if not judging_outcomes.passes(observed, decision, name, now):
             return
+    if observed.spec.rollout.paused and not decision.records[name].is_promoted:
+        decision.phase = Reason.PAUSED
+        return
     decision.phase = Reason.SWITCHING
     decision.target = name
 
