@@ -298,8 +298,11 @@ class Metric(_Model):
         matches(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", "must hold only a-z, 0-9 and -, such as accuracy"),
     ]
     """What the metric is called in status and messages."""
-    metric: Literal["accuracy", "score"]
-    """What is measured: accuracy, the share of right answers; or score, the mean of what outcomes say in `score`."""
+    metric: Literal["accuracy", "recall", "score"]
+    """What is measured: accuracy, the share of right answers; recall, the same where `positive` is true; or score, the mean of what
+    outcomes say in `score`."""
+    positive: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+    """The class that recall is of, as the model names or numbers it."""
     margin: Annotated[
         str,
         Field(max_length=11),
@@ -375,11 +378,18 @@ class Quality(_Model):
     answers copies of fresh requests, and gets the traffic if it is shown to be better."""
 
 
-_ScoresNeedOutcomes = Rule(
-    cel="!has(self.testSet) || !has(self.metrics) || self.metrics.all(m, m.metric != 'score')",
-    message="spec.quality.metrics with metric: score needs spec.outcomes instead of spec.quality.testSet: scores come "
-    "back with outcomes; use metric: accuracy, or leave testSet out",
-    holds=lambda quality: quality.test_set is None or all(each.metric != "score" for each in quality.metrics),
+_OthersNeedOutcomes = Rule(
+    cel="!has(self.testSet) || !has(self.metrics) || self.metrics.all(m, m.metric == 'accuracy')",
+    message="spec.quality.metrics with metric: score or recall needs spec.outcomes instead of spec.quality.testSet, on which "
+    "accuracy is measured; use metric: accuracy, or leave testSet out",
+    holds=lambda quality: quality.test_set is None or all(each.metric == "accuracy" for each in quality.metrics),
+    shows_value=False,
+)
+_RecallIsOfAClass = Rule(
+    cel="!has(self.metrics) || self.metrics.all(m, (m.metric == 'recall') == has(m.positive))",
+    message="spec.quality.metrics with metric: recall needs positive (the class that is to be found, such as fraud), and no "
+    "other metric has it",
+    holds=lambda quality: all((each.metric == "recall") == (each.positive is not None) for each in quality.metrics),
     shows_value=False,
 )
 _MetricsNeedAnswers = Rule(
@@ -458,7 +468,7 @@ class ModelDeploymentSpec(_Model):
     """The pods that answer."""
     rollout: Annotated[Rollout, _ShadowNeedsBlueGreen] = Rollout()
     """How a new revision takes over."""
-    quality: Annotated[Quality, _TestSetNeedsMetrics, _ScoresNeedOutcomes] = Quality()
+    quality: Annotated[Quality, _TestSetNeedsMetrics, _OthersNeedOutcomes, _RecallIsOfAClass] = Quality()
     """How good the model must be, and what happens when it is not."""
     outcomes: Annotated[Outcomes, _AgeCoversMaturity] | None = None
     """True answers that come back after a prediction. Left out: none are taken."""

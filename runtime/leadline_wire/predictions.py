@@ -147,6 +147,15 @@ def other_loss(
     return 1.0 if correct is True else None
 
 
+def is_class(word: str, name: str) -> bool:
+    """Tell whether a word stands for the class that is called so, or numbered so."""
+    try:
+        value = read(word)
+    except BadWordError:
+        return False
+    return not isinstance(value, float) and str(value) == name
+
+
 def _same_class(prediction: str, truth: str) -> bool:
     if prediction == truth:
         return True

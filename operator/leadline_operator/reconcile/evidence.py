@@ -36,6 +36,8 @@ class Terms:
     """Probability, at most, with which a comparison on the same inputs condemns a revision within the margin."""
     limit_alpha: float
     """The same for the limit of its own; half of it is spent on an estimated reference."""
+    positive: str = ""
+    """The class whose recall is measured: outcomes with another truth, or none, say nothing of it. Empty: all say something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,13 +171,18 @@ class _Folding:
         self._pairs: dict[tuple[str, str], list[_Pair]] = {}
 
     def outcome(self, entry: OutcomeEntry) -> None:
+        terms = self.evidence.terms
+        if terms is None or not _is_about(terms, entry.truth):
+            return
         loss = predictions.loss(entry.prediction, truth=entry.truth, correct=entry.correct, score=entry.score)
-        if self.evidence.terms is not None and loss is not None and _counts(self.evidence.terms, loss):
+        if loss is not None and _counts(terms, loss):
             self._own.setdefault(entry.revision, []).append((loss, entry))
 
     def pair(self, entry: PairEntry) -> None:
         losses, terms = pair_losses(entry), self.evidence.terms
-        if terms is None or losses is None or not all(_counts(terms, loss) for loss in losses if loss is not None):
+        if terms is None or not _is_about(terms, entry.truth):
+            return
+        if losses is None or not all(_counts(terms, loss) for loss in losses if loss is not None):
             return
         served, other = losses
         if self._comes_later(entry.revision, entry.other):
@@ -221,6 +228,11 @@ def pair_losses(entry: PairEntry) -> tuple[float, float | None] | None:
         entry.other_prediction, entry.prediction, truth=entry.truth, correct=entry.correct, score=entry.score
     )
     return None if served is None else (served, other)
+
+
+def _is_about(terms: Terms, truth: str) -> bool:
+    """Tell whether the metric is about an outcome with this true answer; empty: only right or wrong was said."""
+    return not terms.positive or predictions.is_class(truth, terms.positive)
 
 
 def _counts(terms: Terms, loss: float) -> bool:
@@ -359,6 +371,7 @@ def terms_data(terms: Terms) -> dict[str, str]:
         "margin": repr(terms.margin),
         "comparisonAlpha": repr(terms.comparison_alpha),
         "limitAlpha": repr(terms.limit_alpha),
+        **({"positive": terms.positive} if terms.positive else {}),
     }
 
 
@@ -376,6 +389,7 @@ def terms_of(entry: DecisionEntry) -> Terms:
             margin=float(entry.data["margin"]),
             comparison_alpha=float(entry.data["comparisonAlpha"]),
             limit_alpha=float(entry.data["limitAlpha"]),
+            positive=entry.data.get("positive", ""),
         )
     except KeyError as error:
         raise ValueError(f"decision {entry.id}: expected {error} in terms") from error

@@ -27,7 +27,7 @@ def write(evidence: Evidence) -> str:
     plain = {
         "version": _VERSION,
         "cursor": evidence.cursor,
-        "terms": asdict(evidence.terms) if evidence.terms else None,
+        "terms": _terms(evidence.terms) if evidence.terms else None,
         "serving": evidence.serving,
         "before": evidence.before,
         "memory": {name: asdict(memory) for name, memory in evidence.memory.items()},
@@ -62,6 +62,11 @@ def read(text: str, decisions: Iterable[DecisionEntry] = ()) -> Evidence:
         )
     except (msgspec.DecodeError, ValueError, TypeError, KeyError) as error:
         raise UnreadableStateError(f"evidence cannot be read: {error}") from error
+
+
+def _terms(terms: Terms) -> dict[str, Any]:
+    """Return terms without what an older version would not know, where it says nothing."""
+    return {name: value for name, value in asdict(terms).items() if name != "positive" or value}
 
 
 def _own(own: Own) -> dict[str, Any]:

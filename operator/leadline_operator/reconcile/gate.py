@@ -38,6 +38,7 @@ def gate_of(spec: ModelDeploymentSpec) -> Gate:
     output = spec.model.predictions[0].output if spec.model.predictions else ""
     named = [test_set.uri, test_set.digest, test_set.truth, output] if test_set else []
     limits = [metric.name, metric.metric, metric.margin, metric.floor] if metric else []
+    limits += [metric.positive] if metric and metric.positive is not None else []
     return Gate(
         key=key_of([limits, quality.false_rollback_probability, named]),
         metric=metric.name if metric else "",

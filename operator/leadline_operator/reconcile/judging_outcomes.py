@@ -35,12 +35,18 @@ def terms_of(observed: Observed) -> Terms | None:
     metric = quality.metrics[0]
     shares = budgets.shares(float(quality.false_rollback_probability))
     return Terms(
-        key=key_of([metric.name, metric.metric, metric.margin, quality.false_rollback_probability]),
+        key=key_of(
+            [
+                *(metric.name, metric.metric, metric.margin, quality.false_rollback_probability),
+                *((metric.positive,) if metric.positive is not None else ()),
+            ]
+        ),
         metric=metric.name,
         graded=metric.metric == "score",
         margin=float(metric.margin),
         comparison_alpha=shares.comparison,
         limit_alpha=shares.fixed_limit,
+        positive=metric.positive or "",
     )
 
 
