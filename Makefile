@@ -110,7 +110,7 @@ prepared: commands product-images
 packages: venv
 	@hack/cluster/provide packages
 commands: packages
-	@hack/cluster/provide build cluster helm h2spec s3 >/dev/null
+	@hack/cluster/provide build cluster helm h2spec kstatus s3 >/dev/null
 # Registries, buckets and hubs of others, from which the wiring suite fetches models; it builds what is missing itself.
 stores: commands
 	@hack/cluster/provide build stores >/dev/null

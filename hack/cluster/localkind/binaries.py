@@ -56,6 +56,7 @@ TOOLS: Final = {
             cold="about a minute after hyperkube",
         ),
         Tool("h2spec", package="github.com/summerwind/h2spec/cmd/h2spec", cold="about 90 seconds"),
+        Tool("kstatus"),
         Tool("versitygw", package="github.com/versity/versitygw/cmd/versitygw", cold="about 90 seconds"),
         Tool("registry", package="github.com/distribution/distribution/v3/cmd/registry", cold="about 2 minutes"),
         Tool("oras", package="oras.land/oras/cmd/oras", cold="about a minute"),

@@ -33,7 +33,7 @@ CLUSTER: Final = "leadline"
 _TOOL_OF_IMAGE: Final = {"s3": "versitygw", "oci-registry": "registry", "pause": "pause", "coredns": "coredns"}
 _IMAGES: Final = (*product_images.PRODUCTS, *_TOOL_OF_IMAGE)
 _LOADED: Final = ("operator", "runtime", "s3")
-_COMMANDS: Final = ("h2spec", "helm", "hyperkube")
+_COMMANDS: Final = ("h2spec", "helm", "hyperkube", "kstatus")
 _STORES: Final = ("versitygw", "registry", "oci-registry", "oras", "fake-gcs-server", *servers.SERVERS)
 """What tests of fetching models talk to."""
 _CLUSTER: Final = ("hyperkube", "pause", "coredns")
@@ -109,6 +109,7 @@ def variables(places: layout.Layout) -> Mapping[str, str]:
         "LEADLINE_S3_IMAGE": scratch_images.name_of(places, "versitygw"),
         "LEADLINE_HELM": binaries.path_of(places, "helm"),
         "LEADLINE_H2SPEC": binaries.path_of(places, "h2spec"),
+        "LEADLINE_KSTATUS": binaries.path_of(places, "kstatus"),
     }
     if not engine.kind_for_docker(KIND):
         found["LEADLINE_AUDIT_LOG"] = places.audit_log
