@@ -280,7 +280,11 @@ async def test_answers_belong_to_their_copies_however_many_are_dropped_between_t
         target.gate.set()
         sent = round_ * 24 * 7
         await eventually(lambda sent=sent: sum(served.copies.values()) == sent)
-    assert served.copies["Dropped"] % 7, "the last of a turn were dropped, not only whole turns"
+        if round_ == 1:
+            # Later a slow answer may have made the window smaller.
+            dropped = served.copies["Dropped"]
+            assert dropped == sent - copying.LINKS * copying._WINDOW_FIRST
+            assert dropped % 7, "the last of a turn were dropped, not only whole turns"
     assert served.copies["Answered"] == len(served.pairs) == sent - served.copies["Dropped"]
     assert all(pair.predictions == pair.other_predictions for pair in served.pairs)
 
