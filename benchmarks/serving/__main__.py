@@ -23,7 +23,7 @@ from . import contenders, machine, measuring, models, page, places, summary
 def main() -> None:
     options = _options()
     if options.page:
-        places.PAGE.write_text(page.text(json.loads(places.RESULTS.read_text())))
+        page.write()
         return
     if lacking := machine.missing():
         sys.exit("\n".join(f"bench-serving: {line}" for line in lacking))
@@ -49,7 +49,7 @@ def main() -> None:
     print(page.terminal(results))
     print(f"written to {os.path.relpath(options.output)}")
     if options.output == places.RESULTS:
-        places.PAGE.write_text(page.text(results))
+        page.write()
         print(f"written to {os.path.relpath(places.PAGE)}")
 
 

@@ -1,6 +1,11 @@
-"""docs/benchmarks.md, and the tables on the terminal, made from results/serving.json. Pure: a dict in, text out."""
+"""docs/benchmarks.md, and the tables on the terminal, made from results/serving.json and results/decisions.json.
 
-from . import summary
+Pure but for `write`: dicts in, text out.
+"""
+
+import json
+
+from . import decisions, places, summary
 
 ORDER = (
     "leadline",
@@ -21,9 +26,11 @@ MODELS = {
 }
 PROTOCOLS = {"json": "REST, JSON", "binary": "REST, binary tensors", "grpc": "gRPC"}
 HEAD = """\
-# Benchmarks of the model server
+# Benchmarks
 
-<!-- Made by `make bench-serving` from benchmarks/results/serving.json; do not edit. -->
+<!-- Made by `make bench-serving` and `make bench-decisions` from benchmarks/results; do not edit. -->
+
+## The model server
 
     make bench-serving                       # all of it, on a quiet machine with two cores or more
     make bench-serving ARGS='--quick'        # two short rounds
@@ -47,14 +54,19 @@ runs/s. The compute model's requests have one row, and servers that batch run at
 """
 
 
-def text(results: dict) -> str:
+def write() -> None:
+    """Write the page from the results that are there."""
+    places.PAGE.write_text(text(*(json.loads(path.read_text()) for path in (places.RESULTS, places.DECISIONS))))
+
+
+def text(results: dict, judged: dict) -> str:
     """Return the page."""
-    parts = [HEAD, "## Goals\n", _markdown(*goals(results["summary"]))]
+    parts = [HEAD, "### Goals\n", _markdown(*goals(results["summary"]))]
     for title, header, rows in tables(results):
-        parts += [f"## {title}\n", _markdown(header, rows)]
-    parts += ["## What failed, and notes\n", *_failures(results)]
-    parts += ["## Machine and versions\n", *_environment(results)]
-    return "\n".join(parts)
+        parts += [f"### {title}\n", _markdown(header, rows)]
+    parts += ["### What failed, and notes\n", *_failures(results)]
+    parts += ["### Machine and versions\n", *_environment(results)]
+    return "\n".join([*parts, decisions.text(judged)])
 
 
 def terminal(results: dict) -> str:

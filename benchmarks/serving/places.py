@@ -6,6 +6,7 @@ from pathlib import Path
 BENCHMARKS = Path(__file__).resolve().parents[1]
 ROOT = BENCHMARKS.parent
 RESULTS = BENCHMARKS / "results" / "serving.json"
+DECISIONS = RESULTS.with_name("decisions.json")
 PAGE = ROOT / "docs" / "benchmarks.md"
 PEERS = BENCHMARKS / "peers"
 

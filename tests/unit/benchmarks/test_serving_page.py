@@ -9,8 +9,8 @@ from benchmarks.serving import contenders, page, places, summary
 
 
 def test_page_agrees_with_the_results_file():
-    results = json.loads(places.RESULTS.read_text())
-    assert places.PAGE.read_text() == page.text(results), "run: make bench-serving ARGS=--page"
+    results = [json.loads(path.read_text()) for path in (places.RESULTS, places.DECISIONS)]
+    assert places.PAGE.read_text() == page.text(*results), "run: make bench-serving ARGS=--page"
 
 
 def test_every_goal_has_a_meaning_and_a_row():
@@ -89,7 +89,8 @@ def test_memory_is_told_beyond_the_model():
 def test_failures_are_named_on_the_page():
     failure = {"model": "", "server": "mosec", "what": "does not install here", "reason": "no wheel"}
     results = run([]) | {"summary": {}, "environment": {}, "failures": [failure]}
-    assert "mosec: does not install here: no wheel" in page.text(results)
+    judged = json.loads(places.DECISIONS.read_text())
+    assert "mosec: does not install here: no wheel" in page.text(results, judged)
 
 
 @pytest.mark.parametrize("contender", [each for each in contenders.ALL if each.peer], ids=lambda each: each.name)
