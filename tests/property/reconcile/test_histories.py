@@ -22,15 +22,34 @@ BEST = Model(range(5), "sha256:" + "e" * 64)
 class History(RuleBasedStateMachine):
     """One ModelDeployment's life."""
 
-    @initialize(strategy=st.sampled_from(["BlueGreen", "RollingUpdate"]), floor=st.sampled_from(["0.80", None]))
-    def begin(self, strategy, floor):
+    @initialize(
+        strategy=st.sampled_from(["BlueGreen", "RollingUpdate"]),
+        floor=st.sampled_from(["0.80", None]),
+        warm=st.sampled_from(["Same", 0]),
+    )
+    def begin(self, strategy, floor, warm):
         others = {"other": Model(range(18, 36), "sha256:" + "d" * 64), "best": BEST}
         self.world = a_world(strategy=strategy, floor=floor, **others)
+        self.world.spec["rollout"]["lastGood"] = {"replicas": warm, "for": "1h"}
         self.wrong = {name: self.world.models[uri(name)].wrong for name in NAMES}
 
     @rule(name=st.sampled_from(NAMES))
     def ask_for(self, name):
         self.world.ask_for(model=uri(name))
+
+    @rule(name=st.sampled_from(NAMES))
+    def roll_out(self, name):
+        """The usual life: a new one, and time enough for it."""
+        self.ask_for(name)
+        self.world.settle()
+        self.time_passes(20)
+
+    @rule()
+    def serving_one_goes_bad(self):
+        for name in NAMES:
+            if self.world.selected == self.world.revision(uri(name)):
+                self.answers_change(name, is_bad=True)
+        self.time_passes(15)
 
     @rule(paused=st.booleans())
     def pause(self, paused):
@@ -55,6 +74,11 @@ class History(RuleBasedStateMachine):
     def answers_change(self, name, is_bad):
         """Not what a frozen model does, but what a broken machine under it may."""
         self.world.models[uri(name)].wrong = range(300) if is_bad else self.wrong[name]
+
+    @rule(are_full=st.booleans())
+    def nodes_fill_up(self, are_full):
+        """No pod starts any more; those that run go on."""
+        self.world.starts_pods = not are_full
 
     @rule()
     def status_is_lost(self):
@@ -99,6 +123,7 @@ class History(RuleBasedStateMachine):
             return
         with contextlib.suppress(KeyError):
             self.world.spec["rollout"].pop("paused")
+        self.world.starts_pods = True
         self.world.settle()  # a command that nobody has seen yet is not about the next revision
         self.world.ask_for(model=uri("best"))
         self.world.settle()
