@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from leadline_runtime import errors
-from leadline_runtime.fetch import folders, stores, transfer, unpacking
+from leadline_runtime.fetch import folders, opening, stores, transfer, unpacking
 
 PARTIAL: Final = ".partial"
 """Ending of the folder while it is filled."""
@@ -98,7 +98,7 @@ class Gathering:
 
     async def _listed(self, until: float) -> stores.Listing:
         """Return the listing, checked; forget what is not in it, or not the same any more."""
-        source = self._source or stores.open_source(self._uri)
+        source = self._source or opening.source_of(self._uri)
         try:
             async with asyncio.timeout_at(until):
                 listing = await source.listing()

@@ -1,6 +1,6 @@
 """What all stores have in common: what is behind a URI, how bytes are asked for, and how it can go wrong.
 
-`open_source` picks the source of a URI; its listing says whether one file is there or a folder, and has a store for each
+`opening` picks the source of a URI; its listing says whether one file is there or a folder, and has a store for each
 file. A store gives a `Stream` that begins at the offset asked for, or at 0 where it cannot; `transfer` writes one down and
 `gathering` all of them. Messages never hold credentials, a query or a fragment.
 """
@@ -122,36 +122,6 @@ class OneFile:
     async def listing(self) -> Listing:
         """Return the one file; whether it is there is found out when it is opened."""
         return Listing((Entry("", self.store),), is_folder=False)
-
-
-def open_source(uri: str) -> Source:
-    """Return the source of a URI; its fragment is for the caller.
-
-    Raises:
-        StoreError: The URI names none.
-    """
-    # Each imports this module; and obstore takes 10 MB: only where it is needed.
-    from leadline_runtime.fetch import files, hub, mlflow, oci, web  # noqa: PLC0415
-
-    uri = uri.partition("#")[0]
-    match scheme_of(uri):
-        case "file" | "pvc":
-            return files.FileSource(uri)
-        case "http" | "https":
-            return OneFile(web.WebStore(uri, headers=web.given_headers(os.environ)))
-        case "s3" | "gs" | "az":
-            from leadline_runtime.fetch import buckets  # noqa: PLC0415
-
-            return buckets.source(uri)
-        case "oci":
-            return oci.Artifact(uri, oci.Login.of(os.environ))
-        case "hf":
-            return hub.Repository(uri, hub.Login.of(os.environ))
-        case "models":
-            return mlflow.RegisteredModel(uri, mlflow.Login.of(os.environ))
-    raise StoreError(
-        Fault.NOT_FOUND, f"{shown(uri)}: expected a URI of {', '.join(SCHEMES)}, or models:/NAME/VERSION of MLflow"
-    )
 
 
 def scheme_of(uri: str) -> str:

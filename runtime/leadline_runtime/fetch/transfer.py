@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, TypeVar
 
 from leadline_runtime import errors, logs
-from leadline_runtime.fetch import stores
+from leadline_runtime.fetch import opening, stores
 
 PAUSE_SECONDS_FIRST: Final = 0.5
 PAUSE_SECONDS_MAX: Final = 15.0
@@ -233,7 +233,7 @@ def _late(shown: str) -> stores.StoreError:
 
 async def _only_file(uri: str) -> stores.Store:
     """Return the store of a URI that names a file."""
-    listing = await stores.open_source(uri).listing()
+    listing = await opening.source_of(uri).listing()
     if listing.is_folder:
         raise stores.StoreError(stores.Fault.UNUSABLE, f"{stores.shown(uri)} is a folder; expected one file")
     return listing.entries[0].store
