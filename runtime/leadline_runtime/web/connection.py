@@ -52,6 +52,8 @@ class Connection(answering.Answering):
         "_learn_left",
         "_parser",
         "_paused",
+        "_pieces",
+        "_quiet_bytes",
         "on_body",
         "on_url",
     )
@@ -62,6 +64,10 @@ class Connection(answering.Answering):
         self._begin = b""
         """The first bytes of a request that comes in pieces."""
         self._held_bytes = 0
+        self._pieces = 0
+        """Of the body that is coming, as of the last look."""
+        self._quiet_bytes = 0
+        """Fed since its last piece: chunk sizes, extensions and trailers."""
         self._filling: filling.Filling | None = None
         self._learn_left = _LEARN_MAX
         self._checked = self._head
@@ -164,9 +170,7 @@ class Connection(answering.Answering):
         name = name.lower()
         head = self._head
         if name in head:
-            if name == b"host":
-                raise heads.RefusedError(400, "header host: expected exactly one")
-            value = b"%b, %b" % (head[name], value)
+            value = heads.joined(name, head[name], value)
         head[name] = value
 
     def on_headers_complete(self) -> None:
@@ -178,6 +182,8 @@ class Connection(answering.Answering):
         self._head = {}
         self._state = BODY
         server = self._server
+        if len(head) > heads.FIELDS_MAX:
+            raise heads.RefusedError(431, f"request head has {len(head)} headers, expected at most {heads.FIELDS_MAX}")
         if not 0 < self._fed_bytes <= server.head_bytes:
             # What was fed since this head's begin may hold the end of another request.
             heads.check_size(self._targets, head, server.head_bytes)
@@ -205,6 +211,8 @@ class Connection(answering.Answering):
             raise heads.RefusedError(413, f"body is larger than {server.body_bytes} bytes")
         self._state = HEAD
         self._fed_bytes = 0
+        if self._head:
+            self._head = {}  # trailers are no part of the next request
         if self._held_bytes:
             self._let_go()
         if self._busy or self._waiting:
@@ -348,13 +356,26 @@ class Connection(answering.Answering):
         if self._fed_bytes <= fed_bytes:
             self._since = self._server.now
             self._begin = data[: len(heads.PREFACE)]
+            self._pieces = self._quiet_bytes = 0
         elif len(self._begin) < len(heads.PREFACE):
             self._begin += data[: len(heads.PREFACE)]
         server, limits = self._server, self._server.limits
         if self._state == HEAD:
             if self._fed_bytes > limits.head_bytes:
                 self._fail(431, f"request head is larger than {limits.head_bytes} bytes")
+            elif len(self._head) > heads.FIELDS_MAX:
+                self._fail(431, f"request head has more than {heads.FIELDS_MAX} headers")
             return
+        self._head.clear()  # of trailers, which nobody reads
+        pieces = len(self._chunks)
+        if pieces != self._pieces:
+            self._pieces = pieces
+            self._quiet_bytes = 0
+        else:
+            self._quiet_bytes += fed_bytes
+            if self._quiet_bytes > limits.head_bytes:
+                self._fail(431, f"chunk extension or trailers are larger than {limits.head_bytes} bytes")
+                return
         # Chunk sizes, extensions and trailers count as well, so that none of them is without bound.
         raw_limit = limits.head_bytes + 2 * limits.body_bytes
         if self._fed_bytes > limits.body_bytes and (

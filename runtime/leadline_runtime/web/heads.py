@@ -5,9 +5,15 @@ Pure functions of heads as the parser gives them, for `connection`. Must not kno
 
 from typing import Final, NamedTuple
 
+from leadline_runtime import errors
+
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 """What a client that speaks HTTP/2 from the start sends first (RFC 9113, 3.4)."""
 LENGTH_DIGITS_MAX: Final = 9
+FIELDS_MAX: Final = 256
+"""Headers of one request: each costs far more memory than its bytes."""
+_JOINED_BYTES_MAX: Final = 8_192
+"""Of a header that is repeated: each time the whole is copied."""
 _CARRIAGE_RETURN: Final = ord("\r")
 _LENGTH_NAME: Final = b"\r\ncontent-length:"
 
@@ -30,6 +36,21 @@ class Known(NamedTuple):
     before_bytes: int
     after: bytes
     after_bytes: int
+
+
+def joined(name: bytes, value: bytes, more: bytes) -> bytes:
+    """Return the value of a header that came once more, as RFC 9110, 5.3, has it.
+
+    Raises:
+        RefusedError: It must come once, or was repeated too often.
+    """
+    if name == b"host":
+        raise RefusedError(400, "header host: expected exactly one")
+    whole = b"%b, %b" % (value, more)
+    if len(whole) > _JOINED_BYTES_MAX:
+        shown = errors.shorten(name.decode("latin-1"), 80)
+        raise RefusedError(431, f"header {shown}: repeated, and all together larger than {_JOINED_BYTES_MAX} bytes")
+    return whole
 
 
 def check_size(targets: list[bytes], head: Head, limit_bytes: int) -> None:

@@ -139,6 +139,65 @@ def test_trailers_change_no_header_that_was_checked():
     assert port.open[0].headers == {b"host": b"a", b"transfer-encoding": b"chunked"}
 
 
+CHUNKED = b"POST /a HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_trailers_are_no_part_of_the_next_request(cut):
+    port = Port(echo=True)
+    connection, transport = port.connect()
+    for part in (CHUNKED + b"2\r\nhi\r\n0\r\n", b"host: b\r\ncontent-encoding: gzip\r\n", b"\r\n") if cut else ():
+        connection.data_received(part)
+    if not cut:
+        connection.data_received(CHUNKED + b"2\r\nhi\r\n0\r\nhost: b\r\ncontent-encoding: gzip\r\n\r\n")
+    connection.data_received(request("/next"))
+    assert [answer.status for answer in answers(transport.sent)] == [200, 200]
+    assert connection.headers == {b"host": b"x", b"content-length": b"0"}
+
+
+@pytest.mark.parametrize(
+    ("begin", "piece"),
+    [
+        (b"0\r\n", b"x: y\r\n" * 50),
+        (b"0\r\n" + b"x: ", b"y" * 300),
+        (b"0\r\n", b"".join(b"x%d: y\r\n" % number for number in range(30))),
+        (b"1;", b"e" * 300),
+    ],
+    ids=["many trailers", "one long trailer", "trailers of many names", "a long chunk extension"],
+)
+def test_what_is_neither_head_nor_body_is_as_small_as_a_head(begin, piece):
+    port = Port(server.Limits(head_bytes=1_000))
+    connection, transport = port.connect()
+    connection.data_received(CHUNKED + b"2\r\nhi\r\n" + begin)
+    for _ in range(10):
+        connection.data_received(piece)
+    (answer,) = answers(transport.sent)
+    assert (answer.status, b"1000 bytes" in answer.body) == (431, True)
+    assert not connection._head
+
+
+def test_many_small_chunks_are_a_body_like_any_other():
+    port = Port(server.Limits(head_bytes=1_000), echo=True)
+    connection, transport = port.connect()
+    connection.data_received(CHUNKED)
+    for _ in range(1_000):
+        connection.data_received(b"1\r\nx\r\n")
+    connection.data_received(b"0\r\n\r\n")
+    (answer,) = answers(transport.sent)
+    assert answer.body == b"POST /a " + b"x" * 1_000
+
+
+@pytest.mark.parametrize("cut", [False, True])
+@pytest.mark.parametrize("lines", [b"".join(b"x%d: y\r\n" % number for number in range(300)), b"x: yyyy\r\n" * 1_500])
+def test_headers_are_bounded_by_number_too(cut, lines):
+    port = Port(echo=True)
+    connection, transport = port.connect()
+    head = b"GET /a HTTP/1.1\r\nhost: a\r\n" + lines
+    connection.data_received(head if cut else head + b"\r\n")
+    assert [answer.status for answer in answers(transport.sent)] == [431]
+    assert port.asked == []
+
+
 def test_an_upgrade_is_ignored_and_the_connection_goes_on():
     port = Port(echo=True)
     connection, transport = port.connect()
