@@ -104,7 +104,7 @@ class Connection(answering.Answering):
 
     def eof_received(self) -> bool:
         """Keep the way back open for a client that shut down its sending side and waits for its answer."""
-        if not self._busy or self._state == ENDING:
+        if not self._busy:
             return False
         last = self._waiting[-1] if self._waiting else None
         if last is None:

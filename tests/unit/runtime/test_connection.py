@@ -373,3 +373,12 @@ def test_an_idle_connection_keeps_no_body():
     connection, _ = port.connect()
     connection.data_received(request(body=b"x" * 1_000))
     assert connection.body == b""
+
+
+def test_a_client_that_shut_down_its_side_after_a_bad_request_still_gets_the_answers_that_are_owed():
+    port = Port()
+    connection, transport = port.connect()
+    connection.data_received(request("/1") + b"rubbish\r\n\r\n")
+    assert connection.eof_received(), "the way back stays open"
+    port.answer("one")
+    assert [answer.status for answer in answers(transport.sent)] == [200, 400]
