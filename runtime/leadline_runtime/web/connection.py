@@ -206,6 +206,9 @@ class Connection(answering.Answering):
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         targets.clear()
         chunks.clear()
+        keep = parser.should_keep_alive()
+        if keep and b"connection" in self._checked and parser.get_http_version() == "1.0":
+            keep = False  # it would want to be told, in a way that HTTP/1.1 has no more
         server = self._server
         if len(body) > server.body_bytes:
             raise heads.RefusedError(413, f"body is larger than {server.body_bytes} bytes")
@@ -216,7 +219,7 @@ class Connection(answering.Answering):
         if self._held_bytes:
             self._let_go()
         if self._busy or self._waiting:
-            self._waiting.append((method, target, self._checked, body, parser.should_keep_alive()))
+            self._waiting.append((method, target, self._checked, body, keep))
             if len(self._waiting) >= WAITING_HIGH:
                 self._transport.pause_reading()
             return
@@ -225,7 +228,7 @@ class Connection(answering.Answering):
         self.target = target
         self.headers = self._checked
         self.body = body
-        self._keep = parser.should_keep_alive()
+        self._keep = keep
         server.app(self)
 
     # What a `Filling` calls
@@ -237,7 +240,8 @@ class Connection(answering.Answering):
             return
         parser = self._parser
         whole = cast("bytes", body.memory)
-        request = (parser.get_method(), b"".join(self._targets), self._checked, whole, parser.should_keep_alive())
+        keep = parser.should_keep_alive() and parser.get_http_version() != "1.0"
+        request = (parser.get_method(), b"".join(self._targets), self._checked, whole, keep)
         self._targets.clear()
         # The old one still waits for the body.
         self._parser = httptools.HttpRequestParser(self)
@@ -415,7 +419,7 @@ class Connection(answering.Answering):
 
     def _check_rare(self, head: dict[bytes, bytes]) -> None:
         upgrades = self._parser.should_upgrade()
-        waits = heads.check_rare(head, needs_host=self._parser.get_http_version() != "1.0", upgrades=upgrades)
+        waits = heads.check_rare(head, is_1_0=self._parser.get_http_version() == "1.0", upgrades=upgrades)
         if upgrades:
             self._state = UPGRADE
         elif waits and not self._busy and not self._waiting:

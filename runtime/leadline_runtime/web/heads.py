@@ -64,13 +64,13 @@ def check_size(targets: list[bytes], head: Head, limit_bytes: int) -> None:
         raise RefusedError(431, f"request head is larger than {limit_bytes} bytes")
 
 
-def check_rare(head: Head, *, needs_host: bool, upgrades: bool) -> bool:
+def check_rare(head: Head, *, is_1_0: bool, upgrades: bool) -> bool:
     """Look at what few heads have; return whether the client waits to be told to go on.
 
     Raises:
         RefusedError: We cannot do what the head asks for.
     """
-    if needs_host and b"host" not in head:
+    if not is_1_0 and b"host" not in head:
         raise RefusedError(400, "header host: expected exactly one, got none")
     coding = head.get(b"transfer-encoding")
     if coding is not None and coding.lower() != b"chunked":
@@ -78,7 +78,7 @@ def check_rare(head: Head, *, needs_host: bool, upgrades: bool) -> bool:
     expectation = None if upgrades else head.get(b"expect")
     if expectation is not None and expectation.lower() != b"100-continue":
         raise RefusedError(417, f"expect: expected 100-continue, got {expectation.decode('latin-1')!r}")
-    return expectation is not None
+    return expectation is not None and not is_1_0
 
 
 def without_upgrade(method: bytes, target: bytes, head: Head) -> bytes:

@@ -382,3 +382,22 @@ def test_a_client_that_shut_down_its_side_after_a_bad_request_still_gets_the_ans
     assert connection.eof_received(), "the way back stays open"
     port.answer("one")
     assert [answer.status for answer in answers(transport.sent)] == [200, 400]
+
+
+def test_http_1_0_is_closed_even_where_it_asks_to_be_kept():
+    # Such a client waits for the end of the connection: nothing in the answer says that it is kept.
+    port = Port(echo=True)
+    for sent in (b"GET /a HTTP/1.0\r\nconnection: keep-alive\r\n\r\n", b"GET /a HTTP/1.0\r\n\r\n"):
+        connection, transport = port.connect()
+        connection.data_received(sent)
+        (answer,) = answers(transport.sent)
+        assert (answer.status, answer.headers["connection"], transport.closed) == (200, "close", True)
+
+
+def test_http_1_0_is_not_told_to_continue():
+    port = Port(echo=True)
+    connection, transport = port.connect()
+    connection.data_received(b"POST /a HTTP/1.0\r\nexpect: 100-continue\r\ncontent-length: 1\r\n\r\n")
+    assert not transport.sent
+    connection.data_received(b"x")
+    assert answers(transport.sent)[0].body == b"POST /a x"
