@@ -188,8 +188,8 @@ class Connection(answering.Answering):
             # What was fed since this head's begin may hold the end of another request.
             heads.check_size(self._targets, head, server.head_bytes)
         length = head.get(b"content-length")
-        if length is not None and len(length) > server.safe_digits and int(length) > server.body_bytes:
-            raise heads.RefusedError(413, f"body of {int(length)} bytes, expected at most {server.body_bytes}")
+        if length is not None and len(length) > server.safe_digits:
+            head[b"content-length"] = heads.bounded(length, server.body_bytes)
         if b"host" not in head or b"transfer-encoding" in head or b"expect" in head or b"upgrade" in head:
             self._check_rare(head)
 

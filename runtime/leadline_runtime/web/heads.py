@@ -53,6 +53,18 @@ def joined(name: bytes, value: bytes, more: bytes) -> bytes:
     return whole
 
 
+def bounded(length: bytes, limit_bytes: int) -> bytes:
+    """Return a content-length, which the parser has found to be a number, without what is too long for `int`.
+
+    Raises:
+        RefusedError: It is above the limit.
+    """
+    digits = length.strip().lstrip(b"0") or b"0"
+    if int(digits) > limit_bytes:
+        raise RefusedError(413, f"body of {int(digits)} bytes, expected at most {limit_bytes}")
+    return digits
+
+
 def check_size(targets: list[bytes], head: Head, limit_bytes: int) -> None:
     """Refuse a head whose own bytes are too many.
 

@@ -401,3 +401,12 @@ def test_http_1_0_is_not_told_to_continue():
     assert not transport.sent
     connection.data_received(b"x")
     assert answers(transport.sent)[0].body == b"POST /a x"
+
+
+@pytest.mark.parametrize("zeros", [5, 5_000])
+def test_a_length_with_leading_zeros_is_a_length(zeros):
+    port = Port(echo=True)
+    connection, transport = port.connect()
+    for _ in range(2):
+        connection.data_received(request("/a", b"x").replace(b"length: ", b"length: " + b"0" * zeros))
+    assert [answer.body for answer in answers(transport.sent)] == [b"POST /a x"] * 2
