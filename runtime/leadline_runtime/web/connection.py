@@ -285,6 +285,7 @@ class Connection(answering.Answering):
 
     def feed(self, data: bytes) -> None:
         """Feed the parser, which calls the `on_` methods."""
+        is_begin = not (self._fed_bytes or self._targets)
         self._fed_bytes += len(data)
         if self._state == ENDING:
             if self._fed_bytes > _LINGER_BYTES:
@@ -302,7 +303,7 @@ class Connection(answering.Answering):
         else:
             if self._fed_bytes:
                 self._check_partial(data)
-            elif self._learn_left:
+            elif self._learn_left and is_begin:
                 self._learn(data)
 
     def may_feed(self) -> bool:
@@ -351,6 +352,8 @@ class Connection(answering.Answering):
         length = head.get(b"content-length")
         if self._waiting or self._state != HEAD or not self._keep or length is None or b"expect" in head:
             return
+        if not data.startswith(b"%b %b HTTP/" % (self.method, self.target)):
+            return  # its first bytes came with the request before
         self._learn_left -= 1
         self._known = heads.known(data, length)
 
