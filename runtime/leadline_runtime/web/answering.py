@@ -37,6 +37,7 @@ class Answering(asyncio.Protocol):
         "_busy",
         "_fed_bytes",
         "_head",
+        "_is_taking",
         "_keep",
         "_known",
         "_server",
@@ -61,6 +62,8 @@ class Answering(asyncio.Protocol):
         self._server = server
         self._state = HEAD
         self._busy = False
+        self._is_taking = False
+        """Requests that were sent ahead are being taken up, by a call further out."""
         self._keep = True
         self._fed_bytes = 0
         self._known: heads.Known | None = None
@@ -122,19 +125,27 @@ class Answering(asyncio.Protocol):
             self._transport.resume_reading()
 
     def _next(self) -> None:
-        """Take up the oldest request that was sent ahead."""
-        if self._paused:
+        """Take up the oldest request that was sent ahead, and those after it for as long as each is answered at once.
+
+        In a loop: hundreds may wait, and the answer to each comes back here.
+        """
+        if self._is_taking:
             return
-        waiting = self._waiting.popleft()
-        if len(self._waiting) == WAITING_HIGH - 1:
-            self._read_on()
-        if isinstance(waiting, bytes):
-            self._write(waiting)
-            self._end(at_once=False)
-            return
-        self._busy = True
-        self.method, self.target, self.headers, self.body, self._keep = waiting
-        self._server.app(cast("Connection", self))
+        self._is_taking = True
+        try:
+            while self._waiting and not self._busy and not self._paused:
+                waiting = self._waiting.popleft()
+                if len(self._waiting) == WAITING_HIGH - 1:
+                    self._read_on()
+                if isinstance(waiting, bytes):
+                    self._write(waiting)
+                    self._end(at_once=False)
+                    return
+                self._busy = True
+                self.method, self.target, self.headers, self.body, self._keep = waiting
+                self._server.app(cast("Connection", self))
+        finally:
+            self._is_taking = False
 
     def _is_between_requests(self) -> bool:
         return self._state == HEAD and not (self._fed_bytes or self._targets or self._head)

@@ -358,3 +358,12 @@ def test_a_model_without_rows_is_run_request_by_request(tmp_path):
     results = [json.loads(answers(transport.sent)[0].body)["outputs"][0] for transport in sent]
     assert [(output["shape"], output["data"]) for output in results] == [([], [2.0]), ([], [4.0])]
     assert served.counters.batches == 2
+
+
+def test_hundreds_of_requests_that_are_sent_ahead_are_answered_however_deep_they_wait(tmp_path):
+    served = Served(models.identity(tmp_path / "identity.onnx"))
+    sent = request("/v2/models/m/infer", json.dumps(asking(tensor([1, 2, 3], [1, 3]))).encode())
+    following = b"GET /v2 HTTP/1.1\r\nhost:\r\n\r\n" * 280
+    transport = served.send(sent + following)
+    served.loop.run()
+    assert [answer.status for answer in answers(transport.sent)] == [200] * 281
