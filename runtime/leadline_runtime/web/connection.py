@@ -236,6 +236,11 @@ class Connection(answering.Answering):
     def filled(self, count: int) -> None:
         """Note that more of a large body came; hand on the request when it is whole."""
         body = self._filling
+        if self._state == ENDING:
+            # The answer before was this connection's last one.
+            self._let_go()
+            self._end_filling()
+            return
         if body is None or not self._hold(count) or body.at < len(body.memory):
             return
         parser = self._parser

@@ -211,3 +211,20 @@ def test_a_large_tensor_is_answered_and_lies_where_it_was_read_to(tmp_path):
         served.server._timer = None
 
     run(work)
+
+
+def test_a_large_body_that_comes_after_the_last_answer_is_dropped():
+    async def work():
+        port = Port()
+        async with port.running() as (reader, writer):
+            writer.write(request(b"a", "/hold") + request(length=len(BODY) + 100_000))
+            await turns(lambda: port.held and port.held[0]._filling is not None)
+            port.server.close_connections(closing=True)
+            port.held[0].answer(responses.json(b"1"))
+            assert (await answered(reader))[0].headers["connection"] == "close"
+            writer.write(bytes(100_000))
+            await writer.drain()
+            await turns(lambda: port.server.held_bytes == 0)
+            assert port.bodies == [b"a"]
+
+    run(work)
