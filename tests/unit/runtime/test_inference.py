@@ -367,3 +367,16 @@ def test_hundreds_of_requests_that_are_sent_ahead_are_answered_however_deep_they
     transport = served.send(sent + following)
     served.loop.run()
     assert [answer.status for answer in answers(transport.sent)] == [200] * 281
+
+
+@pytest.mark.parametrize("shape", [[0, 2**52, 2**52], [2**52, 2**52, 0], [2**30, 0, 2**30]])
+def test_an_empty_tensor_with_lengths_that_no_array_has_is_refused(shape, tmp_path):
+    served = Served(models.identity(tmp_path / "m.onnx", shape=("A", "B", "C")), has_rows=False)
+    for answer in (
+        served.ask(asking(tensor([], shape))),
+        served.ask_binary(
+            asking({"name": "x", "shape": shape, "datatype": "FP32", "parameters": {"binary_data_size": 0}})
+        ),
+    ):
+        assert answer.status == 400
+        assert "expected lengths whose product" in json.loads(answer.body)["error"]
