@@ -5,11 +5,12 @@ import math
 
 import numpy as np
 import pytest
+from leadline_runtime.oip import routes
 from onnx import TensorProto, helper
 
 from tests.unit.runtime import models
 from tests.unit.runtime.models import Served, asking, tensor
-from tests.unit.runtime.wires import answers, request
+from tests.unit.runtime.wires import Port, answers, request
 
 
 @pytest.fixture(scope="module")
@@ -380,3 +381,16 @@ def test_an_empty_tensor_with_lengths_that_no_array_has_is_refused(shape, tmp_pa
     ):
         assert answer.status == 400
         assert "expected lengths whose product" in json.loads(answer.body)["error"]
+
+
+@pytest.mark.parametrize("length", [1, 63, 180, 185, 189, 253])
+@pytest.mark.parametrize("version", ["7", "7/infer", "", "7" * 300])
+def test_another_version_of_a_model_with_a_long_name_is_told_which_one_is_served(length, version):
+    port = Port()
+    port.server.app = routes.Routes("m" * length, "m-1").handle
+    connection, transport = port.connect()
+    connection.data_received(request(f"/v2/models/{'m' * length}/versions/{version}"))
+    (answer,) = answers(transport.sent)
+    assert answer.status == 404
+    assert 'this pod serves "m-1"' in json.loads(answer.body)["error"]
+    assert len(answer.body) < 700
