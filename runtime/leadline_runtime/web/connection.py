@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from leadline_runtime.web.server import Server
 
 SLOWEST_BYTES_PER_SECOND: Final = 50_000
-"""A body may take its seconds plus its bytes so far at this rate: slow lines pass, a byte a second does not."""
+"""A body, or an answer, may take its seconds plus its bytes so far at this rate: slow lines pass, a byte a second does
+not."""
 _PREFACE_BEGIN: Final = b"PRI "
 """Another protocol's first bytes; they are looked at as a whole."""
 _LINGER_SECONDS: Final = 2.0
@@ -54,6 +55,7 @@ class Connection(answering.Answering):
         "_paused",
         "_pieces",
         "_quiet_bytes",
+        "_unsent_bytes",
         "on_body",
         "on_url",
     )
@@ -68,6 +70,8 @@ class Connection(answering.Answering):
         """Of the body that is coming, as of the last look."""
         self._quiet_bytes = 0
         """Fed since its last piece: chunk sizes, extensions and trailers."""
+        self._unsent_bytes = 0
+        """The most that the client had still to take at once, since it had taken everything."""
         self._filling: filling.Filling | None = None
         self._learn_left = _LEARN_MAX
         self._checked = self._head
@@ -266,8 +270,10 @@ class Connection(answering.Answering):
         """End this connection if it took too long; `linger_from` is set when idle ones are to be closed after it."""
         limits = self._server.limits
         waited = now - self._since
-        if self._paused or self._transport.get_write_buffer_size():
-            if waited > limits.write_seconds:
+        unsent = self._transport.get_write_buffer_size()
+        self._unsent_bytes = max(unsent, self._unsent_bytes) if unsent else 0
+        if self._paused or unsent:
+            if waited > limits.write_seconds + (self._unsent_bytes - unsent) / SLOWEST_BYTES_PER_SECOND:
                 self.abort()
         elif self._busy:
             return

@@ -410,3 +410,31 @@ def test_a_length_with_leading_zeros_is_a_length(zeros):
     for _ in range(2):
         connection.data_received(request("/a", b"x").replace(b"length: ", b"length: " + b"0" * zeros))
     assert [answer.body for answer in answers(transport.sent)] == [b"POST /a x"] * 2
+
+
+def test_a_client_that_reads_a_large_answer_slowly_but_reads_is_served_to_the_end():
+    port = Port()
+    connection, transport = port.connect()
+    connection.data_received(request())
+    connection.pause_writing()
+    transport.unsent_bytes = size = 10_000_000
+    for second in range(0, 180, 5):
+        transport.unsent_bytes = size - second * 55_000
+        port.server.check(float(second))
+        assert not transport.aborted
+    transport.unsent_bytes = 100_000
+    port.server.check(228.0)
+    assert not transport.aborted
+    port.server.check(229.0)
+    assert transport.aborted, "30 s, and one for each 50,000 bytes that were read"
+
+
+def test_what_was_read_of_an_answer_buys_no_time_for_the_next():
+    port = Port()
+    _, transport = port.connect()
+    for second, unsent in ((0.0, 10_000_000), (10.0, 0), (20.0, 1), (30.0, 1)):
+        transport.unsent_bytes = unsent
+        port.server.check(second)
+        assert not transport.aborted
+    port.server.check(31.0)
+    assert transport.aborted
