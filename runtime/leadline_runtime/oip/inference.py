@@ -232,6 +232,7 @@ class Inference:
                 or tensor["name"] != self._name
                 or tensor["datatype"] != self._datatype
                 or tensor["parameters"] != {"binary_data_size": self.row_bytes}
+                or bool in map(type, (*tensor["shape"], *tensor["parameters"].values()))  # true is equal to 1
                 or len(tensor) != 4
                 or not parameters.keys() <= {"binary_data_output"}
             ):
