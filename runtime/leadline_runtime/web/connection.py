@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, cast
 import httptools
 
 from leadline_runtime import logs
-from leadline_runtime.web import answering, filling, heads, responses, turns
+from leadline_runtime.web import answering, filling, heads, pieces, responses, turns
 from leadline_runtime.web.answering import BODY, ENDING, HEAD, UPGRADE, WAITING_HIGH
 
 if TYPE_CHECKING:
@@ -54,7 +54,6 @@ class Connection(answering.Answering):
         "_parser",
         "_paused",
         "_pieces",
-        "_quiet_bytes",
         "_unsent_bytes",
         "on_body",
         "on_url",
@@ -66,16 +65,13 @@ class Connection(answering.Answering):
         self._begin = b""
         """The first bytes of a request that comes in pieces."""
         self._held_bytes = 0
-        self._pieces = 0
-        """Of the body that is coming, as of the last look."""
-        self._quiet_bytes = 0
-        """Fed since its last piece: chunk sizes, extensions and trailers."""
         self._unsent_bytes = 0
         """The most that the client had still to take at once, since it had taken everything."""
         self._filling: filling.Filling | None = None
         self._learn_left = _LEARN_MAX
         self._checked = self._head
         self._chunks: list[bytes] = []
+        self._pieces = pieces.Pieces(self._chunks)
         # The parser calls these for each piece of body and target: builtin methods, so without a Python frame.
         self.on_body = self._chunks.append
         self.on_url = self._targets.append
@@ -374,7 +370,7 @@ class Connection(answering.Answering):
         if self._fed_bytes <= fed_bytes:
             self._since = self._server.now
             self._begin = data[: len(heads.PREFACE)]
-            self._pieces = self._quiet_bytes = 0
+            self._pieces.begin()
         elif len(self._begin) < len(heads.PREFACE):
             self._begin += data[: len(heads.PREFACE)]
         server, limits = self._server, self._server.limits
@@ -385,15 +381,10 @@ class Connection(answering.Answering):
                 self._fail(431, f"request head has more than {heads.FIELDS_MAX} headers")
             return
         self._head.clear()  # of trailers, which nobody reads
-        pieces = len(self._chunks)
-        if pieces != self._pieces:
-            self._pieces = pieces
-            self._quiet_bytes = 0
-        else:
-            self._quiet_bytes += fed_bytes
-            if self._quiet_bytes > limits.head_bytes:
-                self._fail(431, f"chunk extension or trailers are larger than {limits.head_bytes} bytes")
-                return
+        self._pieces.look(fed_bytes)
+        if self._pieces.quiet_bytes > limits.head_bytes:
+            self._fail(431, f"chunk extension or trailers are larger than {limits.head_bytes} bytes")
+            return
         # Chunk sizes, extensions and trailers count as well, so that none of them is without bound.
         raw_limit = limits.head_bytes + 2 * limits.body_bytes
         if self._fed_bytes > limits.body_bytes and (

@@ -1,5 +1,7 @@
 """The protocol of one connection: limits, order, backpressure, and its ends."""
 
+import sys
+
 import pytest
 from leadline_runtime.web import server
 
@@ -438,3 +440,20 @@ def test_what_was_read_of_an_answer_buys_no_time_for_the_next():
         assert not transport.aborted
     port.server.check(31.0)
     assert transport.aborted
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_a_body_in_tiny_chunks_takes_no_more_memory_than_what_was_sent(size):
+    port = Port(echo=True)
+    connection, transport = port.connect()
+    sent = CHUNKED
+    connection.data_received(sent)
+    piece = b"%x\r\n%b\r\n" % (size, b"abc"[:size]) * 500
+    for _ in range(100):
+        connection.data_received(piece)
+        sent += piece
+    assert sum(sys.getsizeof(chunk) + 8 for chunk in connection._chunks) < len(sent)
+    connection.data_received(b"0\r\n\r\n")
+    connection.data_received(sent + b"0\r\n\r\n")
+    one, two = answers(transport.sent)
+    assert one.body == two.body == b"POST /a " + b"abc"[:size] * 50_000
