@@ -394,3 +394,24 @@ def test_another_version_of_a_model_with_a_long_name_is_told_which_one_is_served
     assert answer.status == 404
     assert 'this pod serves "m-1"' in json.loads(answer.body)["error"]
     assert len(answer.body) < 700
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize("row_layout", [True, False])
+@pytest.mark.parametrize("has_rows", [True, False])
+@pytest.mark.parametrize("is_binary", [True, False])
+def test_what_waits_is_bounded_by_the_bytes_of_its_bodies_too(tmp_path, rows, row_layout, has_rows, is_binary):
+    path = models.identity(tmp_path / "m.onnx")
+    served = Served(path, max_queue_bytes=1_000_000, row_layout=row_layout, has_rows=has_rows)
+    given = tensor([0] * 3 * rows, [rows, 3])
+    if is_binary:
+        given["parameters"] = {"binary_data_size": 12 * rows}
+        del given["data"]
+    text = json.dumps(asking(given)).encode() + b" " * 300_000
+    head = f"host: x\r\ninference-header-content-length: {len(text)}\r\n" if is_binary else "host: x\r\n"
+    sent = request("/v2/models/m/infer", text + bytes(12 * rows) * is_binary, head=head)
+    transports = [served.send(sent) for _ in range(6)]
+    served.loop.run()
+    assert [answers(transport.sent)[0].status for transport in transports] == [200] * 3 + [429] * 3
+    assert (served.batcher.queue_rows, served.batcher.queue_bytes) == (0, 0)
+    assert [answers(served.send(sent).sent), served.loop.run()] == [[], None], "there is room again"
