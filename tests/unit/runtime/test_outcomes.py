@@ -469,3 +469,14 @@ def test_lines_are_read_no_further_than_there_may_be_outcomes(line, monkeypatch)
     assert caught.value.status == 413
     assert "expected at most" in str(caught.value)
     assert len(looked) <= ledger.INTAKE_ITEMS_MAX + 1
+
+
+async def test_reports_that_wait_are_bounded_by_their_bytes(port, ledgers, monkeypatch):
+    body = json.dumps({"receipt": mint(), "truth": 2}).encode() + b" " * 40_000
+    monkeypatch.setattr(reporting, "REPORT_BYTES_MAX", 2 * len(body))
+    ledgers.gate.clear()
+    sent = [port.send(body) for _ in range(3)]
+    assert (await answered(sent[2])).status == 503
+    ledgers.gate.set()
+    assert [(await answered(transport)).status for transport in sent] == [200, 200, 503]
+    assert (await port.ask(body)).status == 200, "there is room again"
