@@ -1,6 +1,6 @@
 """The pieces of a body that is coming in, kept small in number, and what comes between them.
 
-A client may cut its body into pieces of a byte or two, each of which costs thirty times its bytes; and it may send chunk
+A client may cut its body into pieces of two bytes, each of which costs twenty times as many; and it may send chunk
 extensions and trailers that are no body at all. Looked at only while a request is not whole. Must not parse.
 """
 
