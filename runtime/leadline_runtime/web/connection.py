@@ -298,12 +298,13 @@ class Connection(answering.Answering):
             if self._fed_bytes > _LINGER_BYTES:
                 self.abort()
             return
+        rest = None
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError as error:
             self._stopped(error.__context__)
         except httptools.HttpParserUpgrade as upgrade:
-            self._ignore_upgrade(data[upgrade.args[0] :])
+            rest = data[upgrade.args[0] :]
         except httptools.HttpParserError as error:
             if not self._is_taken_over(data):
                 self._fail(400, f"not a valid HTTP/1.1 request: {error}")
@@ -312,6 +313,10 @@ class Connection(answering.Answering):
                 self._check_partial(data)
             elif self._learn_left and is_begin:
                 self._learn(data)
+            return
+        if rest is not None:
+            # Out here: what is raised while an exception is handled would have that one as its cause.
+            self._ignore_upgrade(rest)
 
     def may_feed(self) -> bool:
         """Tell whether more requests may come; what comes after the end is dropped."""

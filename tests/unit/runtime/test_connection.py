@@ -457,3 +457,23 @@ def test_a_body_in_tiny_chunks_takes_no_more_memory_than_what_was_sent(size):
     connection.data_received(sent + b"0\r\n\r\n")
     one, two = answers(transport.sent)
     assert one.body == two.body == b"POST /a " + b"abc"[:size] * 50_000
+
+
+@pytest.mark.parametrize(
+    ("following", "status"),
+    [(request(body=b"x" * 2_001)[:-2_001], 413), (b"GET /a HTTP/1.1\r\n\r\n", 400), (b"rubbish\r\n\r\n", 400)],
+)
+def test_what_is_refused_behind_an_offered_upgrade_waits_and_is_told_why(following, status):
+    port = Port(SMALL)
+    connection, transport = port.connect()
+    offer = request("/2", b"two", head="host: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n")
+    connection.data_received(request("/1") + offer + following)
+    assert not transport.sent, "the answers before are owed first"
+    port.answer("one")
+    port.answer("two")
+    assert [answer.status for answer in answers(transport.sent)] == [200, 200, status]
+
+
+def test_an_offered_upgrade_with_a_body_that_is_too_large_is_refused_as_such():
+    offer = request("/2", b"x" * 2_001, head="host: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n")
+    assert refused(offer) == (413, '{"error":"body of 2001 bytes, expected at most 2000"}')
