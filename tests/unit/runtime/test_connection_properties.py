@@ -26,6 +26,9 @@ REQUESTS = st.one_of(
     st.builds(lambda body, size: chunked("/chunked", body, size), BODIES, st.integers(1, 50)),
     st.just(request("/get", method="GET", head="host: x\r\nx: y\r\n")),
     st.just(request("/expect", b"b", head="host: x\r\nexpect: 100-continue\r\n")),
+    st.builds(lambda body: request("/offer", body, head="host: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n"), BODIES),
+    st.builds(lambda body: chunked("/trailers", body, 9)[:-2] + b"host: y\r\nx: y\r\n\r\n", BODIES),
+    st.just(b"GET /old HTTP/1.0\r\nconnection: keep-alive\r\n\r\n"),
     st.just(b"GET /no-host HTTP/1.1\r\n\r\n"),
     st.just(b"rubbish"),
 )
