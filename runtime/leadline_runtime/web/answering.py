@@ -158,9 +158,14 @@ class Answering(asyncio.Protocol):
         self._known = None
         self._fed_bytes = 0
         self._since = self._server.now
+        self._write = discard
         transport = self._transport
         if at_once or transport.is_closing() or not transport.can_write_eof():
             transport.close()
         else:
             transport.write_eof()
             transport.resume_reading()
+
+
+def discard(data: bytes | bytearray | memoryview) -> None:  # in the place of Transport.write
+    """Take what comes after the last answer, or after the client is gone."""

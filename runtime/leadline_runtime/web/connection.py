@@ -92,7 +92,7 @@ class Connection(answering.Answering):
         """Forget the connection; an answer that is still being worked on is dropped."""
         self._server.connections.discard(self)
         self._state = ENDING
-        self._write = _discard
+        self._write = answering.discard
         self._waiting.clear()
         if self._turns is not None:
             self._turns.drop()
@@ -459,7 +459,7 @@ class Connection(answering.Answering):
             return False
         rest = self._turns.drop() if self._turns is not None else b""
         self._state = ENDING
-        self._write = _discard
+        self._write = answering.discard
         self._server.hand_over(self, make(self._server), self._transport, begin + rest)
         return True
 
@@ -489,7 +489,3 @@ class Connection(answering.Answering):
             return
         self._write(answer)
         self._end(at_once=False)
-
-
-def _discard(data: bytes | bytearray | memoryview) -> None:  # in the place of Transport.write
-    """Take the answer to a client that is gone."""

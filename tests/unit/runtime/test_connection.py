@@ -477,3 +477,17 @@ def test_what_is_refused_behind_an_offered_upgrade_waits_and_is_told_why(followi
 def test_an_offered_upgrade_with_a_body_that_is_too_large_is_refused_as_such():
     offer = request("/2", b"x" * 2_001, head="host: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n")
     assert refused(offer) == (413, '{"error":"body of 2001 bytes, expected at most 2000"}')
+
+
+def test_an_answer_after_the_last_one_is_dropped():
+    port = Port()
+
+    def fail(connection):
+        port.open.append(connection)
+        raise ValueError("a defect")
+
+    port.server.app = fail
+    connection, transport = port.connect()
+    connection.data_received(request())
+    port.answer("late")
+    assert [answer.status for answer in answers(transport.sent)] == [500]
