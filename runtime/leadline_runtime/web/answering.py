@@ -47,6 +47,7 @@ class Answering(asyncio.Protocol):
         "_transport",
         "_turns",
         "_waiting",
+        "_waiting_bytes",
         "_write",
         "body",
         "headers",
@@ -71,6 +72,8 @@ class Answering(asyncio.Protocol):
         between two requests and the last one had this head."""
         self._since = server.now
         self._waiting: deque[_Waiting | bytes] = deque()
+        self._waiting_bytes = 0
+        """Of their bodies."""
         self._turns: turns.Turns | None = None
         """Of what was read and is still to be fed; no more is read until it has been."""
         self._head: dict[bytes, bytes] = {}
@@ -118,6 +121,22 @@ class Answering(asyncio.Protocol):
         """Cut the connection without sending what is left."""
         self._transport.abort()
 
+    def _wait(self, request: _Waiting) -> bool:
+        """Let a request wait for the one before; return False where the bodies that are held would be too many."""
+        server = self._server
+        size = len(request[3])
+        if size and server.held_bytes + size > server.limits.held_bytes:
+            return False
+        self._waiting.append(request)
+        self._waiting_bytes += size
+        server.held_bytes += size
+        return True
+
+    def _drop_waiting(self) -> None:
+        self._waiting.clear()
+        self._server.held_bytes -= self._waiting_bytes
+        self._waiting_bytes = 0
+
     def _read_on(self) -> None:
         if self._turns is not None:
             self._turns.go_on()
@@ -143,6 +162,8 @@ class Answering(asyncio.Protocol):
                     return
                 self._busy = True
                 self.method, self.target, self.headers, self.body, self._keep = waiting
+                self._waiting_bytes -= len(self.body)
+                self._server.held_bytes -= len(self.body)
                 self._server.app(cast("Connection", self))
         finally:
             self._is_taking = False
@@ -153,7 +174,7 @@ class Answering(asyncio.Protocol):
     def _end(self, *, at_once: bool) -> None:
         """Close our side; not at once if the client may still be sending: drop that for a while."""
         self._busy = False
-        self._waiting.clear()
+        self._drop_waiting()
         self._state = ENDING
         self._known = None
         self._fed_bytes = 0

@@ -93,7 +93,7 @@ class Connection(answering.Answering):
         self._server.connections.discard(self)
         self._state = ENDING
         self._write = answering.discard
-        self._waiting.clear()
+        self._drop_waiting()
         if self._turns is not None:
             self._turns.drop()
         self._chunks.clear()
@@ -219,7 +219,8 @@ class Connection(answering.Answering):
         if self._held_bytes:
             self._let_go()
         if self._busy or self._waiting:
-            self._waiting.append((method, target, self._checked, body, keep))
+            if not self._wait((method, target, self._checked, body, keep)):
+                raise heads.RefusedError(503, self._server.held_too_much())
             if len(self._waiting) >= WAITING_HIGH:
                 self._transport.pause_reading()
             return
@@ -254,8 +255,9 @@ class Connection(answering.Answering):
         self._let_go()
         self._state = HEAD
         self._fed_bytes = 0
-        self._waiting.append(request)
-        if not self._busy and len(self._waiting) == 1:
+        if not self._wait(request):
+            self._fail_held()
+        elif not self._busy and len(self._waiting) == 1:
             self._next()
         elif len(self._waiting) >= WAITING_HIGH:
             self._transport.pause_reading()
@@ -420,7 +422,7 @@ class Connection(answering.Answering):
             filling.read_by(self._transport, self)
 
     def _fail_held(self) -> None:
-        self._fail(503, f"this pod holds {self._server.limits.held_bytes} bytes of incomplete requests, its limit")
+        self._fail(503, self._server.held_too_much())
 
     def _let_go(self) -> None:
         """Count this connection's incomplete body no more."""

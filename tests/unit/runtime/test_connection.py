@@ -491,3 +491,30 @@ def test_an_answer_after_the_last_one_is_dropped():
     connection.data_received(request())
     port.answer("late")
     assert [answer.status for answer in answers(transport.sent)] == [500]
+
+
+def test_bodies_that_are_sent_ahead_are_bounded_all_together():
+    port = Port(server.Limits(held_bytes=10_000))
+    connection, transport = port.connect()
+    other, _ = port.connect()
+    connection.data_received(request("/1"))
+    other.data_received(request("/1"))
+    other.data_received(request("/2", b"x" * 3_000))
+    for number in range(2, 6):
+        connection.data_received(request(f"/{number}", b"x" * 3_000))
+    assert port.server.held_bytes == 9_000
+    while len(port.open) > 1 or connection._busy:
+        port.open.remove(connection) or connection.answer(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+    assert [answer.status for answer in answers(transport.sent)] == [200, 200, 200, 503]
+    assert port.server.held_bytes == 3_000
+    other.connection_lost(None)
+    assert port.server.held_bytes == 0
+
+
+def test_bodies_that_were_sent_ahead_of_the_end_are_not_held_any_more():
+    port = Port()
+    connection, _ = port.connect()
+    connection.data_received(request("/1") + request("/2", b"x" * 3_000) + b"rubbish\r\n\r\n")
+    assert port.server.held_bytes == 3_000
+    connection._end(at_once=False)
+    assert port.server.held_bytes == 0
