@@ -49,6 +49,11 @@ class Origin(enum.Enum):
     """Another revision's pod: the answer is the prediction in words, and nothing is counted as a client's."""
 
 
+def held_bytes(caller: Caller, request: decoding.Request) -> int:
+    """Return what a request holds in memory until it is answered: its body, or its arrays where these are larger."""
+    return max(request.input_bytes, len(caller.body))
+
+
 class RowLayout:
     """How one row of a model with a single packable input lies in a buffer."""
 
@@ -218,13 +223,15 @@ class RowBatch:
 class ArrayBatch:
     """Requests of any number of rows and inputs, with the same inner shapes."""
 
-    __slots__ = ("_max_rows", "_recorder", "created", "input_bytes", "key", "members", "origin", "rows")
+    __slots__ = ("_max_rows", "_recorder", "array_bytes", "created", "input_bytes", "key", "members", "origin", "rows")
 
     def __init__(self, recorder: Recorder, origin: Origin, key: tuple[tuple[int, ...], ...], max_rows: int) -> None:
         self.key = key
         """Inner shapes of the inputs."""
         self.rows = 0
+        self.array_bytes = 0
         self.input_bytes = 0
+        """The same, and where a request's body is larger than its arrays, that: it is held until the answer."""
         self.created = 0.0
         self.members: list[tuple[Caller, decoding.Request, Form]] = []
         self.origin = origin
@@ -249,7 +256,8 @@ class ArrayBatch:
         """Let a request join."""
         self.members.append((caller, request, form))
         self.rows += request.rows
-        self.input_bytes += request.input_bytes
+        self.array_bytes += request.input_bytes
+        self.input_bytes += held_bytes(caller, request)
 
     def run(self, model: Run) -> list[Array]:
         """Run the requests' arrays one after the other, cut where there are more rows than one run may have."""
@@ -312,7 +320,7 @@ class LoneBatch:
         self, recorder: Recorder, origin: Origin, caller: Caller, request: decoding.Request, form: Form
     ) -> None:
         self.rows = 1
-        self.input_bytes = request.input_bytes
+        self.input_bytes = held_bytes(caller, request)
         self.created = 0.0
         self.origin = origin
         self._recorder = recorder

@@ -18,6 +18,8 @@ from leadline_runtime.oip import datatypes, raw, signature
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+_ELEMENTS_MAX: Final = 1 << 40
+"""Of a tensor; more than any memory holds. Empty ones are measured as if they were not: numpy does so as well."""
 _JSON_NAMES: Final[dict[type, str]] = {
     dict: "an object",
     list: "a list",
@@ -214,6 +216,10 @@ def check_shape(lengths: tuple[int, ...], expected: signature.Tensor, where: str
     )
     if not fits:
         raise errors.BadRequestError(f"{where}: expected shape {list(expected.shape)}, got {_shown(lengths)}")
+    if math.prod(length or 1 for length in lengths) > _ELEMENTS_MAX:
+        raise errors.BadRequestError(
+            f"{where}: expected lengths whose product, zeros left out, is at most {_ELEMENTS_MAX}, got {_shown(lengths)}"
+        )
 
 
 def _parameters(owner: dict[str, Any], where: str) -> dict[str, Any] | None:

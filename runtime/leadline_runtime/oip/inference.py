@@ -27,9 +27,11 @@ _JOINED_BYTES_MAX: Final = 128 << 10
 _HEADERS_MAX: Final = 64
 """JSON headers of binary requests that are known."""
 _HEADER_BYTES_MAX: Final = 4_096
-"""Longest of them."""
+"""Longest of them, and of any before a raw row that goes the short way."""
 _ELEMENT_BYTES: Final = 16
 """Of one number as JSON, about."""
+_BODY_BYTES: Final = 8_192
+"""Of one row's JSON beside its numbers: names, an id, blanks."""
 _R: Final = ord("r")
 _L: Final = ord("l")
 """Letters of `true` and `false` that none of the protocol's own names has. A byte is found by one memchr; asked for a
@@ -71,7 +73,10 @@ class Inference:
         self.row_bytes = 0
         """Length of a row that `take_row` takes; 0: none, for this model is not of the usual kind."""
         self._layout = layout = self._row_layout() if pack_rows else None
+        self._body_bytes = 0
+        """Longest JSON of one row that is read the short way."""
         if layout is not None:
+            self._body_bytes = _BODY_BYTES + 2 * _ELEMENT_BYTES * layout.width
             batcher.max_queue_rows = max(1, min(batcher.max_queue_rows, batcher.max_queue_bytes // layout.bytes))
             self._name = layout.name
             self._datatype = layout.tensor.datatype.name
@@ -127,11 +132,12 @@ class Inference:
         """Take a checked request of any kind."""
         batcher = self._batcher
         input_bytes = request.input_bytes
-        if not batcher.has_room(request.rows, input_bytes):
+        held_bytes = batches.held_bytes(caller, request)
+        if not batcher.has_room(request.rows, held_bytes):
             self._refuse_full(caller)
             return
         batcher.queue_rows += request.rows
-        batcher.queue_bytes += input_bytes
+        batcher.queue_bytes += held_bytes
         if not self._signature.has_rows:
             batcher.add(batches.LoneBatch(self._recorder, origin, caller, request, form))
             return
@@ -142,7 +148,7 @@ class Inference:
             and last.key == key
             and last.rows + request.rows <= self._max_rows
             and last.origin is origin
-            and not (batcher.inline and last.input_bytes + input_bytes > _JOINED_BYTES_MAX)
+            and not (batcher.inline and last.array_bytes + input_bytes > _JOINED_BYTES_MAX)
         ):
             last.add(caller, request, form)
             return
@@ -161,6 +167,9 @@ class Inference:
         batcher = self._batcher
         if batcher.queue_rows >= batcher.max_queue_rows:
             self._refuse_full(caller)
+            return
+        if len(body) > self._body_bytes:
+            self._infer_any(caller, origin)  # which counts what waits by its bytes, too
             return
         waiting = batcher.waiting
         batch = waiting[-1] if waiting else None
@@ -204,7 +213,7 @@ class Inference:
         """Take a request whose JSON is followed by raw tensors: one row, or anything else the general way."""
         body = caller.body
         at = len(body) - self.row_bytes
-        if caller.headers[_HEADER] != b"%d" % at or type(body) is not bytes:
+        if caller.headers[_HEADER] != b"%d" % at or type(body) is not bytes or at > _HEADER_BYTES_MAX:
             self._infer_any(caller, origin)
             return
         header = body[:at]
@@ -232,6 +241,7 @@ class Inference:
                 or tensor["name"] != self._name
                 or tensor["datatype"] != self._datatype
                 or tensor["parameters"] != {"binary_data_size": self.row_bytes}
+                or bool in map(type, (*tensor["shape"], *tensor["parameters"].values()))  # true is equal to 1
                 or len(tensor) != 4
                 or not parameters.keys() <= {"binary_data_output"}
             ):
@@ -241,7 +251,7 @@ class Inference:
             return None
         identifier = request.get("id")
         form = self._encoder.form(places, binary)
-        if identifier is None and len(header) <= _HEADER_BYTES_MAX:
+        if identifier is None:
             if len(self._headers) >= _HEADERS_MAX:
                 self._headers.clear()
             self._headers[header] = form

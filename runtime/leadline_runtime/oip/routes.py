@@ -17,6 +17,8 @@ from leadline_runtime.web import responses
 from leadline_runtime.web.connection import Connection
 
 Handler = Callable[[Connection], None]
+_SHOWN_MAX: Final = 200
+"""Characters of what the client sent, in a message."""
 _ABSOLUTE: Final = re.compile(rb"^https?://[^/]*", re.IGNORECASE)
 
 
@@ -95,20 +97,20 @@ class Routes:
         connection.refuse(404, self._unknown(path))
 
     def _unknown(self, path: bytes) -> str:
-        shown = path.decode("utf-8", "replace")[:200]
+        whole = path.decode("utf-8", "replace")
         models = f"/v2/models/{self._name}"
         if path.startswith(b"/v2/models/") and not path.endswith(b"/stats"):
-            name = shown.split("/")[3]
+            name = whole.split("/")[3]
             if name != self._name:
-                return f'there is no model "{name}" here; this pod serves "{self._name}"'
+                return f'there is no model "{name[:_SHOWN_MAX]}" here; this pod serves "{self._name}"'
             if path.startswith(f"{models}/versions/".encode()):
-                version = shown.split("/")[5]
+                version = whole.split("/")[5]
                 if version != self._revision:
-                    return f'there is no version "{version}" here; this pod serves "{self._revision}"'
+                    return f'there is no version "{version[:_SHOWN_MAX]}" here; this pod serves "{self._revision}"'
         if path.endswith(b"/stats"):
             return "statistics are not offered here; the admin port has them under /metrics"
         return (
-            f"there is no path {shown}; expected /v2, /v2/health/live, /v2/health/ready, /v2/repository/index, "
+            f"there is no path {whole[:_SHOWN_MAX]}; expected /v2, /v2/health/live, /v2/health/ready, /v2/repository/index, "
             f"{openapi.PATH} or {models}[/ready|/config|/infer|/outcomes]"
         )
 

@@ -4,6 +4,7 @@ A receipt brings all that is known of the prediction; by the client's own id the
 `truth`, `correct` and `score` says how it was. Must not read the clock and must not talk to the ledger.
 """
 
+import io
 import json
 import math
 from collections.abc import Mapping
@@ -20,6 +21,8 @@ from leadline_runtime.outcomes.words import Words
 _ANSWERS: Final = ("truth", "correct", "score")
 _FIELDS: Final = frozenset({"receipt", "id", "row", *_ANSWERS})
 _EXPECTED: Final = 'expected {"receipt": "...", "row": 0} and one of truth, correct and score'
+_LINES_MAX: Final = 4 * ledger.INTAKE_ITEMS_MAX
+"""Of one report, empty ones counted."""
 _ROW_MAX: Final = 10**9 - 1
 
 
@@ -43,9 +46,13 @@ def items(body: bytes, content_type: bytes) -> tuple[list[Any], bool]:
     """
     if content_type.partition(b";")[0].strip().lower() == b"application/x-ndjson":
         found: list[Any] = []
-        for number, line in enumerate(body.splitlines(), 1):
+        for number, line in enumerate(io.BytesIO(body), 1):
+            if number > _LINES_MAX:
+                raise errors.BadRequestError(f"more than {number - 1} lines, expected at most as many", status=413)
             if line.strip():
                 found.append(_loaded(line, f"line {number}"))
+            if len(found) > ledger.INTAKE_ITEMS_MAX:
+                break
         return _counted(found), False
     whole = _loaded(body, "body")
     if isinstance(whole, dict) and "outcomes" in whole:
@@ -209,7 +216,7 @@ def _loaded(text: bytes, where: str) -> Any:
 def _counted(found: list[Any]) -> list[Any]:
     if len(found) > ledger.INTAKE_ITEMS_MAX:
         raise errors.BadRequestError(
-            f"{len(found)} outcomes in one request, expected at most {ledger.INTAKE_ITEMS_MAX}", status=413
+            f"{len(found)} outcomes or more in one request, expected at most {ledger.INTAKE_ITEMS_MAX}", status=413
         )
     if not found:
         raise errors.BadRequestError("no outcome in the request, expected at least one")

@@ -8,6 +8,7 @@ predictions. Next step: `checking`, then `intake`. Must not keep anything for la
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -24,6 +25,8 @@ from leadline_runtime.web.connection import Connection
 
 REPORTS_MAX: Final = 256
 """Reports under way; more are answered 503."""
+REPORT_BYTES_MAX: Final = 64 << 20
+"""Bytes of their bodies, which are held until they are answered."""
 _ITEMS_PER_TURN: Final = 32
 """Outcomes checked in one turn of the event loop: below half a millisecond."""
 BODY_BYTES_MAX: Final = 4 << 20
@@ -50,6 +53,8 @@ class Reporting:
         self._counters = counters
         self._now_ms = now_ms
         self._tasks: set[asyncio.Task[None]] = set()
+        self._bytes = 0
+        """Of the bodies of reports under way."""
         self._large = asyncio.Lock()
 
     def handle(self, connection: Connection) -> None:
@@ -63,18 +68,25 @@ class Reporting:
             size = len(connection.body)
             connection.refuse(413, f"body of {size} bytes, expected at most {BODY_BYTES_MAX}; send fewer at once")
             return
-        if len(self._tasks) >= REPORTS_MAX:
+        size = len(connection.body)
+        if len(self._tasks) >= REPORTS_MAX or self._bytes + size > REPORT_BYTES_MAX:
             self._count("Unavailable", 1)
-            connection.refuse(503, f"{REPORTS_MAX} reports wait for the ledger, the limit")
+            waiting = f"{len(self._tasks)} reports of {self._bytes} bytes wait for the ledger"
+            connection.refuse(503, f"{waiting}; the limit is {REPORTS_MAX} of {REPORT_BYTES_MAX}")
             return
+        self._bytes += size
         task = asyncio.get_running_loop().create_task(self._report(connection, rules))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(functools.partial(self._done, size))
 
     def close(self) -> None:
         """End what is under way."""
         for task in self._tasks:
             task.cancel()
+
+    def _done(self, size: int, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._bytes -= size
 
     async def _report(self, connection: Connection, rules: checking.Rules) -> None:
         try:

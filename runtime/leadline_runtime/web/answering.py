@@ -37,6 +37,7 @@ class Answering(asyncio.Protocol):
         "_busy",
         "_fed_bytes",
         "_head",
+        "_is_taking",
         "_keep",
         "_known",
         "_server",
@@ -46,6 +47,7 @@ class Answering(asyncio.Protocol):
         "_transport",
         "_turns",
         "_waiting",
+        "_waiting_bytes",
         "_write",
         "body",
         "headers",
@@ -61,6 +63,8 @@ class Answering(asyncio.Protocol):
         self._server = server
         self._state = HEAD
         self._busy = False
+        self._is_taking = False
+        """Requests that were sent ahead are being taken up, by a call further out."""
         self._keep = True
         self._fed_bytes = 0
         self._known: heads.Known | None = None
@@ -68,6 +72,8 @@ class Answering(asyncio.Protocol):
         between two requests and the last one had this head."""
         self._since = server.now
         self._waiting: deque[_Waiting | bytes] = deque()
+        self._waiting_bytes = 0
+        """Of their bodies."""
         self._turns: turns.Turns | None = None
         """Of what was read and is still to be fed; no more is read until it has been."""
         self._head: dict[bytes, bytes] = {}
@@ -115,6 +121,22 @@ class Answering(asyncio.Protocol):
         """Cut the connection without sending what is left."""
         self._transport.abort()
 
+    def _wait(self, request: _Waiting) -> bool:
+        """Let a request wait for the one before; return False where the bodies that are held would be too many."""
+        server = self._server
+        size = len(request[3])
+        if size and server.held_bytes + size > server.limits.held_bytes:
+            return False
+        self._waiting.append(request)
+        self._waiting_bytes += size
+        server.held_bytes += size
+        return True
+
+    def _drop_waiting(self) -> None:
+        self._waiting.clear()
+        self._server.held_bytes -= self._waiting_bytes
+        self._waiting_bytes = 0
+
     def _read_on(self) -> None:
         if self._turns is not None:
             self._turns.go_on()
@@ -122,19 +144,29 @@ class Answering(asyncio.Protocol):
             self._transport.resume_reading()
 
     def _next(self) -> None:
-        """Take up the oldest request that was sent ahead."""
-        if self._paused:
+        """Take up the oldest request that was sent ahead, and those after it for as long as each is answered at once.
+
+        In a loop: hundreds may wait, and the answer to each comes back here.
+        """
+        if self._is_taking:
             return
-        waiting = self._waiting.popleft()
-        if len(self._waiting) == WAITING_HIGH - 1:
-            self._read_on()
-        if isinstance(waiting, bytes):
-            self._write(waiting)
-            self._end(at_once=False)
-            return
-        self._busy = True
-        self.method, self.target, self.headers, self.body, self._keep = waiting
-        self._server.app(cast("Connection", self))
+        self._is_taking = True
+        try:
+            while self._waiting and not self._busy and not self._paused:
+                waiting = self._waiting.popleft()
+                if len(self._waiting) == WAITING_HIGH - 1:
+                    self._read_on()
+                if isinstance(waiting, bytes):
+                    self._write(waiting)
+                    self._end(at_once=False)
+                    return
+                self._busy = True
+                self.method, self.target, self.headers, self.body, self._keep = waiting
+                self._waiting_bytes -= len(self.body)
+                self._server.held_bytes -= len(self.body)
+                self._server.app(cast("Connection", self))
+        finally:
+            self._is_taking = False
 
     def _is_between_requests(self) -> bool:
         return self._state == HEAD and not (self._fed_bytes or self._targets or self._head)
@@ -142,14 +174,19 @@ class Answering(asyncio.Protocol):
     def _end(self, *, at_once: bool) -> None:
         """Close our side; not at once if the client may still be sending: drop that for a while."""
         self._busy = False
-        self._waiting.clear()
+        self._drop_waiting()
         self._state = ENDING
         self._known = None
         self._fed_bytes = 0
         self._since = self._server.now
+        self._write = discard
         transport = self._transport
         if at_once or transport.is_closing() or not transport.can_write_eof():
             transport.close()
         else:
             transport.write_eof()
             transport.resume_reading()
+
+
+def discard(data: bytes | bytearray | memoryview) -> None:  # in the place of Transport.write
+    """Take what comes after the last answer, or after the client is gone."""

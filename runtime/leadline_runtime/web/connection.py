@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING, Final, cast
 import httptools
 
 from leadline_runtime import logs
-from leadline_runtime.web import answering, filling, heads, responses, turns
+from leadline_runtime.web import answering, filling, heads, pieces, responses, turns
 from leadline_runtime.web.answering import BODY, ENDING, HEAD, UPGRADE, WAITING_HIGH
 
 if TYPE_CHECKING:
     from leadline_runtime.web.server import Server
 
 SLOWEST_BYTES_PER_SECOND: Final = 50_000
-"""A body may take its seconds plus its bytes so far at this rate: slow lines pass, a byte a second does not."""
+"""A body, or an answer, may take its seconds plus its bytes so far at this rate: slow lines pass, a byte a second does
+not."""
 _PREFACE_BEGIN: Final = b"PRI "
 """Another protocol's first bytes; they are looked at as a whole."""
 _LINGER_SECONDS: Final = 2.0
@@ -52,6 +53,8 @@ class Connection(answering.Answering):
         "_learn_left",
         "_parser",
         "_paused",
+        "_pieces",
+        "_unsent_bytes",
         "on_body",
         "on_url",
     )
@@ -62,10 +65,13 @@ class Connection(answering.Answering):
         self._begin = b""
         """The first bytes of a request that comes in pieces."""
         self._held_bytes = 0
+        self._unsent_bytes = 0
+        """The most that the client had still to take at once, since it had taken everything."""
         self._filling: filling.Filling | None = None
         self._learn_left = _LEARN_MAX
         self._checked = self._head
         self._chunks: list[bytes] = []
+        self._pieces = pieces.Pieces(self._chunks)
         # The parser calls these for each piece of body and target: builtin methods, so without a Python frame.
         self.on_body = self._chunks.append
         self.on_url = self._targets.append
@@ -86,8 +92,8 @@ class Connection(answering.Answering):
         """Forget the connection; an answer that is still being worked on is dropped."""
         self._server.connections.discard(self)
         self._state = ENDING
-        self._write = _discard
-        self._waiting.clear()
+        self._write = answering.discard
+        self._drop_waiting()
         if self._turns is not None:
             self._turns.drop()
         self._chunks.clear()
@@ -98,7 +104,7 @@ class Connection(answering.Answering):
 
     def eof_received(self) -> bool:
         """Keep the way back open for a client that shut down its sending side and waits for its answer."""
-        if not self._busy or self._state == ENDING:
+        if not self._busy:
             return False
         last = self._waiting[-1] if self._waiting else None
         if last is None:
@@ -164,9 +170,7 @@ class Connection(answering.Answering):
         name = name.lower()
         head = self._head
         if name in head:
-            if name == b"host":
-                raise heads.RefusedError(400, "header host: expected exactly one")
-            value = b"%b, %b" % (head[name], value)
+            value = heads.joined(name, head[name], value)
         head[name] = value
 
     def on_headers_complete(self) -> None:
@@ -178,12 +182,14 @@ class Connection(answering.Answering):
         self._head = {}
         self._state = BODY
         server = self._server
+        if len(head) > heads.FIELDS_MAX:
+            raise heads.RefusedError(431, f"request head has {len(head)} headers, expected at most {heads.FIELDS_MAX}")
         if not 0 < self._fed_bytes <= server.head_bytes:
             # What was fed since this head's begin may hold the end of another request.
             heads.check_size(self._targets, head, server.head_bytes)
         length = head.get(b"content-length")
-        if length is not None and len(length) > server.safe_digits and int(length) > server.body_bytes:
-            raise heads.RefusedError(413, f"body of {int(length)} bytes, expected at most {server.body_bytes}")
+        if length is not None and len(length) > server.safe_digits:
+            head[b"content-length"] = heads.bounded(length, server.body_bytes)
         if b"host" not in head or b"transfer-encoding" in head or b"expect" in head or b"upgrade" in head:
             self._check_rare(head)
 
@@ -200,15 +206,21 @@ class Connection(answering.Answering):
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         targets.clear()
         chunks.clear()
+        keep = parser.should_keep_alive()
+        if keep and b"connection" in self._checked and parser.get_http_version() == "1.0":
+            keep = False  # it would want to be told, in a way that HTTP/1.1 has no more
         server = self._server
         if len(body) > server.body_bytes:
             raise heads.RefusedError(413, f"body is larger than {server.body_bytes} bytes")
         self._state = HEAD
         self._fed_bytes = 0
+        if self._head:
+            self._head = {}  # trailers are no part of the next request
         if self._held_bytes:
             self._let_go()
         if self._busy or self._waiting:
-            self._waiting.append((method, target, self._checked, body, parser.should_keep_alive()))
+            if not self._wait((method, target, self._checked, body, keep)):
+                raise heads.RefusedError(503, self._server.held_too_much())
             if len(self._waiting) >= WAITING_HIGH:
                 self._transport.pause_reading()
             return
@@ -217,7 +229,7 @@ class Connection(answering.Answering):
         self.target = target
         self.headers = self._checked
         self.body = body
-        self._keep = parser.should_keep_alive()
+        self._keep = keep
         server.app(self)
 
     # What a `Filling` calls
@@ -225,11 +237,17 @@ class Connection(answering.Answering):
     def filled(self, count: int) -> None:
         """Note that more of a large body came; hand on the request when it is whole."""
         body = self._filling
+        if self._state == ENDING:
+            # The answer before was this connection's last one.
+            self._let_go()
+            self._end_filling()
+            return
         if body is None or not self._hold(count) or body.at < len(body.memory):
             return
         parser = self._parser
         whole = cast("bytes", body.memory)
-        request = (parser.get_method(), b"".join(self._targets), self._checked, whole, parser.should_keep_alive())
+        keep = parser.should_keep_alive() and parser.get_http_version() != "1.0"
+        request = (parser.get_method(), b"".join(self._targets), self._checked, whole, keep)
         self._targets.clear()
         # The old one still waits for the body.
         self._parser = httptools.HttpRequestParser(self)
@@ -237,8 +255,9 @@ class Connection(answering.Answering):
         self._let_go()
         self._state = HEAD
         self._fed_bytes = 0
-        self._waiting.append(request)
-        if not self._busy and len(self._waiting) == 1:
+        if not self._wait(request):
+            self._fail_held()
+        elif not self._busy and len(self._waiting) == 1:
             self._next()
         elif len(self._waiting) >= WAITING_HIGH:
             self._transport.pause_reading()
@@ -249,8 +268,10 @@ class Connection(answering.Answering):
         """End this connection if it took too long; `linger_from` is set when idle ones are to be closed after it."""
         limits = self._server.limits
         waited = now - self._since
-        if self._paused or self._transport.get_write_buffer_size():
-            if waited > limits.write_seconds:
+        unsent = self._transport.get_write_buffer_size()
+        self._unsent_bytes = max(unsent, self._unsent_bytes) if unsent else 0
+        if self._paused or unsent:
+            if waited > limits.write_seconds + (self._unsent_bytes - unsent) / SLOWEST_BYTES_PER_SECOND:
                 self.abort()
         elif self._busy:
             return
@@ -273,25 +294,31 @@ class Connection(answering.Answering):
 
     def feed(self, data: bytes) -> None:
         """Feed the parser, which calls the `on_` methods."""
+        is_begin = not (self._fed_bytes or self._targets)
         self._fed_bytes += len(data)
         if self._state == ENDING:
             if self._fed_bytes > _LINGER_BYTES:
                 self.abort()
             return
+        rest = None
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError as error:
             self._stopped(error.__context__)
         except httptools.HttpParserUpgrade as upgrade:
-            self._ignore_upgrade(data[upgrade.args[0] :])
+            rest = data[upgrade.args[0] :]
         except httptools.HttpParserError as error:
             if not self._is_taken_over(data):
                 self._fail(400, f"not a valid HTTP/1.1 request: {error}")
         else:
             if self._fed_bytes:
                 self._check_partial(data)
-            elif self._learn_left:
+            elif self._learn_left and is_begin:
                 self._learn(data)
+            return
+        if rest is not None:
+            # Out here: what is raised while an exception is handled would have that one as its cause.
+            self._ignore_upgrade(rest)
 
     def may_feed(self) -> bool:
         """Tell whether more requests may come; what comes after the end is dropped."""
@@ -339,6 +366,8 @@ class Connection(answering.Answering):
         length = head.get(b"content-length")
         if self._waiting or self._state != HEAD or not self._keep or length is None or b"expect" in head:
             return
+        if not data.startswith(b"%b %b HTTP/" % (self.method, self.target)):
+            return  # its first bytes came with the request before
         self._learn_left -= 1
         self._known = heads.known(data, length)
 
@@ -348,12 +377,20 @@ class Connection(answering.Answering):
         if self._fed_bytes <= fed_bytes:
             self._since = self._server.now
             self._begin = data[: len(heads.PREFACE)]
+            self._pieces.begin()
         elif len(self._begin) < len(heads.PREFACE):
             self._begin += data[: len(heads.PREFACE)]
         server, limits = self._server, self._server.limits
         if self._state == HEAD:
             if self._fed_bytes > limits.head_bytes:
                 self._fail(431, f"request head is larger than {limits.head_bytes} bytes")
+            elif len(self._head) > heads.FIELDS_MAX:
+                self._fail(431, f"request head has more than {heads.FIELDS_MAX} headers")
+            return
+        self._head.clear()  # of trailers, which nobody reads
+        self._pieces.look(fed_bytes)
+        if self._pieces.quiet_bytes > limits.head_bytes:
+            self._fail(431, f"chunk extension or trailers are larger than {limits.head_bytes} bytes")
             return
         # Chunk sizes, extensions and trailers count as well, so that none of them is without bound.
         raw_limit = limits.head_bytes + 2 * limits.body_bytes
@@ -385,7 +422,7 @@ class Connection(answering.Answering):
             filling.read_by(self._transport, self)
 
     def _fail_held(self) -> None:
-        self._fail(503, f"this pod holds {self._server.limits.held_bytes} bytes of incomplete requests, its limit")
+        self._fail(503, self._server.held_too_much())
 
     def _let_go(self) -> None:
         """Count this connection's incomplete body no more."""
@@ -394,7 +431,7 @@ class Connection(answering.Answering):
 
     def _check_rare(self, head: dict[bytes, bytes]) -> None:
         upgrades = self._parser.should_upgrade()
-        waits = heads.check_rare(head, needs_host=self._parser.get_http_version() != "1.0", upgrades=upgrades)
+        waits = heads.check_rare(head, is_1_0=self._parser.get_http_version() == "1.0", upgrades=upgrades)
         if upgrades:
             self._state = UPGRADE
         elif waits and not self._busy and not self._waiting:
@@ -424,7 +461,7 @@ class Connection(answering.Answering):
             return False
         rest = self._turns.drop() if self._turns is not None else b""
         self._state = ENDING
-        self._write = _discard
+        self._write = answering.discard
         self._server.hand_over(self, make(self._server), self._transport, begin + rest)
         return True
 
@@ -454,7 +491,3 @@ class Connection(answering.Answering):
             return
         self._write(answer)
         self._end(at_once=False)
-
-
-def _discard(data: bytes | bytearray | memoryview) -> None:  # in the place of Transport.write
-    """Take the answer to a client that is gone."""

@@ -48,7 +48,8 @@ class Limits:
     head_bytes: int = 64 << 10
     body_bytes: int = 16 << 20
     held_bytes: int = 512 << 20
-    """Of bodies that are not complete, all connections together: many slow large ones must not end the process."""
+    """Of bodies that are not complete or were sent ahead, all connections together: many large ones must not end the
+    process."""
     connections: int = 4_096
     streams: int = 20_000
     """Requests under way over HTTP/2, all connections together; counted by ticks."""
@@ -85,7 +86,7 @@ class Server:
         """The event loop's; None while nothing listens: then nobody else waits for a turn."""
         self.closing = False
         self.held_bytes = 0
-        """Of bodies that are not complete."""
+        """Of bodies that are not complete or were sent ahead."""
         self.accepted = 0
         """Connections so far: whoever waits for silence sees by it that there was none."""
         self.refusals: dict[int, int] = {}
@@ -145,6 +146,10 @@ class Server:
         transport.set_protocol(new)
         new.connection_made(transport)
         new.data_received(begin)
+
+    def held_too_much(self) -> str:
+        """Return why no more of a body is taken."""
+        return f"this pod holds {self.limits.held_bytes} bytes of requests that are incomplete or sent ahead, its limit"
 
     def count_refusal(self, status: int) -> None:
         """Count an answer that no application gave."""

@@ -120,6 +120,8 @@ def _written(
     method: bytes, target: bytes, headers: Mapping[bytes, bytes], left_out: AbstractSet[bytes], body: bytes
 ) -> bytes:
     lines = b"".join(b"%b: %b\r\n" % (name, value) for name, value in headers.items() if name not in left_out)
+    if b"host" not in headers:
+        lines = b"host: leadline\r\n" + lines  # HTTP/1.0 needs none, but goes on as HTTP/1.1
     return b"%b %b HTTP/1.1\r\n%b%b: 1\r\ncontent-length: %d\r\n\r\n%b" % (
         method,
         target,

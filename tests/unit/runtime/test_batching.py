@@ -123,7 +123,7 @@ async def slow():
 @pytest.mark.parametrize("row_layout", [False, True], ids=["arrays", "packed"])
 def test_inputs_that_wait_are_bounded_by_their_bytes_as_well(tmp_path, row_layout):
     served = Served(
-        models.identity(tmp_path / "m.onnx", shape=("N", 1_000)), max_queue_bytes=10_000, row_layout=row_layout
+        models.identity(tmp_path / "m.onnx", shape=("N", 1_000)), max_queue_bytes=11_000, row_layout=row_layout
     )
     body = json.dumps(asking(tensor([0.0] * 1_000, [1, 1_000]))).encode()
     sent = [served.send(request("/v2/models/m/infer", body)) for _ in range(3)]

@@ -314,3 +314,13 @@ def test_numbers_that_the_client_sent_are_not_the_models_failure(tmp_path, rows,
     assert (answer.status, served.counters.failures) == (400, 0)
     assert "data holds elements that are not finite" in json.loads(answer.body)["error"]
     assert served.ask(asking(tensor([1, 2, 3], [1, 3]))).status == 200
+
+
+@pytest.mark.parametrize("row_layout", [True, False])
+def test_true_is_no_length_however_the_request_is_read(tmp_path, row_layout):
+    path = models.identity(tmp_path / "m.onnx", TensorProto.INT8, ("N", 1))
+    served = Served(path, row_layout=row_layout)
+    for shape, size in (([True, 1], 1), ([1, True], 1), ([1, 1], True)):
+        answer = served.ask_binary(asking(raw(size, shape, datatype="INT8")), b"\x01")
+        assert answer.status == 400, (shape, size)
+    assert served.ask_binary(asking(raw(1, [1, 1], datatype="INT8")), b"\x01").status == 200

@@ -291,26 +291,100 @@ def test_a_defect_of_the_application_is_a_500_and_not_a_malformed_request():
     assert answers(transport.sent)[0].status == 500
 
 
-def test_bodies_that_are_not_complete_are_bounded_all_together():
-    port = Port(server.Limits(body_bytes=10_000, held_bytes=15_000))
-    (first, first_end), (second, second_end) = port.connect(), port.connect()
-    sent = request(body=b"x" * 9_000)
-    first.data_received(sent[:-1])
-    second.data_received(sent[:-1])
-    assert first_end.sent == b""
-    (answer,) = answers(second_end.sent)
-    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
-    first.data_received(sent[-1:])
-    assert len(port.asked) == 1
-    assert port.server.held_bytes == 0
-    third, _ = port.connect()
-    third.data_received(sent[:-1])
-    third.connection_lost(None)
-    assert port.server.held_bytes == 0
+def test_a_client_that_shut_down_its_side_after_a_bad_request_still_gets_the_answers_that_are_owed():
+    port = Port()
+    connection, transport = port.connect()
+    connection.data_received(request("/1") + b"rubbish\r\n\r\n")
+    assert connection.eof_received(), "the way back stays open"
+    port.answer("one")
+    assert [answer.status for answer in answers(transport.sent)] == [200, 400]
 
 
-def test_an_idle_connection_keeps_no_body():
+def test_http_1_0_is_closed_even_where_it_asks_to_be_kept():
+    # Such a client waits for the end of the connection: nothing in the answer says that it is kept.
     port = Port(echo=True)
-    connection, _ = port.connect()
-    connection.data_received(request(body=b"x" * 1_000))
-    assert connection.body == b""
+    for sent in (b"GET /a HTTP/1.0\r\nconnection: keep-alive\r\n\r\n", b"GET /a HTTP/1.0\r\n\r\n"):
+        connection, transport = port.connect()
+        connection.data_received(sent)
+        (answer,) = answers(transport.sent)
+        assert (answer.status, answer.headers["connection"], transport.closed) == (200, "close", True)
+
+
+def test_http_1_0_is_not_told_to_continue():
+    port = Port(echo=True)
+    connection, transport = port.connect()
+    connection.data_received(b"POST /a HTTP/1.0\r\nexpect: 100-continue\r\ncontent-length: 1\r\n\r\n")
+    assert not transport.sent
+    connection.data_received(b"x")
+    assert answers(transport.sent)[0].body == b"POST /a x"
+
+
+@pytest.mark.parametrize("zeros", [5, 5_000])
+def test_a_length_with_leading_zeros_is_a_length(zeros):
+    port = Port(echo=True)
+    connection, transport = port.connect()
+    for _ in range(2):
+        connection.data_received(request("/a", b"x").replace(b"length: ", b"length: " + b"0" * zeros))
+    assert [answer.body for answer in answers(transport.sent)] == [b"POST /a x"] * 2
+
+
+def test_a_client_that_reads_a_large_answer_slowly_but_reads_is_served_to_the_end():
+    port = Port()
+    connection, transport = port.connect()
+    connection.data_received(request())
+    connection.pause_writing()
+    transport.unsent_bytes = size = 10_000_000
+    for second in range(0, 180, 5):
+        transport.unsent_bytes = size - second * 55_000
+        port.server.check(float(second))
+        assert not transport.aborted
+    transport.unsent_bytes = 100_000
+    port.server.check(228.0)
+    assert not transport.aborted
+    port.server.check(229.0)
+    assert transport.aborted, "30 s, and one for each 50,000 bytes that were read"
+
+
+def test_what_was_read_of_an_answer_buys_no_time_for_the_next():
+    port = Port()
+    _, transport = port.connect()
+    for second, unsent in ((0.0, 10_000_000), (10.0, 0), (20.0, 1), (30.0, 1)):
+        transport.unsent_bytes = unsent
+        port.server.check(second)
+        assert not transport.aborted
+    port.server.check(31.0)
+    assert transport.aborted
+
+
+@pytest.mark.parametrize(
+    ("following", "status"),
+    [(request(body=b"x" * 2_001)[:-2_001], 413), (b"GET /a HTTP/1.1\r\n\r\n", 400), (b"rubbish\r\n\r\n", 400)],
+)
+def test_what_is_refused_behind_an_offered_upgrade_waits_and_is_told_why(following, status):
+    port = Port(SMALL)
+    connection, transport = port.connect()
+    offer = request("/2", b"two", head="host: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n")
+    connection.data_received(request("/1") + offer + following)
+    assert not transport.sent, "the answers before are owed first"
+    port.answer("one")
+    port.answer("two")
+    assert [answer.status for answer in answers(transport.sent)] == [200, 200, status]
+
+
+def test_an_offered_upgrade_with_a_body_that_is_too_large_is_refused_as_such():
+    offer = request("/2", b"x" * 2_001, head="host: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n")
+    assert refused(offer) == (413, '{"error":"body of 2001 bytes, expected at most 2000"}')
+
+
+def test_an_answer_after_the_last_one_is_dropped():
+    port = Port()
+
+    def fail(connection):
+        port.open.append(connection)
+        raise ValueError("a defect")
+
+    port.server.app = fail
+    connection, transport = port.connect()
+    connection.data_received(request())
+    port.answer("late")
+    assert [answer.status for answer in answers(transport.sent)] == [500]

@@ -26,6 +26,9 @@ REQUESTS = st.one_of(
     st.builds(lambda body, size: chunked("/chunked", body, size), BODIES, st.integers(1, 50)),
     st.just(request("/get", method="GET", head="host: x\r\nx: y\r\n")),
     st.just(request("/expect", b"b", head="host: x\r\nexpect: 100-continue\r\n")),
+    st.builds(lambda body: request("/offer", body, head="host: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n"), BODIES),
+    st.builds(lambda body: chunked("/trailers", body, 9)[:-2] + b"host: y\r\nx: y\r\n\r\n", BODIES),
+    st.just(b"GET /old HTTP/1.0\r\nconnection: keep-alive\r\n\r\n"),
     st.just(b"GET /no-host HTTP/1.1\r\n\r\n"),
     st.just(b"rubbish"),
 )
@@ -145,3 +148,22 @@ def test_a_request_with_a_known_head_waits_for_the_one_before():
     for _ in range(3):
         port.answer(port.asked[-1][2].decode())
     assert [answer.body for answer in answers(transport.sent)] == [b"0", b"1", b"2"]
+
+
+EVIL = b"POST /evil HTTP/1.1\r\nhost: x\r\nx: "
+
+
+@pytest.mark.parametrize(
+    ("begin", "end"),
+    [
+        (request("/1", b"GET /?")[:-6], b"GET /?" + request("/b", b"x")),
+        (request("/1") + EVIL, request("/b", b"x", head="")),
+        (request("/1") + b"GET /b HTTP/1.1\r\nhost: x\r\nevil: 1\r\nx: ", request("/b", b"x", method="GET", head="")),
+        (request("/1") + b"PO", b"ST /b HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\nx"),
+    ],
+    ids=["behind a body", "within a head", "within a head for the same target", "within a method"],
+)
+def test_only_what_began_with_the_piece_is_a_known_head(begin, end):
+    # Behind a proxy, requests of others may come over the same connection.
+    pieces = [begin, end, end]
+    assert told(pieces, learn=100) == told(pieces, learn=0)

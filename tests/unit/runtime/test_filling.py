@@ -118,7 +118,7 @@ def test_a_large_body_behind_a_request_that_is_not_answered_yet_waits():
         port = Port()
         async with port.running() as (reader, writer):
             writer.write(request(b"a", "/hold") + request() + request(b"b", "/other"))
-            await turns(lambda: port.held and port.server.held_bytes == 0 and len(port.held[0]._waiting) == 2)
+            await turns(lambda: port.held and len(port.held[0]._waiting) == 2)
             assert len(port.bodies) == 1
             port.held[0].answer(responses.json(b"1"))
             got = await answered(reader, 3)
@@ -162,7 +162,11 @@ def test_a_large_body_that_stalls_gets_408_with_what_arrived():
 
 
 def test_large_bodies_count_for_what_a_pod_holds():
-    refused(server.Limits(held_bytes=400_000), 503, "this pod holds 400000 bytes of incomplete requests")
+    refused(
+        server.Limits(held_bytes=400_000),
+        503,
+        "this pod holds 400000 bytes of requests that are incomplete or sent ahead",
+    )
 
 
 def test_a_client_that_goes_away_midway_leaves_nothing_behind():
@@ -209,5 +213,38 @@ def test_a_large_tensor_is_answered_and_lies_where_it_was_read_to(tmp_path):
         writer.close()
         served.server.close()
         served.server._timer = None
+
+    run(work)
+
+
+def test_a_large_body_that_comes_after_the_last_answer_is_dropped():
+    async def work():
+        port = Port()
+        async with port.running() as (reader, writer):
+            writer.write(request(b"a", "/hold") + request(length=len(BODY) + 100_000))
+            await turns(lambda: port.held and port.held[0]._filling is not None)
+            port.server.close_connections(closing=True)
+            port.held[0].answer(responses.json(b"1"))
+            assert (await answered(reader))[0].headers["connection"] == "close"
+            writer.write(bytes(100_000))
+            await writer.drain()
+            await turns(lambda: port.server.held_bytes == 0)
+            assert port.bodies == [b"a"]
+
+    run(work)
+
+
+def test_large_bodies_that_are_sent_ahead_count_for_what_a_pod_holds():
+    async def work():
+        port = Port(server.Limits(held_bytes=2 * len(BODY)))
+        async with port.running() as (reader, writer):
+            writer.write(request(b"a", "/hold") + request())
+            await turns(lambda: port.held and len(port.held[0]._waiting) == 1)
+            assert port.server.held_bytes == len(BODY)
+            writer.write(request(BODY + BODY))
+            await turns(lambda: len(port.held[0]._waiting) == 2)
+            port.held[0].answer(responses.json(b"1"))
+            assert [answer.status for answer in await answered(reader, 3)] == [200, 200, 503]
+            assert (len(port.bodies), port.server.held_bytes) == (2, 0)
 
     run(work)

@@ -254,3 +254,15 @@ async def test_the_target_is_told_that_a_client_gets_its_answer_and_a_client_can
     assert asked.count(b"leadline-forwarded: 1\r\n") == asked.lower().count(b"leadline-") == 1
     (answer,) = answers(transport.sent)
     assert answer.headers["leadline-receipt"] == "1.a"
+
+
+async def test_a_request_without_a_host_is_passed_on_with_one(standbys):
+    target = Target(OK)
+    async with target.running() as place:
+        standby = standbys(place)
+        transport = await standby.ask(b"GET /v2 HTTP/1.0\r\ncontent-length: 0\r\n\r\n")
+        port = Port(echo=True)
+        connection, answered = port.connect()
+        connection.data_received(target.asked[0])
+    assert answers(transport.sent)[0].status == 200
+    assert answers(answered.sent)[0].status == 200, "HTTP/1.1 wants a host"

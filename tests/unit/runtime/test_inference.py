@@ -5,11 +5,12 @@ import math
 
 import numpy as np
 import pytest
+from leadline_runtime.oip import routes
 from onnx import TensorProto, helper
 
 from tests.unit.runtime import models
 from tests.unit.runtime.models import Served, asking, tensor
-from tests.unit.runtime.wires import answers, request
+from tests.unit.runtime.wires import Port, answers, request
 
 
 @pytest.fixture(scope="module")
@@ -358,3 +359,59 @@ def test_a_model_without_rows_is_run_request_by_request(tmp_path):
     results = [json.loads(answers(transport.sent)[0].body)["outputs"][0] for transport in sent]
     assert [(output["shape"], output["data"]) for output in results] == [([], [2.0]), ([], [4.0])]
     assert served.counters.batches == 2
+
+
+def test_hundreds_of_requests_that_are_sent_ahead_are_answered_however_deep_they_wait(tmp_path):
+    served = Served(models.identity(tmp_path / "identity.onnx"))
+    sent = request("/v2/models/m/infer", json.dumps(asking(tensor([1, 2, 3], [1, 3]))).encode())
+    following = b"GET /v2 HTTP/1.1\r\nhost:\r\n\r\n" * 280
+    transport = served.send(sent + following)
+    served.loop.run()
+    assert [answer.status for answer in answers(transport.sent)] == [200] * 281
+
+
+@pytest.mark.parametrize("shape", [[0, 2**52, 2**52], [2**52, 2**52, 0], [2**30, 0, 2**30]])
+def test_an_empty_tensor_with_lengths_that_no_array_has_is_refused(shape, tmp_path):
+    served = Served(models.identity(tmp_path / "m.onnx", shape=("A", "B", "C")), has_rows=False)
+    for answer in (
+        served.ask(asking(tensor([], shape))),
+        served.ask_binary(
+            asking({"name": "x", "shape": shape, "datatype": "FP32", "parameters": {"binary_data_size": 0}})
+        ),
+    ):
+        assert answer.status == 400
+        assert "expected lengths whose product" in json.loads(answer.body)["error"]
+
+
+@pytest.mark.parametrize("length", [1, 63, 180, 185, 189, 253])
+@pytest.mark.parametrize("version", ["7", "7/infer", "", "7" * 300])
+def test_another_version_of_a_model_with_a_long_name_is_told_which_one_is_served(length, version):
+    port = Port()
+    port.server.app = routes.Routes("m" * length, "m-1").handle
+    connection, transport = port.connect()
+    connection.data_received(request(f"/v2/models/{'m' * length}/versions/{version}"))
+    (answer,) = answers(transport.sent)
+    assert answer.status == 404
+    assert 'this pod serves "m-1"' in json.loads(answer.body)["error"]
+    assert len(answer.body) < 700
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize("row_layout", [True, False])
+@pytest.mark.parametrize("has_rows", [True, False])
+@pytest.mark.parametrize("is_binary", [True, False])
+def test_what_waits_is_bounded_by_the_bytes_of_its_bodies_too(tmp_path, rows, row_layout, has_rows, is_binary):
+    path = models.identity(tmp_path / "m.onnx")
+    served = Served(path, max_queue_bytes=1_000_000, row_layout=row_layout, has_rows=has_rows)
+    given = tensor([0] * 3 * rows, [rows, 3])
+    if is_binary:
+        given["parameters"] = {"binary_data_size": 12 * rows}
+        del given["data"]
+    text = json.dumps(asking(given)).encode() + b" " * 300_000
+    head = f"host: x\r\ninference-header-content-length: {len(text)}\r\n" if is_binary else "host: x\r\n"
+    sent = request("/v2/models/m/infer", text + bytes(12 * rows) * is_binary, head=head)
+    transports = [served.send(sent) for _ in range(6)]
+    served.loop.run()
+    assert [answers(transport.sent)[0].status for transport in transports] == [200] * 3 + [429] * 3
+    assert (served.batcher.queue_rows, served.batcher.queue_bytes) == (0, 0)
+    assert [answers(served.send(sent).sent), served.loop.run()] == [[], None], "there is room again"

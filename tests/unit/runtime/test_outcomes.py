@@ -190,7 +190,7 @@ def test_outcomes_come_one_by_one_as_a_list_or_in_lines(body, content_type, foun
         (b"[]", b"", "no outcome in the request"),
         (b'{"outcomes":1}', b"", 'expected {"outcomes": [...]}'),
         (b'{"outcomes":[1],"a":1}', b"", "nothing else"),
-        (json.dumps([1] * 4097).encode(), b"", "4097 outcomes in one request, expected at most 4096"),
+        (json.dumps([1] * 4097).encode(), b"", "4097 outcomes or more in one request, expected at most 4096"),
     ],
 )
 def test_a_body_that_holds_no_outcomes_is_told_what_was_expected(body, content_type, said):
@@ -458,3 +458,25 @@ def test_the_token_is_read_again_after_a_minute_and_its_lack_is_no_error(tmp_pat
 def test_the_ledgers_url_names_host_port_and_tls(url, target):
     found = intake.target_of(url)
     assert (found and (found.host, found.port, found.is_tls)) == target
+
+
+@pytest.mark.parametrize("line", [b"1\n", b"\n", b"\r\n"])
+def test_lines_are_read_no_further_than_there_may_be_outcomes(line, monkeypatch):
+    looked = []
+    monkeypatch.setattr(checking, "_loaded", lambda text, where: looked.append(where) or 1)
+    with pytest.raises(errors.BadRequestError) as caught:
+        checking.items(line * 1_000_000, b"application/x-ndjson")
+    assert caught.value.status == 413
+    assert "expected at most" in str(caught.value)
+    assert len(looked) <= ledger.INTAKE_ITEMS_MAX + 1
+
+
+async def test_reports_that_wait_are_bounded_by_their_bytes(port, ledgers, monkeypatch):
+    body = json.dumps({"receipt": mint(), "truth": 2}).encode() + b" " * 40_000
+    monkeypatch.setattr(reporting, "REPORT_BYTES_MAX", 2 * len(body))
+    ledgers.gate.clear()
+    sent = [port.send(body) for _ in range(3)]
+    assert (await answered(sent[2])).status == 503
+    ledgers.gate.set()
+    assert [(await answered(transport)).status for transport in sent] == [200, 200, 503]
+    assert (await port.ask(body)).status == 200, "there is room again"

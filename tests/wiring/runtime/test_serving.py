@@ -87,6 +87,30 @@ def test_pipelined_requests_are_answered_in_order(served, digits):
     assert places == sorted(places)
 
 
+def posted(body: bytes, more: bytes = b"") -> bytes:
+    return b"POST %b HTTP/1.1\r\nhost: x\r\n%bcontent-length: %d\r\n\r\n%b" % (INFER.encode(), more, len(body), body)
+
+
+def test_hundreds_of_requests_behind_a_prediction_are_answered(served, digits):
+    sent = posted(inference(digits.rows[0])) + b"GET /v2 HTTP/1.1\r\nhost:\r\n\r\n" * 280
+    received = raw(served.public, sent, b"GET /v2 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+    assert received.count(b"HTTP/1.1 200 OK\r\n") == received.count(b"HTTP/1.1 ") == 282
+
+
+def test_http_1_0_is_answered_and_closed_even_where_it_asks_to_be_kept(served):
+    received = raw(served.public, b"GET /v2/health/ready HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+    assert received.endswith(b'\r\n\r\n{"ready":true}')
+
+
+def test_trailers_are_no_part_of_the_next_request(served, digits):
+    body = inference(digits.rows[0])
+    head = b"POST %b HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n" % INFER.encode()
+    chunked = head + b"%x\r\n%b\r\n0\r\ncontent-encoding: br\r\nhost: y\r\n\r\n" % (len(body), body)
+    received = raw(served.public, chunked, posted(b"no json"), posted(body, b"connection: close\r\n"))
+    assert [part[:3] for part in received.split(b"HTTP/1.1 ")[1:]] == [b"200", b"400", b"200"]
+    assert b"body: expected a JSON object" in received
+
+
 def test_one_connection_serves_many_requests(served, digits):
     connection = http.client.HTTPConnection("127.0.0.1", served.public, timeout=CHANGE_SECONDS)
     for row in digits.rows:
