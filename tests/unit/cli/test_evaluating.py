@@ -87,7 +87,8 @@ def test_answer_that_is_no_number_is_said(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["out/model.onnx", "none.csv", "--truth=kind"], "none.csv: No such file"),
+        (["out/model.onnx", "none.csv", "--truth=kind"], "none.csv: there is no such file"),
+        (["out/model.onnx", "out", "--truth=kind"], "out: is a folder; expected a Parquet, CSV or npz file"),
         (["none.onnx", "unseen.csv", "--truth=kind"], "none.onnx: there is no such file (ModelNotFound)"),
         (["unseen.csv", "unseen.csv", "--truth=kind"], "unseen.csv: not an ONNX model: "),
         (
