@@ -203,8 +203,14 @@ def _tune_options(tune: argparse.ArgumentParser) -> None:
     tune.add_argument("model", type=Path, metavar="MODEL.onnx", help="an ONNX file")
     tune.add_argument("--seconds", type=_seconds, default=50.0, help="about how long to measure; default: 50")
     tune.add_argument(
-        "--cpus", type=int, default=0, metavar="N", help="CPUs that a pod is to have; default: those of this machine"
+        "--cpus", type=_cpus, default=0, metavar="N", help="CPUs that a pod is to have; default: those of this machine"
     )
+
+
+def _cpus(text: str) -> int:
+    if not (text.isdigit() and int(text)):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
+    return int(text)
 
 
 def _seconds(text: str) -> float:

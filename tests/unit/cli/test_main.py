@@ -123,3 +123,17 @@ def test_a_full_disk_under_the_output_is_said_in_one_line(tmp_path):
         command = started("replay", tmp_path / "log", stdout=full)
         _, said = command.communicate(timeout=60)
     assert (command.returncode, said) == (1, "leadline replay: standard output: No space left on device\n")
+
+
+def test_package_refuses_a_task_that_the_model_contradicts(folder, capsys):
+    assert package(folder, "--task=regression") == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == ("leadline package: task: GaussianNB(var_smoothing=0.001) is for classification, not for regression")
+
+
+@pytest.mark.parametrize("cpus", ["0", "-1", "two"])
+def test_tune_refuses_cpus_that_no_pod_can_have(capsys, cpus):
+    with pytest.raises(SystemExit) as ended:
+        main.main(["tune", "m.onnx", "--cpus", cpus])
+    assert ended.value.code == 2
+    assert f"--cpus: expected a whole number from 1, got '{cpus}'" in capsys.readouterr().err
