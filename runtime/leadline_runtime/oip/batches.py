@@ -38,6 +38,13 @@ _TEXT: Final = b"text/plain"
 _NONE: Final[Mapping[str, int]] = {}
 
 
+class RowsError(ValueError):
+    """The model's outputs have no row for each row that it was given, so that nobody knows whose they are."""
+
+    def __init__(self, given: int, outputs: Sequence[Array]) -> None:
+        super().__init__(f"it answered {given} rows with outputs of shapes {[list(array.shape) for array in outputs]}")
+
+
 class Origin(enum.Enum):
     """For whom a request is answered; requests of different origins never share a batch."""
 
@@ -47,6 +54,10 @@ class Origin(enum.Enum):
     """Somebody who asks this revision by itself: no receipt, for the answer is nobody's prediction."""
     COPY = "copy"
     """Another revision's pod: the answer is the prediction in words, and nothing is counted as a client's."""
+
+
+_NO_WORDS: Final[Mapping[Origin, list[bytes]]] = {Origin.COPY: []}
+"""Of a prediction that cannot be told; a copy is answered with nothing then."""
 
 
 class RowLayout:
@@ -121,7 +132,12 @@ class RowBatch:
 
     def run(self, model: Run) -> list[Array]:
         """Run the packed rows, without a copy."""
-        return model({self._input: self._views[self.rows]})
+        rows = self.rows
+        outputs = model({self._input: self._views[rows]})
+        for array in outputs:
+            if len(array) != rows:
+                raise RowsError(rows, outputs)
+        return outputs
 
     def finish(self, outputs: list[Array]) -> int:
         """Answer each row; return how many could not be."""
@@ -146,6 +162,22 @@ class RowBatch:
         if given is not None:
             recorder.took(given, copied, self.identifiers, bad)
         return failures
+
+    def apart(self, error: Exception) -> Sequence[ArrayBatch]:
+        """Return each row as a batch of its own; its arrays are parts of this one's buffer."""
+        if self.rows == 1 and not isinstance(error, RowsError):
+            return ()
+        forms_ = {row: form for form, rows in self.raw_rows.items() for row in rows}
+        asked = self._views[self.rows]
+        return [
+            _alone(
+                ArrayBatch(self._recorder, self.origin, (), 1),
+                caller,
+                decoding.Request({self._input: asked[row : row + 1]}, 1, self.identifiers.get(row)),
+                forms_.get(row, self._usual),
+            )
+            for row, caller in enumerate(self.callers)
+        ]
 
     def _answer_but(self, bad: AbstractSet[int], answers: Sequence[bytes], copied: list[Copyable] | None) -> int:
         """Answer the rows that can be, refuse the others; return how many the model is to blame for."""
@@ -261,16 +293,21 @@ class ArrayBatch:
             for name in names
         }
         if self.rows <= self._max_rows:
-            return model(whole)
-        starts = range(0, self.rows, self._max_rows)
-        parts = [model({name: array[at : at + self._max_rows] for name, array in whole.items()}) for at in starts]
-        return [np.concatenate(column) for column in zip(*parts, strict=True)]
+            outputs = model(whole)
+        else:
+            starts = range(0, self.rows, self._max_rows)
+            parts = [model({name: array[at : at + self._max_rows] for name, array in whole.items()}) for at in starts]
+            outputs = [np.concatenate(column) for column in zip(*parts, strict=True)]
+        if len(self.members) > 1 and not _is_by_row(outputs, self.rows):
+            raise RowsError(self.rows, outputs)
+        return outputs
 
     def finish(self, outputs: list[Array]) -> int:
         """Answer each request; return how many could not be."""
         recorder, origin = self._recorder, self.origin
-        recording = recorder.recording(outputs, self.rows) if origin is Origin.CLIENT else None
-        copied = recorder.copied(outputs, self.rows) if origin is Origin.COPY else None
+        by_row = _is_by_row(outputs, self.rows)
+        recording = recorder.recording(outputs, self.rows) if origin is Origin.CLIENT and by_row else None
+        copied = recorder.copied(outputs, self.rows) if origin is Origin.COPY and by_row else None
         failures = start = 0
         for place, (caller, request, form) in enumerate(self.members):
             rows = range(start, start + request.rows)
@@ -282,10 +319,18 @@ class ArrayBatch:
                 receipt = functools.partial(
                     recording.receipt, place, rows, form.copyable(caller), request.identifier, request.parameters
                 )
-            words = copied[rows.start : rows.stop] if copied is not None else None
+            words = copied[rows.start : rows.stop] if copied is not None else _NO_WORDS.get(origin)
             if not _answer((caller, request, form), own, receipt, words, is_row=request.rows == 1):
                 failures += _refuse_unfinite(recorder, origin, caller, form.copyable(caller), request)
         return failures
+
+    def apart(self, error: Exception) -> Sequence[ArrayBatch]:  # noqa: ARG002  # the protocol's signature
+        """Return each request as a batch of its own."""
+        if len(self.members) == 1:
+            return ()
+        return [
+            _alone(ArrayBatch(self._recorder, self.origin, self.key, self._max_rows), *each) for each in self.members
+        ]
 
     def fail(self, error: Exception) -> int:
         """Answer all with 500."""
@@ -353,6 +398,10 @@ class LoneBatch:
             return 0
         return _refuse_unfinite(recorder, self.origin, caller, form.copyable(caller), request)
 
+    def apart(self, error: Exception) -> Sequence[ArrayBatch]:  # noqa: ARG002  # the protocol's signature
+        """Return nothing: it is alone."""
+        return ()
+
     def fail(self, error: Exception) -> int:
         """Answer with 500."""
         _log_failure(error)
@@ -366,6 +415,15 @@ class LoneBatch:
 
     def release(self) -> None:
         """Do nothing: such a batch is used once."""
+
+
+def _alone(batch: ArrayBatch, caller: Caller, request: decoding.Request, form: Form) -> ArrayBatch:
+    batch.add(caller, request, form)
+    return batch
+
+
+def _is_by_row(outputs: Sequence[Array], rows: int) -> bool:
+    return all(array.shape[:1] == (rows,) for array in outputs)
 
 
 def _answer(
