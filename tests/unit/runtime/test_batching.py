@@ -329,11 +329,11 @@ async def test_a_request_that_the_model_fails_on_fails_alone_in_the_compute_thre
 
 @pytest.mark.parametrize("row_layout", [False, True], ids=["arrays", "packed"])
 def test_nobody_gets_anothers_rows_from_a_model_that_drops_some(tmp_path, row_layout):
-    path = models.save(  # gives the numbers that are at most 1: all of the zeros of the warm-up
+    path = models.save(  # gives the numbers that are at most 10: all of those of the warm-up
         tmp_path / "m.onnx",
         [
-            helper.make_node("Constant", [], ["one"], value=helper.make_tensor("o", TensorProto.FLOAT, [], [1.0])),
-            helper.make_node("LessOrEqual", ["x", "one"], ["small"]),
+            helper.make_node("Constant", [], ["ten"], value=helper.make_tensor("o", TensorProto.FLOAT, [], [10.0])),
+            helper.make_node("LessOrEqual", ["x", "ten"], ["small"]),
             helper.make_node("Compress", ["x", "small"], ["y"]),
         ],
         {"x": (TensorProto.FLOAT, ("N",))},
@@ -343,7 +343,7 @@ def test_nobody_gets_anothers_rows_from_a_model_that_drops_some(tmp_path, row_la
     assert served.model.signature.has_rows
     sent = [
         served.send(request("/v2/models/m/infer", json.dumps(asking(tensor([number], [1]))).encode()))
-        for number in (5.0, 0.25, 0.5)
+        for number in (50.0, 0.25, 0.5)
     ]
     served.loop.run()
     assert [[answer.status for answer in answers(transport.sent)] for transport in sent] == [[200]] * 3
