@@ -298,8 +298,8 @@ class ArrayBatch:
             starts = range(0, self.rows, self._max_rows)
             parts = [model({name: array[at : at + self._max_rows] for name, array in whole.items()}) for at in starts]
             outputs = [np.concatenate(column) for column in zip(*parts, strict=True)]
-        if len(self.members) > 1 and not _is_by_row(outputs, self.rows):
-            raise RowsError(self.rows, outputs)
+        if len(self.members) > 1:
+            check_rows(outputs, self.rows)
         return outputs
 
     def finish(self, outputs: list[Array]) -> int:
@@ -420,6 +420,16 @@ class LoneBatch:
 def _alone(batch: ArrayBatch, caller: Caller, request: decoding.Request, form: Form) -> ArrayBatch:
     batch.add(caller, request, form)
     return batch
+
+
+def check_rows(outputs: Sequence[Array], rows: int) -> None:
+    """Refuse outputs that have not a row for each row.
+
+    Raises:
+        RowsError: So it is.
+    """
+    if not _is_by_row(outputs, rows):
+        raise RowsError(rows, outputs)
 
 
 def _is_by_row(outputs: Sequence[Array], rows: int) -> bool:

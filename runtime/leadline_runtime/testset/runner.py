@@ -132,8 +132,8 @@ class Runner:
             arrays = {name: array[0] for name, array in arrays.items()}
         try:
             outputs = await self._batcher.run_aside(arrays)
-            if signature_.has_rows and any(array.shape[:1] != (end - start,) for array in outputs):
-                raise batches.RowsError(end - start, outputs)
+            if signature_.has_rows:
+                batches.check_rows(outputs, end - start)
         except Exception as error:  # noqa: BLE001  # a failed run is the model's answer to these rows
             if end - start == 1:
                 logs.warning("model failed on the test set", row=start + 1, error=errors.shorten(str(error), 300))
