@@ -18,7 +18,7 @@ import numpy as np
 from leadline_wire import predictions
 
 from leadline_runtime import errors, logs
-from leadline_runtime.oip import decoding, signature
+from leadline_runtime.oip import by_row, decoding, signature
 from leadline_runtime.oip.forms import Array, Caller, Copyable, Form
 from leadline_runtime.outcomes.minting import Rows
 from leadline_runtime.outcomes.recording import Recorder
@@ -36,13 +36,6 @@ _NOT_FINITE_ASKED: Final = (
 )
 _TEXT: Final = b"text/plain"
 _NONE: Final[Mapping[str, int]] = {}
-
-
-class RowsError(ValueError):
-    """The model's outputs have no row for each row that it was given, so that nobody knows whose they are."""
-
-    def __init__(self, given: int, outputs: Sequence[Array]) -> None:
-        super().__init__(f"it answered {given} rows with outputs of shapes {[list(array.shape) for array in outputs]}")
 
 
 class Origin(enum.Enum):
@@ -136,7 +129,7 @@ class RowBatch:
         outputs = model({self._input: self._views[rows]})
         for array in outputs:
             if len(array) != rows:
-                raise RowsError(rows, outputs)
+                raise by_row.RowsError(rows, outputs)
         return outputs
 
     def finish(self, outputs: list[Array]) -> int:
@@ -165,7 +158,7 @@ class RowBatch:
 
     def apart(self, error: Exception) -> Sequence[ArrayBatch]:
         """Return each row as a batch of its own; its arrays are parts of this one's buffer."""
-        if self.rows == 1 and not isinstance(error, RowsError):
+        if self.rows == 1 and not isinstance(error, by_row.RowsError):
             return ()
         forms_ = {row: form for form, rows in self.raw_rows.items() for row in rows}
         asked = self._views[self.rows]
@@ -299,15 +292,15 @@ class ArrayBatch:
             parts = [model({name: array[at : at + self._max_rows] for name, array in whole.items()}) for at in starts]
             outputs = [np.concatenate(column) for column in zip(*parts, strict=True)]
         if len(self.members) > 1:
-            check_rows(outputs, self.rows)
+            by_row.check(outputs, self.rows)
         return outputs
 
     def finish(self, outputs: list[Array]) -> int:
         """Answer each request; return how many could not be."""
         recorder, origin = self._recorder, self.origin
-        by_row = _is_by_row(outputs, self.rows)
-        recording = recorder.recording(outputs, self.rows) if origin is Origin.CLIENT and by_row else None
-        copied = recorder.copied(outputs, self.rows) if origin is Origin.COPY and by_row else None
+        is_whole = by_row.holds(outputs, self.rows)
+        recording = recorder.recording(outputs, self.rows) if origin is Origin.CLIENT and is_whole else None
+        copied = recorder.copied(outputs, self.rows) if origin is Origin.COPY and is_whole else None
         failures = start = 0
         for place, (caller, request, form) in enumerate(self.members):
             rows = range(start, start + request.rows)
@@ -420,20 +413,6 @@ class LoneBatch:
 def _alone(batch: ArrayBatch, caller: Caller, request: decoding.Request, form: Form) -> ArrayBatch:
     batch.add(caller, request, form)
     return batch
-
-
-def check_rows(outputs: Sequence[Array], rows: int) -> None:
-    """Refuse outputs that have not a row for each row.
-
-    Raises:
-        RowsError: So it is.
-    """
-    if not _is_by_row(outputs, rows):
-        raise RowsError(rows, outputs)
-
-
-def _is_by_row(outputs: Sequence[Array], rows: int) -> bool:
-    return all(array.shape[:1] == (rows,) for array in outputs)
 
 
 def _answer(
