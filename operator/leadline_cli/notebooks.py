@@ -14,7 +14,7 @@ def package(
     model: Any,
     rows: Any,
     truths: Any,
-    folder: str | Path,
+    folder: str | Path = "out",
     *,
     name: str = "model",
     input_name: str = testsets.INPUT,
