@@ -122,6 +122,7 @@ class Counts(msgspec.Struct, frozen=True, tag=True):
     grpc: int = 0
     failures: int = 0
     late: int = 0
+    full: int = 0
     forwarded: int = 0
     unforwarded: int = 0
     batches: int = 0

@@ -130,6 +130,11 @@ class Batcher:
             self.queue_rows + rows <= self.max_queue_rows and self.queue_bytes + input_bytes <= self.max_queue_bytes
         ) or not self.queue_rows
 
+    def turned_away(self, *, is_counted: bool) -> None:
+        """Count a request that found no room; copies of others' requests are not counted."""
+        if is_counted:
+            self._counters.full += 1
+
     def add(self, batch: Batch) -> None:
         """Let a new batch wait; requests may join it until it runs."""
         self.accepted += 1

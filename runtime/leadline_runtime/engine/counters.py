@@ -26,6 +26,7 @@ class Counters:
         "copies",
         "failures",
         "forwarded",
+        "full",
         "kept",
         "kept_dropped",
         "late",
@@ -53,6 +54,8 @@ class Counters:
         """Of the requests, those answered in another protocol than JSON over REST, to which the usual way adds nothing up."""
         self.late = 0
         """Requests that waited for the model for too long and were turned away."""
+        self.full = 0
+        """Requests that were turned away at once because the queue was full."""
         self.forwarded = 0
         self.unforwarded = 0
         """Requests that a standby pod could not forward: answered 503."""
@@ -115,6 +118,7 @@ class Counters:
             grpc=self.protocols["grpc"],
             failures=self.failures,
             late=self.late,
+            full=self.full,
             forwarded=self.forwarded,
             unforwarded=self.unforwarded,
             batches=self.batches,

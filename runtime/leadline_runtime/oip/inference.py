@@ -98,7 +98,7 @@ class Inference:
         """
         batcher = self._batcher
         if batcher.queue_rows >= batcher.max_queue_rows:
-            self._refuse_full(caller)
+            self._refuse_full(caller, origin)
             return
         waiting = batcher.waiting
         batch = waiting[-1] if waiting else None
@@ -128,7 +128,7 @@ class Inference:
         batcher = self._batcher
         input_bytes = request.input_bytes
         if not batcher.has_room(request.rows, input_bytes):
-            self._refuse_full(caller)
+            self._refuse_full(caller, origin)
             return
         batcher.queue_rows += request.rows
         batcher.queue_bytes += input_bytes
@@ -160,7 +160,7 @@ class Inference:
         body = caller.body
         batcher = self._batcher
         if batcher.queue_rows >= batcher.max_queue_rows:
-            self._refuse_full(caller)
+            self._refuse_full(caller, origin)
             return
         waiting = batcher.waiting
         batch = waiting[-1] if waiting else None
@@ -292,8 +292,9 @@ class Inference:
         else:
             self._infer_row(caller, origin)
 
-    def _refuse_full(self, caller: Caller) -> None:
+    def _refuse_full(self, caller: Caller, origin: Origin) -> None:
         batcher = self._batcher
+        batcher.turned_away(is_counted=origin is not Origin.COPY)
         waiting = f"{batcher.queue_rows} rows wait for the model, limit {batcher.max_queue_rows}"
         if batcher.queue_bytes:
             waiting += f"; their inputs have {batcher.queue_bytes} bytes, limit {batcher.max_queue_bytes}"

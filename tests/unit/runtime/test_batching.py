@@ -349,3 +349,13 @@ def test_nobody_gets_anothers_rows_from_a_model_that_drops_some(tmp_path, row_la
     assert [[answer.status for answer in answers(transport.sent)] for transport in sent] == [[200]] * 3
     found = [told(transport)["outputs"][0] for transport in sent]
     assert [(output["shape"], output["data"]) for output in found] == [([0], []), ([1], [0.25]), ([1], [0.5])]
+
+
+def test_copies_that_find_the_queue_full_are_no_clients_turned_away(served):
+    asked = json.dumps(asking(tensor([0.0] * 3, [1, 3]))).encode()
+    for _ in range(6):
+        served.send(row(0, 0, 0))
+    copy = served.send(request("/v2/models/m/infer", asked, head="host: x\r\nleadline-copy: 1\r\n"), own=True)
+    client = served.send(row(0, 0, 0))
+    assert [answers(transport.sent)[0].status for transport in (copy, client)] == [429, 429]
+    assert served.counters.full == 1
