@@ -40,6 +40,7 @@ class Counters:
         "run_buckets",
         "run_seconds",
         "seconds",
+        "unanswerable",
         "unforwarded",
         "wait_buckets",
         "wait_seconds",
@@ -50,6 +51,8 @@ class Counters:
         """Inference requests answered with the own model, failures included."""
         self.failures = 0
         """Of these, answered 5xx because of the model."""
+        self.unanswerable = 0
+        """Of the requests, answered 400: JSON can carry neither what they hold nor its answer."""
         self.protocols: dict[str, int] = defaultdict(int)
         """Of the requests, those answered in another protocol than JSON over REST, to which the usual way adds nothing up."""
         self.late = 0
@@ -117,6 +120,7 @@ class Counters:
             binary=self.protocols["rest_binary"],
             grpc=self.protocols["grpc"],
             failures=self.failures,
+            unanswerable=self.unanswerable,
             late=self.late,
             full=self.full,
             forwarded=self.forwarded,

@@ -183,7 +183,7 @@ class RowBatch:
                 failures += 1
                 caller.refuse(500, _NOT_FINITE)
             else:
-                caller.refuse(400, _NOT_FINITE_ASKED)
+                _refuse_asked(self._recorder, self.origin, caller)
                 if copied is not None:
                     copied[row] = b""
         return failures
@@ -464,8 +464,15 @@ def _refuse_unfinite(
     if all(map(_is_finite, request.arrays.values())):
         _refuse_failed(recorder, origin, caller, copyable, _NOT_FINITE)
         return 1
-    caller.refuse(400, _NOT_FINITE_ASKED)
+    _refuse_asked(recorder, origin, caller)
     return 0
+
+
+def _refuse_asked(recorder: Recorder, origin: Origin, caller: Caller) -> None:
+    """Answer what had no finite answer, for it was not finite itself."""
+    if origin is not Origin.COPY:
+        recorder.refused()
+    caller.refuse(400, _NOT_FINITE_ASKED)
 
 
 def _is_finite(array: Array) -> bool:

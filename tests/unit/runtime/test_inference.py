@@ -358,3 +358,11 @@ def test_a_model_without_rows_is_run_request_by_request(tmp_path):
     results = [json.loads(answers(transport.sent)[0].body)["outputs"][0] for transport in sent]
     assert [(output["shape"], output["data"]) for output in results] == [([], [2.0]), ([], [4.0])]
     assert served.counters.batches == 2
+
+
+@pytest.mark.parametrize("row_layout", [False, True], ids=["arrays", "packed"])
+def test_requests_that_are_not_finite_themselves_are_counted_apart_from_failures(tmp_path, row_layout):
+    served = Served(models.identity(tmp_path / "m.onnx"), row_layout=row_layout)
+    copied = {"head": "leadline-copy: 1\r\n", "own": True}
+    assert [served.ask(asking(tensor([None, 1, 2], [1, 3])), **more).status for more in ({}, copied)] == [400, 400]
+    assert (served.counters.requests, served.counters.failures, served.counters.unanswerable) == (1, 0, 1)
