@@ -1,4 +1,4 @@
-"""Leadline in Python: `import leadline`, then `leadline.package(model, X_test, y_test, folder)` or `leadline.Model(uri)`.
+"""Leadline in Python: `import leadline`, then `leadline.package(model, X_test, y_test)` or `leadline.Model(uri)`.
 
 Only names are here. What they need is imported when they are first used, so that the import itself costs nothing and each
 works with its own extra installed: `leadline[convert]` to package, `leadline[runtime]` for `Model`.

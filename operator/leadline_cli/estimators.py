@@ -111,6 +111,9 @@ def _xgboost(path: Path) -> Any:
 def _lightgbm(path: Path) -> Any:
     lightgbm = _needed("lightgbm", path, "LightGBM")
 
+    if b"\nend of trees" not in path.read_bytes():
+        # LightGBM would end the process at a tree that stops short.
+        raise _unreadable(path, "LightGBM", ValueError("it is cut off"))
     try:
         return lightgbm.Booster(model_file=path)
     except lightgbm.basic.LightGBMError as error:

@@ -21,7 +21,7 @@ from leadline_runtime.testset import columns, orders, runner
 from leadline_stats import test_sets
 from leadline_wire import exchange
 
-from leadline_cli import errors
+from leadline_cli import errors, testsets
 
 MAX_ROWS: Final = 64
 PASSES: Final = 2
@@ -92,8 +92,7 @@ def evaluate(options: Options) -> Evaluated:
     Raises:
         Refused: Model or test set cannot be had, or do not fit each other.
     """
-    if not options.test_set.is_file():
-        raise errors.Refused(f"{options.test_set}: No such file")
+    testsets.check_is_file(options.test_set)
     with tempfile.TemporaryDirectory(prefix="leadline-evaluate-") as name:
         folder = Path(name)
         try:

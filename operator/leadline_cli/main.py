@@ -1,6 +1,7 @@
 """The command line: names the subcommands, reads their options, prints what they say.
 
-Exit status: 0 done, 1 refused (one line on standard error says why) or, of `replay`, something differs, 2 wrong usage.
+Exit status: 0 done, 1 refused (one line on standard error says why) or, of `replay`, something differs, 2 wrong usage,
+130 interrupted by Ctrl-C.
 Standard output is the result. Each subcommand's module is imported only when it is asked for, since some bring hundreds
 of megabytes.
 
@@ -8,11 +9,16 @@ Must not do any work of its own.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from leadline_cli import errors
+
+_INTERRUPTED: Final = 130
+"""What shells say of a command that Ctrl-C ended."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         lines, status = options.run(options)
+        return status if _told(lines) else 1
     except errors.Refused as error:
         print(f"leadline {options.command}: {error}", file=sys.stderr)
         return 1
@@ -29,9 +36,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
-    if lines:
-        print("\n".join(lines))
-    return int(status)
+    except KeyboardInterrupt:
+        print(f"leadline {options.command}: interrupted", file=sys.stderr)
+        return _INTERRUPTED
+
+
+def _told(lines: Sequence[str]) -> bool:
+    """Print the result; return False if whoever read it has gone.
+
+    Raises:
+        Refused: It cannot be written.
+    """
+    try:
+        if lines:
+            print("\n".join(lines), flush=True)
+    except OSError as error:
+        # What is still in the buffer would be tried again as Python ends, with a traceback.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return False
+        raise errors.Refused(f"standard output: {error.strerror}") from error
+    return True
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -178,8 +203,14 @@ def _tune_options(tune: argparse.ArgumentParser) -> None:
     tune.add_argument("model", type=Path, metavar="MODEL.onnx", help="an ONNX file")
     tune.add_argument("--seconds", type=_seconds, default=50.0, help="about how long to measure; default: 50")
     tune.add_argument(
-        "--cpus", type=int, default=0, metavar="N", help="CPUs that a pod is to have; default: those of this machine"
+        "--cpus", type=_cpus, default=0, metavar="N", help="CPUs that a pod is to have; default: those of this machine"
     )
+
+
+def _cpus(text: str) -> int:
+    if not (text.isdigit() and int(text)):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
+    return int(text)
 
 
 def _seconds(text: str) -> float:

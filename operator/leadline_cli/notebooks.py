@@ -14,7 +14,7 @@ def package(
     model: Any,
     rows: Any,
     truths: Any,
-    folder: str | Path,
+    folder: str | Path = "out",
     *,
     name: str = "model",
     input_name: str = testsets.INPUT,
@@ -65,7 +65,8 @@ def package(
     examples = testsets.of_arrays(rows, truths, input_name=input_name, truth_name=truth_name)
     known = frameworks.of(
         model,
-        task=task or ("regression" if examples.truths.dtype.kind == "f" else "classification"),
+        task=task,
+        likely_task="regression" if examples.truths.dtype.kind == "f" else "classification",
         classes=None if classes is None else trained.classes_of(list(classes)),
     )
     say = (lambda _: None) if quiet else _say

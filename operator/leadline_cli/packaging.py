@@ -127,18 +127,10 @@ def package(
     if trouble:
         raise errors.Refused("; ".join(filter(None, [trouble, known.hint])))
 
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "model.onnx").write_bytes(converted.onnx)
-    testsets.write(out / "testset.parquet", examples)
-    model_digest, test_set_digest = _digest(out / "model.onnx"), _digest(out / "testset.parquet")
-    document = manifests.manifest(
-        manifest,
-        model_digest=model_digest,
-        test_set_digest=test_set_digest,
-        truth=examples.truth_name,
-        task=known.task,
-    )
-    (out / "modeldeployment.yaml").write_text(manifests.text(document), encoding="utf-8")
+    try:
+        model_digest, test_set_digest = _write(out, converted.onnx, examples, known.task, manifest)
+    except OSError as error:
+        raise errors.Refused(f"{out}: cannot be written ({error.strerror or error})") from error
     right = answers.labels == examples.truths if answers.labels is not None else None
     return Packaged(
         estimator=known.title,
@@ -154,6 +146,25 @@ def package(
         right_bitmap=np.packbits(right).tobytes() if right is not None else b"",
         errors=_errors(answers, examples.truths) if right is None else None,
     )
+
+
+def _write(
+    out: Path, onnx: bytes, examples: testsets.Examples, task: trained.Task, manifest: manifests.Options
+) -> tuple[str, str]:
+    """Write the three files; return the digests of model and test set."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "model.onnx").write_bytes(onnx)
+    testsets.write(out / "testset.parquet", examples)
+    model_digest, test_set_digest = _digest(out / "model.onnx"), _digest(out / "testset.parquet")
+    document = manifests.manifest(
+        manifest,
+        model_digest=model_digest,
+        test_set_digest=test_set_digest,
+        truth=examples.truth_name,
+        task=task,
+    )
+    (out / "modeldeployment.yaml").write_text(manifests.text(document), encoding="utf-8")
+    return model_digest, test_set_digest
 
 
 def _errors(answers: trained.Answers, truths: npt.NDArray[Any]) -> Errors:

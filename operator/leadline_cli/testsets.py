@@ -34,6 +34,18 @@ class Examples:
     """Shape (n,), whole numbers, strings or numbers."""
 
 
+def check_is_file(path: Path) -> None:
+    """Refuse what is none.
+
+    Raises:
+        Refused: It is not there, or a folder.
+    """
+    if path.is_dir():
+        raise errors.Refused(f"{path}: is a folder; expected a Parquet, CSV or npz file")
+    if not path.exists():
+        raise errors.Refused(f"{path}: there is no such file")
+
+
 def read(path: Path, *, truth: str, input_name: str | None = None, features: Sequence[str] = ()) -> Examples:
     """Read a test set.
 
@@ -46,8 +58,7 @@ def read(path: Path, *, truth: str, input_name: str | None = None, features: Seq
     Raises:
         Refused: The file cannot be read or used; the message names the column.
     """
-    if not path.is_file():
-        raise errors.Refused(f"{path}: No such file")
+    check_is_file(path)
     table = _table(path)
     if table.num_rows == 0:
         raise errors.Refused(f"{path}: has no rows; expected 500 or more, so that the test can see a drop")

@@ -121,7 +121,9 @@ class Counts(msgspec.Struct, frozen=True, tag=True):
     binary: int = 0
     grpc: int = 0
     failures: int = 0
+    unanswerable: int = 0
     late: int = 0
+    full: int = 0
     forwarded: int = 0
     unforwarded: int = 0
     batches: int = 0

@@ -12,12 +12,19 @@ _KNOWN = ("xgboost", "lightgbm", "catboost", "torch", "sklearn")
 """In this order: the first two's classes are scikit-learn's as well."""
 
 
-def of(model: Any, *, task: Task | None = None, classes: tuple[int | str, ...] | None = None) -> Trained:
+def of(
+    model: Any,
+    *,
+    task: Task | None = None,
+    likely_task: Task | None = None,
+    classes: tuple[int | str, ...] | None = None,
+) -> Trained:
     """Return a trained model as one of its framework.
 
     Args:
         model: The model.
-        task: What it is for, where the model does not say; PyTorch's does not.
+        task: What it is for, where the model does not say; PyTorch's does not. Of others it has to be right.
+        likely_task: The same, where neither the model nor `task` says.
         classes: Names of its classes in the order of its scores, where the model does not know them.
 
     Raises:
@@ -25,6 +32,13 @@ def of(model: Any, *, task: Task | None = None, classes: tuple[int | str, ...] |
     """
     if isinstance(model, Trained):
         return model
+    known = _of(model, task or likely_task, classes)
+    if task not in {None, known.task}:
+        raise errors.Refused(f"task: {known.title} is for {known.task}, not for {task}")
+    return known
+
+
+def _of(model: Any, task: Task | None, classes: tuple[int | str, ...] | None) -> Trained:
     roots = [kind.__module__.partition(".")[0] for kind in type(model).__mro__]
     framework = next((name for name in _KNOWN if name in roots), "")
     match framework:

@@ -4,8 +4,9 @@ A request joins the newest waiting batch of its kind; `call_soon` runs what wait
 sockets that were ready. So a lone request waits for nobody, and batches grow with the load alone. A model whose run is
 short is run in the event loop; a slower one in one compute thread, where the next batch grows while one runs. The first
 measure is the warm-up's, on zeros; runs in the event loop are measured for as long as they happen there, and a model
-that turns out slow on real input leaves it. Requests of different inner shapes never share a run. What has waited too
-long is not run any more. Next step of an answer: `Batch.finish`. Must not parse or print.
+that turns out slow on real input leaves it. Requests of different inner shapes never share a run. Where a shared run
+fails, each request is run alone: one that the model cannot answer fails nobody else's. What has waited too long is not
+run any more. Next step of an answer: `Batch.finish`. Must not parse or print.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import contextlib
 import functools
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Protocol
 
@@ -26,6 +27,7 @@ from leadline_runtime.engine.counters import Counters
 from leadline_runtime.engine.session import Model
 
 Array = np.ndarray[Any, np.dtype[Any]]
+Run = Callable[[Mapping[str, Array]], list[Array]]
 
 INLINE_SECONDS_MAX: Final = 0.0003
 """A run of one row that takes longer goes to the compute thread: it would hold up every other connection."""
@@ -51,13 +53,16 @@ class Batch(Protocol):
     def input_bytes(self) -> int:
         """Bytes of its arrays that the queue counts."""
 
-    def run(self, model: Callable[[Mapping[str, Array]], list[Array]]) -> list[Array]:
+    def run(self, model: Run) -> list[Array]:
         """Run the model; most batches need one run. May be called in another thread."""
         ...
 
     def finish(self, outputs: list[Array]) -> int:
         """Answer all requests; return how many of them failed."""
         ...
+
+    def apart(self, error: Exception) -> Sequence[Batch]:
+        """Return each request as a batch of its own after a run that failed; none where that would be no other run."""
 
     def fail(self, error: Exception) -> int:
         """Answer all requests with the model's error; return how many there were."""
@@ -125,6 +130,11 @@ class Batcher:
             self.queue_rows + rows <= self.max_queue_rows and self.queue_bytes + input_bytes <= self.max_queue_bytes
         ) or not self.queue_rows
 
+    def turned_away(self, *, is_counted: bool) -> None:
+        """Count a request that found no room; copies of others' requests are not counted."""
+        if is_counted:
+            self._counters.full += 1
+
     def add(self, batch: Batch) -> None:
         """Let a new batch wait; requests may join it until it runs."""
         self.accepted += 1
@@ -177,17 +187,21 @@ class Batcher:
                 self._run_here(batch, began)
             else:
                 self._running.append(batch)
-                running = self.loop.run_in_executor(self._executor, _timed, batch.run, self.model.run)
+                running = self.loop.run_in_executor(self._executor, _timed, batch, self.model.run)
                 running.add_done_callback(functools.partial(self._done, batch, began))
 
     def _run_here(self, batch: Batch, began: float) -> None:
         ended = began
         try:
             outputs = batch.run(self.model.run)
-            ended = _clock()
-            failures = batch.finish(outputs)
         except Exception as error:  # noqa: BLE001  # onnxruntime's errors have no common root
-            failures = batch.fail(error)
+            failures = _finish_apart(batch, _run_apart(batch, error, self.model.run), error)
+        else:
+            ended = _clock()
+            try:
+                failures = batch.finish(outputs)
+            except Exception as error:  # noqa: BLE001  # a defect of ours must not leave clients without an answer
+                failures = batch.fail(error)
         run_seconds = ended - began
         if run_seconds > INLINE_SECONDS_MAX + batch.rows * self._row_seconds_max:
             self._found_slow(run_seconds, batch.rows)
@@ -202,13 +216,13 @@ class Batcher:
             self.inline = False
             logs.info("model is slower than it was at first and leaves the event loop", seconds=run_seconds, rows=rows)
 
-    def _done(self, batch: Batch, began: float, done: asyncio.Future[tuple[list[Array], float]]) -> None:
+    def _done(self, batch: Batch, began: float, done: asyncio.Future[tuple[Callable[[], int], float]]) -> None:
         self._running.remove(batch)
         if not done.cancelled():
             run_seconds = 0.0
             try:
-                outputs, run_seconds = done.result()
-                failures = batch.finish(outputs)
+                finish, run_seconds = done.result()
+                failures = finish()
             except Exception as error:  # noqa: BLE001  # as above
                 failures = batch.fail(error)
             self._count(batch, failures, began, run_seconds)
@@ -252,11 +266,29 @@ class Batcher:
         self._settling = [(pending, settled) for pending, settled in self._settling if pending]
 
 
-def _timed(
-    run: Callable[[Callable[[Mapping[str, Array]], list[Array]]], list[Array]],
-    model: Callable[[Mapping[str, Array]], list[Array]],
-) -> tuple[list[Array], float]:
-    """Run in the compute thread; return the outputs and the seconds."""
+def _timed(batch: Batch, model: Run) -> tuple[Callable[[], int], float]:
+    """Run in the compute thread; return what answers the requests, and the seconds of the run."""
     began = _clock()
-    outputs = run(model)
-    return outputs, _clock() - began
+    try:
+        outputs = batch.run(model)
+    except Exception as error:  # noqa: BLE001  # onnxruntime's errors have no common root
+        return functools.partial(_finish_apart, batch, _run_apart(batch, error, model), error), 0.0
+    return functools.partial(batch.finish, outputs), _clock() - began
+
+
+def _run_apart(batch: Batch, error: Exception, model: Run) -> list[tuple[Batch, list[Array] | Exception]]:
+    """Run the requests of a failed run one by one; return each with its outputs or its own error."""
+    results: list[tuple[Batch, list[Array] | Exception]] = []
+    for part in batch.apart(error):
+        try:
+            results.append((part, part.run(model)))
+        except Exception as own:  # noqa: BLE001  # as above
+            results.append((part, own))
+    return results
+
+
+def _finish_apart(batch: Batch, results: Sequence[tuple[Batch, list[Array] | Exception]], error: Exception) -> int:
+    """Answer the requests of a failed run; return how many of them failed."""
+    if not results:
+        return batch.fail(error)
+    return sum(part.fail(found) if isinstance(found, Exception) else part.finish(found) for part, found in results)

@@ -26,6 +26,7 @@ class Counters:
         "copies",
         "failures",
         "forwarded",
+        "full",
         "kept",
         "kept_dropped",
         "late",
@@ -39,6 +40,7 @@ class Counters:
         "run_buckets",
         "run_seconds",
         "seconds",
+        "unanswerable",
         "unforwarded",
         "wait_buckets",
         "wait_seconds",
@@ -49,10 +51,14 @@ class Counters:
         """Inference requests answered with the own model, failures included."""
         self.failures = 0
         """Of these, answered 5xx because of the model."""
+        self.unanswerable = 0
+        """Of the requests, answered 400: JSON can carry neither what they hold nor its answer."""
         self.protocols: dict[str, int] = defaultdict(int)
         """Of the requests, those answered in another protocol than JSON over REST, to which the usual way adds nothing up."""
         self.late = 0
         """Requests that waited for the model for too long and were turned away."""
+        self.full = 0
+        """Requests that were turned away at once because the queue was full."""
         self.forwarded = 0
         self.unforwarded = 0
         """Requests that a standby pod could not forward: answered 503."""
@@ -114,7 +120,9 @@ class Counters:
             binary=self.protocols["rest_binary"],
             grpc=self.protocols["grpc"],
             failures=self.failures,
+            unanswerable=self.unanswerable,
             late=self.late,
+            full=self.full,
             forwarded=self.forwarded,
             unforwarded=self.unforwarded,
             batches=self.batches,

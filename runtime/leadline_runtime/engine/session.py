@@ -25,6 +25,9 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 _ONNXRUNTIME_SEVERITY_ERROR: Final = 3
 _WARM_UP_RUNS: Final = 5
+_ALIKE: Final = 0.05
+"""Of the largest number: what answers to the same row may differ by and be rounded only."""
+_ALIKE_LEAST: Final = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,19 +178,60 @@ def _warm_up(
         row_seconds, one = _timed(run, _zeros(inputs, 1))
         if not free:
             return row_seconds, row_seconds, False
-        # One row and two show that outputs have rows; a model that mixes its rows would not.
+        # One row and two show that outputs have rows.
         _, two = _timed(run, _zeros(inputs, 2))
         has_rows = all(
             np.ndim(single) > 0 and np.shape(double) == (2, *np.shape(single)[1:]) and len(single) == 1
             for single, double in zip(one, two, strict=True)
         )
-        if not has_rows:
+        if not has_rows or _mixes_rows(run, inputs):
             return row_seconds, row_seconds, False
         full_seconds, _ = _timed(run, _zeros(inputs, max_rows))
     except Exception as error:  # noqa: BLE001  # onnxruntime's errors have no common root
         logs.warning("warm-up run failed, requests are not batched", error=errors.shorten(str(error), 300))
         return 0.0, math.inf, False
     return row_seconds, full_seconds, True
+
+
+def _mixes_rows(run: Callable[[Mapping[str, Array]], list[Array]], inputs: tuple[signature.Tensor, ...]) -> bool:
+    """Tell whether a row is answered otherwise beside another one than alone: clients must not share runs then.
+
+    Small differences are none: sums in another order, or numbers that are rounded by the range of a whole run.
+    """
+    both = {name: array.copy() for name, array in _zeros(inputs, 2).items()}
+    for tensor in inputs:
+        array = both[tensor.name]
+        if tensor.datatype.kind is datatypes.Kind.FLOAT:
+            for row, start in enumerate((0.5, 2.0)):
+                array[row] = (start + np.arange(array[row].size) % 7 / (7 + row)).reshape(array[row].shape)
+        elif tensor.datatype.kind is not datatypes.Kind.TEXT:
+            array[1] = 1
+    try:
+        together = run(both)
+        for row in (0, 1):
+            own = {name: array[row : row + 1] for name, array in both.items()}
+            alone = run(own)
+            if not _are_alike(alone, run(own)):
+                return False  # it hangs on chance; nothing can be seen
+            if not _are_alike(alone, [array[row : row + 1] for array in together]):
+                logs.info("rows hang on each other, requests are not batched")
+                return True
+    except Exception:  # noqa: BLE001  # onnxruntime's errors have no common root; the model may rightly refuse made-up input
+        return False
+    return False
+
+
+def _are_alike(some: list[Array], others: list[Array]) -> bool:
+    for one, other in zip(some, others, strict=True):
+        if one.shape != other.shape:
+            return False
+        if one.dtype.kind == "f":
+            scale = np.abs(one[np.isfinite(one)]).max(initial=0.0)
+            if not np.allclose(one, other, rtol=0, atol=_ALIKE * float(scale) + _ALIKE_LEAST, equal_nan=True):
+                return False
+        elif not any(array.dtype.kind == "f" for array in some) and not np.array_equal(one, other):
+            return False  # a label beside scores may flip where these are nearly equal
+    return True
 
 
 def _zeros(inputs: tuple[signature.Tensor, ...], rows: int) -> dict[str, Array]:

@@ -18,7 +18,7 @@ import numpy as np
 from leadline_wire import predictions
 
 from leadline_runtime import errors, logs
-from leadline_runtime.oip import decoding, signature
+from leadline_runtime.oip import by_row, decoding, signature
 from leadline_runtime.oip.forms import Array, Caller, Copyable, Form
 from leadline_runtime.outcomes.minting import Rows
 from leadline_runtime.outcomes.recording import Recorder
@@ -47,6 +47,10 @@ class Origin(enum.Enum):
     """Somebody who asks this revision by itself: no receipt, for the answer is nobody's prediction."""
     COPY = "copy"
     """Another revision's pod: the answer is the prediction in words, and nothing is counted as a client's."""
+
+
+_NO_WORDS: Final[Mapping[Origin, list[bytes]]] = {Origin.COPY: []}
+"""Of a prediction that cannot be told; a copy is answered with nothing then."""
 
 
 def held_bytes(caller: Caller, request: decoding.Request) -> int:
@@ -126,7 +130,12 @@ class RowBatch:
 
     def run(self, model: Run) -> list[Array]:
         """Run the packed rows, without a copy."""
-        return model({self._input: self._views[self.rows]})
+        rows = self.rows
+        outputs = model({self._input: self._views[rows]})
+        for array in outputs:
+            if len(array) != rows:
+                raise by_row.RowsError(rows, outputs)
+        return outputs
 
     def finish(self, outputs: list[Array]) -> int:
         """Answer each row; return how many could not be."""
@@ -152,6 +161,22 @@ class RowBatch:
             recorder.took(given, copied, self.identifiers, bad)
         return failures
 
+    def apart(self, error: Exception) -> Sequence[ArrayBatch]:
+        """Return each row as a batch of its own; its arrays are parts of this one's buffer."""
+        if self.rows == 1 and not isinstance(error, by_row.RowsError):
+            return ()
+        forms_ = {row: form for form, rows in self.raw_rows.items() for row in rows}
+        asked = self._views[self.rows]
+        return [
+            _alone(
+                ArrayBatch(self._recorder, self.origin, (), 1),
+                caller,
+                decoding.Request({self._input: asked[row : row + 1]}, 1, self.identifiers.get(row)),
+                forms_.get(row, self._usual),
+            )
+            for row, caller in enumerate(self.callers)
+        ]
+
     def _answer_but(self, bad: AbstractSet[int], answers: Sequence[bytes], copied: list[Copyable] | None) -> int:
         """Answer the rows that can be, refuse the others; return how many the model is to blame for."""
         failures = 0
@@ -163,7 +188,7 @@ class RowBatch:
                 failures += 1
                 caller.refuse(500, _NOT_FINITE)
             else:
-                caller.refuse(400, _NOT_FINITE_ASKED)
+                _refuse_asked(self._recorder, self.origin, caller)
                 if copied is not None:
                     copied[row] = b""
         return failures
@@ -269,16 +294,21 @@ class ArrayBatch:
             for name in names
         }
         if self.rows <= self._max_rows:
-            return model(whole)
-        starts = range(0, self.rows, self._max_rows)
-        parts = [model({name: array[at : at + self._max_rows] for name, array in whole.items()}) for at in starts]
-        return [np.concatenate(column) for column in zip(*parts, strict=True)]
+            outputs = model(whole)
+        else:
+            starts = range(0, self.rows, self._max_rows)
+            parts = [model({name: array[at : at + self._max_rows] for name, array in whole.items()}) for at in starts]
+            outputs = [np.concatenate(column) for column in zip(*parts, strict=True)]
+        if len(self.members) > 1:
+            by_row.check(outputs, self.rows)
+        return outputs
 
     def finish(self, outputs: list[Array]) -> int:
         """Answer each request; return how many could not be."""
         recorder, origin = self._recorder, self.origin
-        recording = recorder.recording(outputs, self.rows) if origin is Origin.CLIENT else None
-        copied = recorder.copied(outputs, self.rows) if origin is Origin.COPY else None
+        is_whole = by_row.holds(outputs, self.rows)
+        recording = recorder.recording(outputs, self.rows) if origin is Origin.CLIENT and is_whole else None
+        copied = recorder.copied(outputs, self.rows) if origin is Origin.COPY and is_whole else None
         failures = start = 0
         for place, (caller, request, form) in enumerate(self.members):
             rows = range(start, start + request.rows)
@@ -290,10 +320,18 @@ class ArrayBatch:
                 receipt = functools.partial(
                     recording.receipt, place, rows, form.copyable(caller), request.identifier, request.parameters
                 )
-            words = copied[rows.start : rows.stop] if copied is not None else None
+            words = copied[rows.start : rows.stop] if copied is not None else _NO_WORDS.get(origin)
             if not _answer((caller, request, form), own, receipt, words, is_row=request.rows == 1):
                 failures += _refuse_unfinite(recorder, origin, caller, form.copyable(caller), request)
         return failures
+
+    def apart(self, error: Exception) -> Sequence[ArrayBatch]:  # noqa: ARG002  # the protocol's signature
+        """Return each request as a batch of its own."""
+        if len(self.members) == 1:
+            return ()
+        return [
+            _alone(ArrayBatch(self._recorder, self.origin, self.key, self._max_rows), *each) for each in self.members
+        ]
 
     def fail(self, error: Exception) -> int:
         """Answer all with 500."""
@@ -361,6 +399,10 @@ class LoneBatch:
             return 0
         return _refuse_unfinite(recorder, self.origin, caller, form.copyable(caller), request)
 
+    def apart(self, error: Exception) -> Sequence[ArrayBatch]:  # noqa: ARG002  # the protocol's signature
+        """Return nothing: it is alone."""
+        return ()
+
     def fail(self, error: Exception) -> int:
         """Answer with 500."""
         _log_failure(error)
@@ -374,6 +416,11 @@ class LoneBatch:
 
     def release(self) -> None:
         """Do nothing: such a batch is used once."""
+
+
+def _alone(batch: ArrayBatch, caller: Caller, request: decoding.Request, form: Form) -> ArrayBatch:
+    batch.add(caller, request, form)
+    return batch
 
 
 def _answer(
@@ -425,8 +472,15 @@ def _refuse_unfinite(
     if all(map(_is_finite, request.arrays.values())):
         _refuse_failed(recorder, origin, caller, copyable, _NOT_FINITE)
         return 1
-    caller.refuse(400, _NOT_FINITE_ASKED)
+    _refuse_asked(recorder, origin, caller)
     return 0
+
+
+def _refuse_asked(recorder: Recorder, origin: Origin, caller: Caller) -> None:
+    """Answer what had no finite answer, for it was not finite itself."""
+    if origin is not Origin.COPY:
+        recorder.refused()
+    caller.refuse(400, _NOT_FINITE_ASKED)
 
 
 def _is_finite(array: Array) -> bool:

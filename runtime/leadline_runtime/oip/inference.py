@@ -103,7 +103,7 @@ class Inference:
         """
         batcher = self._batcher
         if batcher.queue_rows >= batcher.max_queue_rows:
-            self._refuse_full(caller)
+            self._refuse_full(caller, origin)
             return
         waiting = batcher.waiting
         batch = waiting[-1] if waiting else None
@@ -134,7 +134,7 @@ class Inference:
         input_bytes = request.input_bytes
         held_bytes = batches.held_bytes(caller, request)
         if not batcher.has_room(request.rows, held_bytes):
-            self._refuse_full(caller)
+            self._refuse_full(caller, origin)
             return
         batcher.queue_rows += request.rows
         batcher.queue_bytes += held_bytes
@@ -166,7 +166,7 @@ class Inference:
         body = caller.body
         batcher = self._batcher
         if batcher.queue_rows >= batcher.max_queue_rows:
-            self._refuse_full(caller)
+            self._refuse_full(caller, origin)
             return
         if len(body) > self._body_bytes:
             self._infer_any(caller, origin)  # which counts what waits by its bytes, too
@@ -302,8 +302,9 @@ class Inference:
         else:
             self._infer_row(caller, origin)
 
-    def _refuse_full(self, caller: Caller) -> None:
+    def _refuse_full(self, caller: Caller, origin: Origin) -> None:
         batcher = self._batcher
+        batcher.turned_away(is_counted=origin is not Origin.COPY)
         waiting = f"{batcher.queue_rows} rows wait for the model, limit {batcher.max_queue_rows}"
         if batcher.queue_bytes:
             waiting += f"; their inputs have {batcher.queue_bytes} bytes, limit {batcher.max_queue_bytes}"

@@ -107,6 +107,10 @@ class Recorder:
         if body and self.copier is not None and self.minter is not None and self.minter.is_drawn():
             self.copier.offer((body,), self.minter.stamp(1).ids(1), (_FAILED,))
 
+    def refused(self) -> None:
+        """Count a request that was run and is answered 400 all the same."""
+        self._counters.unanswerable += 1
+
     def recording(self, outputs: Sequence[Array], rows: int) -> Recording | None:
         """Return what answers the general way's questions for one batch; None where there are no receipts to be had."""
         if self.minter is None or self.words is None:

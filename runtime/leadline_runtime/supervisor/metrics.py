@@ -172,7 +172,7 @@ def _by_status(revision: list[str], counts: messages.Counts) -> Metric:
     requests = CounterMetricFamily(
         "leadline_requests", "Predictions given and requests refused, by HTTP status", labels=["revision", "code"]
     )
-    answered = {200: counts.requests - counts.failures} | counts.refusals
+    answered = {200: counts.requests - counts.failures - counts.unanswerable} | counts.refusals
     for status, count in sorted(answered.items()):
         requests.add_metric([*revision, str(status)], count)
     return requests

@@ -154,7 +154,7 @@ class Pod:
             started_ms=self.started_ms,
             requests=counts.requests,
             failures=counts.failures,
-            refused=counts.late + counts.refusals.get(429, 0),
+            refused=counts.late + counts.full,
             seconds=counts.seconds,
             bounds=list(messages.BUCKETS),
             latency=counts.buckets,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from leadline_runtime import errors, logs, settings
 from leadline_runtime.engine.session import Model
-from leadline_runtime.telemetry import runs
+from leadline_runtime.telemetry import runs, sampling
 from leadline_runtime.telemetry.access_log import AccessLog, Record
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Observer:
         if not wanted and span is None:
             return
         ended = now()
-        trace = headers.get(b"traceparent", b"")
+        trace = sampling.parent(headers)
         if span is not None:
             found = _ROWS.search(body, 0, _LOOK_BYTES)
             rows = int(found[1]) if found is not None else 0

@@ -14,7 +14,9 @@ from leadline_runtime import errors
 Sampler = Callable[[bytes], bool]
 """Takes the request's `traceparent`, empty where it has none."""
 
-_TRACEPARENT: Final = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
+_TRACEPARENT: Final = re.compile(
+    rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-[ -~]*)?"
+)
 _DEFAULT: Final = "parentbased_always_on"
 _PARENT_BASED: Final = "parentbased_"
 _ROOTS: Final = ("always_on", "always_off", "traceidratio")

@@ -251,9 +251,12 @@ class _Counting(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         self.taken += len(spans)
-        result = self._exporter.export(spans)
-        if result is not SpanExportResult.SUCCESS:
-            self.failed += len(spans)
+        result = SpanExportResult.FAILURE
+        try:
+            result = self._exporter.export(spans)
+        finally:  # it may break down, at an endpoint that is no URL for one; the SDK logs that
+            if result is not SpanExportResult.SUCCESS:
+                self.failed += len(spans)
         return result
 
     def shutdown(self) -> None:
@@ -286,4 +289,4 @@ def _address(host: str) -> tuple[str, int]:
     name, _, port = host.rpartition(":") if not host.endswith("]") else (host, "", "")
     if not name:
         name, port = host, ""
-    return name.strip("[]"), int(port) if port.isdigit() and len(port) <= 5 else 0
+    return name.strip("[]"), int(port) if port.isdecimal() and len(port) <= 5 else 0

@@ -137,6 +137,8 @@ def _typed(values: Array, datatype: datatypes.Datatype, name: str) -> Array:
         UnusableError: It would.
     """
     kind, wanted = values.dtype.kind, datatype.kind
+    if kind == "O":  # whole numbers that no type of 64 bits holds all of
+        kind = "i"
     if wanted is datatypes.Kind.TEXT:
         if kind != "U":
             raise UnusableError(

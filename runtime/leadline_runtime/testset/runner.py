@@ -19,7 +19,7 @@ from leadline_wire import exchange
 from leadline_runtime import errors, logs, messages
 from leadline_runtime.engine.batching import Batcher
 from leadline_runtime.engine.session import Model
-from leadline_runtime.oip import datatypes
+from leadline_runtime.oip import by_row, datatypes
 from leadline_runtime.testset import measuring, orders, scoring
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -132,6 +132,8 @@ class Runner:
             arrays = {name: array[0] for name, array in arrays.items()}
         try:
             outputs = await self._batcher.run_aside(arrays)
+            if signature_.has_rows:
+                by_row.check(outputs, end - start)
         except Exception as error:  # noqa: BLE001  # a failed run is the model's answer to these rows
             if end - start == 1:
                 logs.warning("model failed on the test set", row=start + 1, error=errors.shorten(str(error), 300))

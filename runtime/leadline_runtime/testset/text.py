@@ -143,6 +143,8 @@ def _header(file: "_Bounded") -> str:
         line = raw.decode("utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise UnusableError(f"its first line is not UTF-8 (byte {error.start}); expected {sources.FORMATS}") from error
+    if "\r" in line and '"' not in line:
+        raise UnusableError("has lines that end in CR alone; expected LF or CRLF")
     if not line.strip():
         raise UnusableError("its first line is empty; expected the columns' names")
     return line
@@ -185,7 +187,16 @@ def _numbers(name: str, cells: Array, wish: Wish) -> Array:
         found.append(value)
     if any(isinstance(value, float) for value in found):
         return np.array(found, dtype=np.float64)
+    if wish.kind is datatypes.Kind.INTEGER:
+        return _integers(found)
     return np.array(found)
+
+
+def _integers(found: list[int]) -> Array:
+    """Return whole numbers exactly: beside small ones, numpy would make floats of those that 63 bits do not hold."""
+    if max(found) < 2**63:
+        return np.array(found, dtype=np.int64)
+    return np.array(found, dtype=np.uint64 if min(found) >= 0 else object)
 
 
 _EXPECTED: Final[dict[datatypes.Kind | None, str]] = {

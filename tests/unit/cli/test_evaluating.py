@@ -84,10 +84,32 @@ def test_answer_that_is_no_number_is_said(tmp_path, monkeypatch, capsys):
     assert "error       0.5 mean absolute" in said
 
 
+def test_rows_that_the_model_drops_have_no_answer_and_shift_no_others(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    ten = models.helper.make_tensor("ten", models.FLOAT, [], [10.0])
+    models.save(  # gives the numbers that are at most 10: all of those of the warm-up
+        tmp_path / "m.onnx",
+        [
+            models.helper.make_node("Constant", [], ["ten"], value=ten),
+            models.helper.make_node("LessOrEqual", ["x", "ten"], ["small"]),
+            models.helper.make_node("Compress", ["x", "small"], ["y"]),
+        ],
+        {"x": (models.FLOAT, ("N",))},
+        {"y": (models.FLOAT, ("M",))},
+        {"leadline.task": "regression"},
+    )
+    pd.DataFrame({"x": [50.0, 1.0, 2.0, 3.0], "truth": [0.0, 1.0, 2.0, 4.0]}).to_csv("t.csv", index=False)
+    assert run("m.onnx", "t.csv", "--truth=truth") == 0
+    said = capsys.readouterr().out
+    assert "invalid     1 rows have no usable answer (NaN, or the model failed)" in said
+    assert "error       0.3333 mean absolute" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["out/model.onnx", "none.csv", "--truth=kind"], "none.csv: No such file"),
+        (["out/model.onnx", "none.csv", "--truth=kind"], "none.csv: there is no such file"),
+        (["out/model.onnx", "out", "--truth=kind"], "out: is a folder; expected a Parquet, CSV or npz file"),
         (["none.onnx", "unseen.csv", "--truth=kind"], "none.onnx: there is no such file (ModelNotFound)"),
         (["unseen.csv", "unseen.csv", "--truth=kind"], "unseen.csv: not an ONNX model: "),
         (

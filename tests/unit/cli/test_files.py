@@ -4,6 +4,7 @@ import pickle
 import sys
 
 import joblib
+import lightgbm
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -97,6 +98,15 @@ def test_onnx_is_refused_with_what_to_do_with_it(tmp_path):
         estimators.load(tmp_path / "m.onnx")
 
 
+def test_model_of_lightgbm_that_is_cut_off_is_refused_before_lightgbm_ends_the_process(tmp_path):
+    model = lightgbm.LGBMClassifier(n_estimators=3, verbose=-1).fit(np.arange(200.0).reshape(-1, 1), [0, 1] * 100)
+    whole = model.booster_.model_to_string()
+    for end in (200, whole.index("Tree=1"), whole.index("end of trees")):
+        (tmp_path / "cut").write_text(whole[:end])
+        with pytest.raises(errors.Refused, match="it is cut off"):
+            estimators.load(tmp_path / "cut")
+
+
 def test_archive_that_is_no_model_is_refused(tmp_path):
     np.savez(tmp_path / "model.npz", weights=[1, 2, 3])
     with pytest.raises(errors.Refused, match="is no skops file that this version reads"):
@@ -167,5 +177,7 @@ def test_test_set_is_refused_when_it_is_no_parquet_file(tmp_path):
 
 
 def test_test_set_is_refused_when_it_is_not_there(tmp_path):
-    with pytest.raises(errors.Refused, match="No such file"):
+    with pytest.raises(errors.Refused, match="there is no such file"):
         testsets.read(tmp_path / "t.parquet", truth="digit")
+    with pytest.raises(errors.Refused, match="is a folder; expected a Parquet, CSV or npz file"):
+        testsets.read(tmp_path, truth="digit")

@@ -1,11 +1,18 @@
 """The command line: what it prints where, and how it ends."""
 
+import os
 import pickle
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import skops.io
-from leadline_cli import main, testsets
+from leadline_cli import logs, main, testsets
 from sklearn.naive_bayes import GaussianNB
+
+from tests.unit.cli import replay_logs
 
 
 @pytest.fixture
@@ -76,3 +83,57 @@ def test_usage_is_status_two_when_an_option_is_missing(capsys):
         main.main(["package", "model.skops"])
     assert ended.value.code == 2
     assert "--test-set" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["testset.parquet", "/proc/none"], ids=["a file", "nowhere"])
+def test_package_says_where_it_cannot_write(folder, capsys, place):
+    assert package(folder, f"--out={folder / place}") == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith(f"leadline package: {folder / place}: cannot be written ("), error
+
+
+def started(*arguments, **more):
+    """Start the command as a shell does."""
+    command = [sys.executable, "-m", "leadline_cli.main", *map(str, arguments)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **more)
+
+
+def test_ctrl_c_ends_a_command_without_a_traceback(tmp_path):
+    os.mkfifo(tmp_path / "log")
+    command = started("replay", tmp_path / "log")
+    with (tmp_path / "log").open("w"):  # open as soon as the command reads there, and waits for more
+        command.send_signal(signal.SIGINT)
+        _, said = command.communicate(timeout=60)
+    assert (command.returncode, said) == (130, "leadline replay: interrupted\n")
+
+
+def test_a_reader_that_has_gone_ends_a_command_without_a_word(tmp_path):
+    logs.write(tmp_path / "log", replay_logs.condemned())
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = started("replay", tmp_path / "log", stdout=writing)
+    os.close(writing)
+    _, said = command.communicate(timeout=60)
+    assert (command.returncode, said) == (1, "")
+
+
+def test_a_full_disk_under_the_output_is_said_in_one_line(tmp_path):
+    logs.write(tmp_path / "log", replay_logs.condemned())
+    with Path("/dev/full").open("w") as full:
+        command = started("replay", tmp_path / "log", stdout=full)
+        _, said = command.communicate(timeout=60)
+    assert (command.returncode, said) == (1, "leadline replay: standard output: No space left on device\n")
+
+
+def test_package_refuses_a_task_that_the_model_contradicts(folder, capsys):
+    assert package(folder, "--task=regression") == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == ("leadline package: task: GaussianNB(var_smoothing=0.001) is for classification, not for regression")
+
+
+@pytest.mark.parametrize("cpus", ["0", "-1", "two"])
+def test_tune_refuses_cpus_that_no_pod_can_have(capsys, cpus):
+    with pytest.raises(SystemExit) as ended:
+        main.main(["tune", "m.onnx", "--cpus", cpus])
+    assert ended.value.code == 2
+    assert f"--cpus: expected a whole number from 1, got '{cpus}'" in capsys.readouterr().err

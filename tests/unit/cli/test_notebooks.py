@@ -37,6 +37,12 @@ def test_report_comes_back_and_is_what_a_notebook_shows(model, tmp_path, capsys)
     assert document["spec"]["model"] == {"uri": "s3://models/iris/model.onnx", "digest": found.model_digest}
 
 
+def test_without_a_folder_the_files_go_to_out_here(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    leadline.package(model, ROWS[1::2], TRUTHS[1::2], quiet=True)
+    assert (tmp_path / "out" / "model.onnx").exists()
+
+
 def test_what_it_writes_is_what_the_command_writes(model, tmp_path):
     found = leadline.package(model, ROWS, TRUTHS, tmp_path / "one", quiet=True)
     examples = testsets.of_arrays(ROWS, TRUTHS)

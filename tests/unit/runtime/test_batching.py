@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from leadline_runtime.engine import batching, counters, session
 from leadline_runtime.oip import datatypes, signature
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from tests.unit.runtime import models
 from tests.unit.runtime.models import Served, asking, tensor
@@ -279,3 +279,83 @@ def test_the_time_of_a_model_decides_where_it_runs(tmp_path):
         model = session.Model(None, served.model.signature, "", "", (), row_seconds, full_seconds)
         batcher = batching.Batcher(model, counters.Counters(), max_rows=4, max_queue_rows=4, loop=served.loop)
         assert batcher.inline is inline
+
+
+def looked_up(folder):
+    """Write a model that gives the number at a place of a table of three, and fails on any other place."""
+    table = helper.make_tensor("t", TensorProto.FLOAT, [3], [5.0, 6.0, 7.0])
+    return models.save(
+        folder / "m.onnx",
+        [helper.make_node("Constant", [], ["table"], value=table), helper.make_node("Gather", ["table", "x"], ["y"])],
+        {"x": (TensorProto.INT64, ("N", 1))},
+        {"y": (TensorProto.FLOAT, ("N", 1))},
+    )
+
+
+def place(*places, **more):
+    asked = asking(tensor(list(places), [len(places), 1], datatype="INT64"), **more)
+    return request("/v2/models/m/infer", json.dumps(asked).encode())
+
+
+@pytest.mark.parametrize("row_layout", [False, True], ids=["arrays", "packed"])
+def test_a_request_that_the_model_fails_on_fails_alone(tmp_path, row_layout):
+    served = Served(looked_up(tmp_path), row_layout=row_layout)
+    sent = [served.send(place(number, id=f"r{number}")) for number in (0, 3, 2, 9)]
+    sent.append(served.send(place(1, 2)))
+    served.loop.run()
+    found = [answers(transport.sent) for transport in sent]
+    assert [[answer.status for answer in one] for one in found] == [[200], [500], [200], [500], [200]]
+    assert [told(sent[place])["outputs"][0]["data"] for place in (0, 2, 4)] == [[5.0], [7.0], [6.0, 7.0]]
+    assert told(sent[2])["id"] == "r2"
+    assert "the model failed" in told(sent[1])["error"]
+    assert (served.counters.requests, served.counters.failures) == (5, 2)
+    assert served.batcher.queue_rows == served.batcher.queue_bytes == 0
+
+
+async def test_a_request_that_the_model_fails_on_fails_alone_in_the_compute_thread(tmp_path):
+    served = Served(looked_up(tmp_path))
+    served.batcher = batching.Batcher(
+        served.model, served.counters, max_rows=4, max_queue_rows=64, loop=asyncio.get_running_loop()
+    )
+    served.batcher.inline = False
+    served.inference._batcher = served.batcher
+    sent = [served.send(place(number)) for number in (0, 3, 2)]
+    async with asyncio.timeout(10):
+        await served.batcher.settle()
+    assert [answers(transport.sent)[0].status for transport in sent] == [200, 500, 200]
+    assert served.batcher.queue_rows == 0
+    served.batcher.close()
+
+
+@pytest.mark.parametrize("row_layout", [False, True], ids=["arrays", "packed"])
+def test_nobody_gets_anothers_rows_from_a_model_that_drops_some(tmp_path, row_layout):
+    path = models.save(  # gives the numbers that are at most 10: all of those of the warm-up
+        tmp_path / "m.onnx",
+        [
+            helper.make_node("Constant", [], ["ten"], value=helper.make_tensor("o", TensorProto.FLOAT, [], [10.0])),
+            helper.make_node("LessOrEqual", ["x", "ten"], ["small"]),
+            helper.make_node("Compress", ["x", "small"], ["y"]),
+        ],
+        {"x": (TensorProto.FLOAT, ("N",))},
+        {"y": (TensorProto.FLOAT, ("M",))},
+    )
+    served = Served(path, row_layout=row_layout)
+    assert served.model.signature.has_rows
+    sent = [
+        served.send(request("/v2/models/m/infer", json.dumps(asking(tensor([number], [1]))).encode()))
+        for number in (50.0, 0.25, 0.5)
+    ]
+    served.loop.run()
+    assert [[answer.status for answer in answers(transport.sent)] for transport in sent] == [[200]] * 3
+    found = [told(transport)["outputs"][0] for transport in sent]
+    assert [(output["shape"], output["data"]) for output in found] == [([0], []), ([1], [0.25]), ([1], [0.5])]
+
+
+def test_copies_that_find_the_queue_full_are_no_clients_turned_away(served):
+    asked = json.dumps(asking(tensor([0.0] * 3, [1, 3]))).encode()
+    for _ in range(6):
+        served.send(row(0, 0, 0))
+    copy = served.send(request("/v2/models/m/infer", asked, head="host: x\r\nleadline-copy: 1\r\n"), own=True)
+    client = served.send(row(0, 0, 0))
+    assert [answers(transport.sent)[0].status for transport in (copy, client)] == [429, 429]
+    assert served.counters.full == 1

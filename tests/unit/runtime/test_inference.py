@@ -415,3 +415,11 @@ def test_what_waits_is_bounded_by_the_bytes_of_its_bodies_too(tmp_path, rows, ro
     assert [answers(transport.sent)[0].status for transport in transports] == [200] * 3 + [429] * 3
     assert (served.batcher.queue_rows, served.batcher.queue_bytes) == (0, 0)
     assert [answers(served.send(sent).sent), served.loop.run()] == [[], None], "there is room again"
+
+
+@pytest.mark.parametrize("row_layout", [False, True], ids=["arrays", "packed"])
+def test_requests_that_are_not_finite_themselves_are_counted_apart_from_failures(tmp_path, row_layout):
+    served = Served(models.identity(tmp_path / "m.onnx"), row_layout=row_layout)
+    copied = {"head": "leadline-copy: 1\r\n", "own": True}
+    assert [served.ask(asking(tensor([None, 1, 2], [1, 3])), **more).status for more in ({}, copied)] == [400, 400]
+    assert (served.counters.requests, served.counters.failures, served.counters.unanswerable) == (1, 0, 1)

@@ -86,3 +86,9 @@ def test_each_worker_is_told_by_its_slot():
     assert told['leadline_worker_restarts_total{revision="digits-1",worker="1"}'] == 0
     assert told['leadline_worker_up{revision="digits-1",worker="0"}'] == 1
     assert told['leadline_worker_up{revision="digits-1",worker="1"}'] == 0
+
+
+def test_a_request_that_is_refused_after_its_run_is_counted_once():
+    told, _ = scraped(Worker(counts=counts(failures=2, unanswerable=3, refusals={400: 4, 500: 2})))
+    found = {code: told[f'leadline_requests_total{{code="{code}",revision="digits-1"}}'] for code in (200, 400, 500)}
+    assert found == {200: 5, 400: 4, 500: 2}

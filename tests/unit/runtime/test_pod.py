@@ -74,7 +74,7 @@ def test_a_report_counts_what_objectives_are_judged_by():
     latency = [0] * (len(messages.BUCKETS) + 1)
     latency[2] = 7
     counted.workers[0].counts = messages.Counts(
-        requests=7, failures=2, late=3, refusals={429: 4, 503: 3}, buckets=latency, seconds=0.014
+        requests=7, failures=2, late=3, full=4, refusals={429: 9, 503: 3}, buckets=latency, seconds=0.014
     )
     service = counted.report("n").service
     assert (service.started_ms, service.requests, service.failures, service.refused) == (17, 7, 2, 7)

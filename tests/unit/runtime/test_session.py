@@ -161,3 +161,73 @@ def test_a_model_that_refuses_made_up_input_is_served_without_batches(tmp_path):
     model = load(path)
     assert not model.signature.has_rows
     assert model.row_seconds == 0.0
+
+
+def constant(name, kind, *values):
+    return helper.make_node("Constant", [], [name], value=helper.make_tensor(name, kind, [len(values)], values))
+
+
+ROWS = {"x": (TensorProto.FLOAT, ("N", 2))}
+SAME = {"y": (TensorProto.FLOAT, ("N", 2))}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "outputs"),
+    [
+        ([helper.make_node("Softmax", ["x"], ["y"], axis=0)], SAME),
+        (
+            [
+                helper.make_node("ReduceMean", ["x"], ["mean"], axes=[0], keepdims=1),
+                helper.make_node("Sub", ["x", "mean"], ["y"]),
+            ],
+            SAME,
+        ),
+        (
+            [
+                helper.make_node("ReduceMax", ["x"], ["most"], axes=[0], keepdims=1),
+                helper.make_node("Equal", ["x", "most"], ["y"]),
+            ],
+            {"y": (TensorProto.BOOL, ("N", 2))},
+        ),
+        (
+            [constant("none", TensorProto.INT64, 0), helper.make_node("CumSum", ["x", "none"], ["y"])],
+            SAME,
+        ),
+    ],
+    ids=["softmax of a list", "less the mean", "place of the best", "running sum"],
+)
+def test_a_model_whose_rows_hang_on_each_other_is_not_batched(tmp_path, nodes, outputs):
+    assert not load(models.save(tmp_path / "m.onnx", nodes, ROWS, outputs)).signature.has_rows
+
+
+def test_a_model_that_takes_two_numbers_of_rows_is_not_batched(tmp_path):
+    nodes = [
+        helper.make_node("ReduceMean", ["z"], ["mean"], axes=[0], keepdims=1),
+        helper.make_node("Add", ["x", "mean"], ["y"]),
+    ]
+    inputs = {**ROWS, "z": (TensorProto.FLOAT, ("M", 2))}
+    assert not load(models.save(tmp_path / "m.onnx", nodes, inputs, SAME)).signature.has_rows
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        [helper.make_node("RandomNormalLike", ["x"], ["y"])],
+        [helper.make_node("Log", ["x"], ["y"])],
+        [
+            helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "scale", "zero"]),
+            helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["y"]),
+        ],
+    ],
+    ids=["chance", "not finite", "rounded by the run"],
+)
+def test_a_model_whose_answers_differ_otherwise_is_batched(tmp_path, nodes):
+    assert load(models.save(tmp_path / "m.onnx", nodes, ROWS, SAME)).signature.has_rows
+
+
+def test_a_model_that_looks_up_places_is_batched_where_ours_are_there_or_not(tmp_path):
+    for size in (1, 3):
+        table = helper.make_tensor("t", TensorProto.FLOAT, [size], [1.0] * size)
+        nodes = [helper.make_node("Constant", [], ["t"], value=table), helper.make_node("Gather", ["t", "x"], ["y"])]
+        inputs = {"x": (TensorProto.INT64, ("N", 2))}
+        assert load(models.save(tmp_path / "m.onnx", nodes, inputs, SAME)).signature.has_rows

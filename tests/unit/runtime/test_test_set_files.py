@@ -207,6 +207,13 @@ def test_integers_of_any_size_are_compared_exactly(read):
     unsigned = TensorInfo("count", "UINT64", [-1])
     assert read(b"count,y\n18446744073709551615,0\n", unsigned)[1].tolist() == [2**64 - 1]
     assert "row 1 holds -1; expected whole numbers from 0 to" in read(b"count,y\n-1,0\n", unsigned)
+    assert read(b"count,y\n9223372036854775809,0\n5,0\n", unsigned)[1].tolist() == [2**63 + 1, 5]
+    assert "row 2 holds 9223372036854775808; expected whole numbers from -" in read(
+        b"count,y\n-5,0\n9223372036854775808,0\n", COUNT
+    )
+    assert "row 2 holds -5; expected whole numbers from 0 to" in read(
+        b"count,y\n9223372036854775808,0\n-5,0\n", unsigned
+    )
 
 
 def test_a_missing_number_is_nan(read):
@@ -227,6 +234,7 @@ def test_a_missing_number_is_nan(read):
         ("age,y\n1,2\n".encode("utf-16"), "is text in UTF-16; expected UTF-8"),
         (b"\xe9ge,y\n1,2\n", "its first line is not UTF-8 (byte 0)"),
         (b"\n1,2\n", "its first line is empty; expected the columns' names"),
+        (b"age,y\r1,2\r", "has lines that end in CR alone; expected LF or CRLF"),
         (b"PK\x03\x04 and no archive", "not a readable .npz archive"),
         (npz(age=np.array([1.0]), y=np.array([1]))[:-40], "not a readable .npz archive"),
         (gzip.compress(b"age,y\n1,2\n" * 1_000, mtime=0)[:-20], "not a readable gzipped CSV file"),

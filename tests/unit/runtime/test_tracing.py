@@ -100,6 +100,7 @@ def test_names_of_spans_are_few(tracer, collector, target, name):
         (b"[::1]", "::1", None),
         (b"digits.ml:", "digits.ml", None),
         (b"", None, None),
+        (b"digits.ml:\xb2", "digits.ml", None),
     ],
 )
 def test_the_server_is_what_the_client_called(tracer, collector, host, address, port):
@@ -108,6 +109,29 @@ def test_the_server_is_what_the_client_called(tracer, collector, host, address, 
     tracer.close()
     (span,) = collector.spans
     assert (span.attributes.get("server.address"), span.attributes.get("server.port")) == (address, port)
+
+
+def test_a_parent_of_bytes_that_are_no_text_is_none(tracer, collector):
+    collector.free.set()
+    later = b"01-%032x-%016x-01-" % (1, 2)
+    for value in (later + b"\xff", later + b"\x00", later + b"more"):
+        span = tracer.begin(b"POST", b"/v2", {b"traceparent": value}, "10.0.0.1", time.time_ns())
+        span.end(200, 1.0, 1.5, rows=0, grpc_status=None)
+    tracer.close()
+    assert [span.parent is not None for span in collector.spans] == [False, False, True]
+
+
+def test_spans_that_the_exporter_breaks_down_with_are_counted(collector):
+    class Broken(SpanExporter):
+        def export(self, spans):
+            raise OSError("no such host")
+
+    interval = sys.getswitchinterval()
+    tracer = tracing.Tracer(CONFIG, {}, runs.Timings(time.perf_counter), exporter=Broken())
+    ask(tracer)
+    tracer.close()
+    sys.setswitchinterval(interval)
+    assert tracer.dropped == 1
 
 
 def test_nothing_observes_where_neither_log_nor_traces_are_on():

@@ -67,6 +67,13 @@ def test_each_request_gets_a_line_that_says_what_happened(logged, digits):
     assert "trace_id" not in own
 
 
+def test_a_traceparent_that_is_none_names_no_trace(logged):
+    pod = logged("all")
+    for value in ("garbage", TRACE.upper(), TRACE):
+        call(pod.public, "GET", "/v2/health/live", headers={"traceparent": value})
+    assert [line.get("trace_id") for line in written(pod, 3)] == [None, None, TRACE[3:35]]
+
+
 def test_what_is_no_request_and_who_is_gone_get_lines(logged, digits):
     pod = logged("all")
     with socket.create_connection(("127.0.0.1", pod.public)) as client:
