@@ -1,4 +1,4 @@
-"""Lives of the measures beside accuracy, for decisions.py: precision, recall, F1, AUC, MAE, RMSE and R2.
+"""Lives of the measures beside accuracy, for decisions.py: precision, recall, F1, AUC, MAE, RMSE and R2, alone and in pairs.
 
 Each life is a stream of rows with a true answer, drawn from a distribution whose measure is known exactly; the rows go
 through the losses that ship. Shown are delays in rows that count (recall: positives; AUC: positives), and the share of lives
@@ -8,7 +8,7 @@ that are rolled back exactly at the limit.
 from collections.abc import Callable
 
 import numpy as np
-from leadline_stats import betting, classes, deviations, ranking
+from leadline_stats import betting, classes, contrasts, deviations, pairs, ranking
 from scipy import stats
 
 NEVER = np.inf
@@ -19,6 +19,9 @@ MARGIN = 0.02
 """Of a share; of AUC too."""
 GROWTH = 0.1
 """Tolerated growth of MAE and RMSE."""
+CONTRAST_LIVES = 400
+CONTRAST_LENGTH = 2_000
+"""Rows; contrasts are slower than the engine."""
 REFERENCE = 20_000
 """Outcomes that scales are made of: so many that their own noise is small beside what is measured."""
 
@@ -35,6 +38,8 @@ def experiments(alpha: float) -> dict[str, tuple[float, float]]:
         "R2 .80 to .60": of_explained(0.80, 0.60, alpha),
         "paired MAE x 1.5": of_pairs(deviations.Measure.MAE, 1.5, alpha),
         "paired RMSE x 2": of_pairs(deviations.Measure.RMSE, 2.0, alpha),
+        "paired precision .90 to .75": of_contrast(classes.Measure.PRECISION, 0.90, 0.75, alpha),
+        "paired F1 .80 to .65": of_contrast(classes.Measure.F1, 0.80, 0.65, alpha),
     }
 
 
@@ -69,41 +74,72 @@ def of_ranking(before: float, after: float, alpha: float) -> tuple[float, float]
 
 def of_errors(measure: deviations.Measure, growth: float, alpha: float) -> tuple[float, float]:
     """Errors are normal."""
-    reference = np.random.default_rng(seed(f"reference {measure}")).normal(size=REFERENCE)
-    scale = deviations.of_errors(measure, reference, margin=GROWTH, alpha=alpha)
+    generator = np.random.default_rng(seed(f"reference {measure}"))
+    reference = generator.normal(size=REFERENCE)
+    scale = deviations.of_first(measure, reference, np.zeros(REFERENCE))
+    mean = float(deviations.losses(scale, reference, np.zeros(REFERENCE)).mean())
+    limit = mean + deviations.tolerated(scale, mean, GROWTH)
 
     def losses(generator: np.random.Generator, spread: float, length: int) -> np.ndarray:
-        return deviations.losses(scale, spread * generator.normal(size=length))
+        return deviations.losses(scale, spread * generator.normal(size=length), np.zeros(length))
 
     # Clipping takes more of larger errors than of the reference's, so the limit lies a little above 1 + GROWTH.
-    return rates(losses, 1 + GROWTH, growth, scale.tolerated_loss, alpha)
+    return rates(losses, 1 + GROWTH, growth, limit, alpha / 2)
 
 
 def of_explained(before: float, after: float, alpha: float) -> tuple[float, float]:
     """Truths and errors are normal; R2 is one less the share of the errors' variance."""
-    least = before - MARGIN
 
     def rows(generator: np.random.Generator, explained: float, length: int) -> tuple[np.ndarray, np.ndarray]:
         return np.sqrt(1 - explained) * generator.normal(size=length), generator.normal(size=length)
 
-    how = deviations.explained(*rows(np.random.default_rng(seed("reference R2")), before, REFERENCE), least=least)
+    reference = rows(np.random.default_rng(seed("reference R2")), before, REFERENCE)
+    scale = deviations.of_first(deviations.Measure.R2, *reference)
+    mean = float(deviations.losses(scale, *reference).mean())
+    limit = mean + deviations.tolerated(scale, mean, MARGIN)
 
     def losses(generator: np.random.Generator, explained: float, length: int) -> np.ndarray:
-        return deviations.unexplained_losses(how, *rows(generator, explained, length))
+        return deviations.losses(scale, *rows(generator, explained, length))
 
-    return rates(losses, least, after, how.tolerated_loss, alpha)
+    return rates(losses, before - MARGIN, after, limit, alpha)
 
 
 def of_pairs(measure: deviations.Measure, growth: float, alpha: float) -> tuple[float, float]:
     """Errors of both on the same input share half of their variance."""
-    typical = float(np.sqrt(2 / np.pi)) if measure is deviations.Measure.MAE else 1.0
-    how = deviations.pairing(measure, typical, margin=GROWTH)
+    reference = np.random.default_rng(seed(f"reference of pairs {measure}")).normal(size=REFERENCE)
+    scale = deviations.of_first(measure, reference, np.zeros(REFERENCE))
+    mean = float(deviations.losses(scale, reference, np.zeros(REFERENCE)).mean())
+    limit = pairs.tolerated_loss(deviations.tolerated(scale, mean, GROWTH))
 
     def losses(generator: np.random.Generator, spread: float, length: int) -> np.ndarray:
         common, new, old = generator.normal(size=(3, length)) * np.sqrt(0.5)
-        return deviations.paired_losses(how, spread * (common + new), common + old)
+        erred, before = (
+            deviations.losses(scale, each, np.zeros(length)) for each in (spread * (common + new), common + old)
+        )
+        return pairs.losses(erred, before)
 
-    return rates(losses, 1 + GROWTH, growth, how.tolerated_loss, alpha)
+    return rates(losses, 1 + GROWTH, growth, limit, alpha)
+
+
+def of_contrast(measure: classes.Measure, before: float, after: float, alpha: float) -> tuple[float, float]:
+    """Both predict alike but for one row in twenty, and what is right of either is drawn by one chance for both.
+
+    Rows that count for one alone are drawn beside the others; at the limit the new one is MARGIN worse.
+    """
+
+    def rows(generator: np.random.Generator, score: float, length: int) -> tuple[np.ndarray, np.ndarray]:
+        chance, alone = generator.random(length), generator.random(length)
+        new, old = ((chance >= classes.share_of(measure, value)).astype(float) for value in (score, before))
+        return np.where(alone < 0.025, np.nan, new), np.where(alone > 0.975, np.nan, old)
+
+    def crossed(score: float, life: int) -> int | None:
+        generator = np.random.default_rng([*seed(f"{measure} {score}"), life])
+        begun = contrasts.begin(measure, margin=MARGIN, alpha=alpha)
+        return contrasts.fold(begun, *rows(generator, score, CONTRAST_LENGTH)).worse.crossed_at
+
+    false = [crossed(before - MARGIN, life) is not None for life in range(CONTRAST_LIVES)]
+    delays = [crossed(after, life) or NEVER for life in range(CONTRAST_LIVES // 2)]
+    return float(np.mean(false)), float(np.median(delays))
 
 
 def rates(

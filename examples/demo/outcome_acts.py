@@ -197,7 +197,7 @@ def decided_pair(path: Path, revision: str, other: str) -> Deciding:
         DemoError: It was not found worse.
     """
     entries = [msgspec.json.decode(line, type=Entry) for line in path.read_bytes().splitlines()]
-    compared = fold(Evidence(), entries).pairs.get((revision, other))
+    compared = fold(Evidence(), entries).first.pairs.get((revision, other))
     if compared is None or not compared.is_worse:
         raise DemoError(f"{path}: {revision} was not found worse than {other}")
     deciding = next(each for each in entries if each.seq == compared.decided_seq)

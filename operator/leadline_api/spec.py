@@ -298,22 +298,38 @@ class Metric(_Model):
         matches(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", "must hold only a-z, 0-9 and -, such as accuracy"),
     ]
     """What the metric is called in status and messages."""
-    metric: Literal["accuracy", "recall", "score"]
-    """What is measured: accuracy, the share of right answers; recall, the same where `positive` is true; or score, the mean of what
-    outcomes say in `score`."""
+    metric: Literal["accuracy", "precision", "recall", "f1", "score", "mae", "rmse", "r2"]
+    """What is measured: accuracy, the share of right answers; precision, recall or f1 of the class `positive`; score, the mean of
+    what outcomes say in `score`; of numbers mae (mean absolute error), rmse (root mean squared error) or r2 (explained share)."""
     positive: Annotated[str, Field(min_length=1, max_length=256)] | None = None
-    """The class that recall is of, as the model names or numbers it."""
-    margin: Annotated[
-        str,
-        Field(max_length=11),
-        decimal(
-            low=0.0,
-            high=1.0,
-            message='must be a number from 0 to 1 in quotes, such as "0.02": how much accuracy a revision may lose '
-            "against the last good one and still count as good",
-        ),
-    ] = "0.02"
-    """How much worse than the last good revision a revision may be and still count as good."""
+    """The class that precision, recall or f1 is of, as the model names or numbers it."""
+    margin: (
+        Annotated[
+            str,
+            Field(max_length=11),
+            decimal(
+                low=0.0,
+                high=1.0,
+                message='must be a number from 0 to 1 in quotes, such as "0.02": how much accuracy a revision may lose '
+                "against the last good one and still count as good",
+            ),
+        ]
+        | None
+    ) = None
+    """How much worse than the last good revision a revision may be and still count as good. Left out: 0.02."""
+    relative_margin: (
+        Annotated[
+            str,
+            Field(max_length=8),
+            matches(
+                r"(100|[0-9]{1,2})(\.[0-9]{1,3})?%",
+                'must be a percentage in quotes, such as "10%": how much larger than the last good revision\'s a '
+                "revision's error may be",
+            ),
+        ]
+        | None
+    ) = None
+    """The same of mae and rmse: by what share they may grow. Left out: 10%."""
     floor: (
         Annotated[
             str,
@@ -328,6 +344,36 @@ class Metric(_Model):
         | None
     ) = None
     """Lowest accuracy on the test set with which a revision is admitted."""
+
+    @property
+    def is_of_errors(self) -> bool:
+        """Tell whether errors are measured, which may grow by a share of what they are."""
+        return self.metric in ("mae", "rmse")
+
+    @property
+    def tolerance(self) -> str:
+        """The margin as it was written, or as it is where it was left out."""
+        return (self.relative_margin or "10%") if self.is_of_errors else (self.margin or "0.02")
+
+    @property
+    def tolerated(self) -> float:
+        """The margin as a number: a difference, of mae and rmse a share."""
+        return float(self.tolerance.rstrip("%")) / (100 if self.is_of_errors else 1)
+
+
+_MarginFits = Rule(
+    cel="self.metric in ['mae', 'rmse'] ? !has(self.margin) : !has(self.relativeMargin)",
+    message="an error may grow by relativeMargin (metric: mae or rmse), every other metric may lose a margin; give the one "
+    "that fits the metric",
+    holds=lambda metric: (metric.margin if metric.is_of_errors else metric.relative_margin) is None,
+    shows_value=False,
+)
+_FloorIsOfAShare = Rule(
+    cel="!has(self.floor) || !(self.metric in ['mae', 'rmse', 'r2'])",
+    message="floor is the lowest accuracy on the test set; metric: mae, rmse and r2 have none",
+    holds=lambda metric: metric.floor is None or metric.metric not in ("mae", "rmse", "r2"),
+    shows_value=False,
+)
 
 
 class TestSet(_Model):
@@ -349,13 +395,13 @@ class Quality(_Model):
     """How good the model must be, and what happens when it is not."""
 
     metrics: Annotated[
-        list[Metric],
+        list[Annotated[Metric, _MarginFits, _FloorIsOfAShare]],
         Field(
-            max_length=1,
+            max_length=8,
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
         ),
     ] = []
-    """What is measured, by name."""
+    """What is measured, by name. The false rollback probability is shared out between them."""
     false_rollback_probability: Annotated[
         str,
         Field(max_length=11),
@@ -378,18 +424,27 @@ class Quality(_Model):
     answers copies of fresh requests, and gets the traffic if it is shown to be better."""
 
 
-_OthersNeedOutcomes = Rule(
-    cel="!has(self.testSet) || !has(self.metrics) || self.metrics.all(m, m.metric == 'accuracy')",
-    message="spec.quality.metrics with metric: score or recall needs spec.outcomes instead of spec.quality.testSet, on which "
-    "accuracy is measured; use metric: accuracy, or leave testSet out",
-    holds=lambda quality: quality.test_set is None or all(each.metric == "accuracy" for each in quality.metrics),
+_TestSetNeedsAccuracy = Rule(
+    cel="!has(self.testSet) || !has(self.metrics) || size(self.metrics) == 0 || self.metrics.exists(m, m.metric == 'accuracy')",
+    message="spec.quality.testSet needs a metric: accuracy, for that is what is measured on it; add one, or leave testSet out",
+    holds=lambda quality: (
+        quality.test_set is None or not quality.metrics or any(each.metric == "accuracy" for each in quality.metrics)
+    ),
     shows_value=False,
 )
-_RecallIsOfAClass = Rule(
-    cel="!has(self.metrics) || self.metrics.all(m, (m.metric == 'recall') == has(m.positive))",
-    message="spec.quality.metrics with metric: recall needs positive (the class that is to be found, such as fraud), and no "
-    "other metric has it",
-    holds=lambda quality: all((each.metric == "recall") == (each.positive is not None) for each in quality.metrics),
+_OfAClass: Final = ("precision", "recall", "f1")
+_SomeAreOfAClass = Rule(
+    cel="!has(self.metrics) || self.metrics.all(m, (m.metric in ['precision', 'recall', 'f1']) == has(m.positive))",
+    message="spec.quality.metrics with metric: precision, recall or f1 needs positive (the class that is to be found, such as "
+    "fraud), and no other metric has it",
+    holds=lambda quality: all((each.metric in _OfAClass) == (each.positive is not None) for each in quality.metrics),
+    shows_value=False,
+)
+_OthersNeedOutcomes = Rule(
+    cel="!has(self.quality) || !has(self.quality.metrics) || has(self.outcomes) || "
+    "self.quality.metrics.all(m, m.metric == 'accuracy')",
+    message="spec.quality.metrics other than accuracy need spec.outcomes, true answers to measure them by; add maturity",
+    holds=lambda spec: spec.outcomes is not None or all(each.metric == "accuracy" for each in spec.quality.metrics),
     shows_value=False,
 )
 _MetricsNeedAnswers = Rule(
@@ -454,7 +509,7 @@ _AgeCoversMaturity = Rule(
     holds=lambda outcomes: quantities.seconds(outcomes.max_age) >= quantities.seconds(outcomes.maturity),
     shows_value=False,
 )
-_ACROSS: Final = (_MetricsNeedAnswers, _ShadowNeedsOutcomes, _OneClaim)
+_ACROSS: Final = (_MetricsNeedAnswers, _OthersNeedOutcomes, _ShadowNeedsOutcomes, _OneClaim)
 
 
 class ModelDeploymentSpec(_Model):
@@ -468,7 +523,7 @@ class ModelDeploymentSpec(_Model):
     """The pods that answer."""
     rollout: Annotated[Rollout, _ShadowNeedsBlueGreen] = Rollout()
     """How a new revision takes over."""
-    quality: Annotated[Quality, _TestSetNeedsMetrics, _OthersNeedOutcomes, _RecallIsOfAClass] = Quality()
+    quality: Annotated[Quality, _TestSetNeedsMetrics, _TestSetNeedsAccuracy, _SomeAreOfAClass] = Quality()
     """How good the model must be, and what happens when it is not."""
     outcomes: Annotated[Outcomes, _AgeCoversMaturity] | None = None
     """True answers that come back after a prediction. Left out: none are taken."""

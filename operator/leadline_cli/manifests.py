@@ -39,7 +39,7 @@ class Options:
 def manifest(
     options: Options, *, model_digest: str, test_set_digest: str, truth: str, task: trained.Task
 ) -> dict[str, Any]:
-    """Return the ModelDeployment; of a regression without quality, for which there is no metric of the resource yet.
+    """Return the ModelDeployment; a regression is judged by the outcomes that come back, a classification by its test set.
 
     Raises:
         Refused: A name or value would be refused by the API server.
@@ -68,6 +68,9 @@ def manifest(
         }
     elif options.floor:
         raise errors.Refused("--floor: is the lowest accuracy, and this model predicts numbers; leave it out")
+    else:
+        spec["quality"] = {"metrics": [{"name": "error", "metric": "mae", "relativeMargin": "10%"}]}
+        spec["outcomes"] = {"maturity": "24h"}
     try:
         ModelDeploymentSpec.model_validate(spec)
     except ValidationError as error:
@@ -84,9 +87,9 @@ def text(found: dict[str, Any]) -> str:
     """Return a manifest as YAML, with what there is to do before it is applied."""
     spec = found["spec"]
     uploads, more = f"model.onnx to {spec['model']['uri']}", ""
-    if "quality" in spec:
+    if "testSet" in spec["quality"]:
         uploads += f" and testset.parquet to {spec['quality']['testSet']['uri']}"
     else:
-        more = "# It is served and not watched: the resource has no metric for predicted numbers yet.\n"
+        more = "# True values that come back judge it: set maturity to how long they usually take. docs/outcomes.md\n"
     document = yaml.safe_dump(found, sort_keys=False, width=120)
     return f"# Upload {uploads}, then kubectl apply this.\n{more}{document}"

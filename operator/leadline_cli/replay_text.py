@@ -38,12 +38,15 @@ def decisions(model: str, rows: Sequence[Row], evidence: Evidence) -> list[str]:
     """Return the table of decisions and crossings, then what is open, then notes and the sum of it."""
     names = Names(model)
     width = max([5, *(len(str(row.seq)) for row in rows)])
+    has_several = len(evidence.streams) > 1
     head = f"{'entry':>{width}} {'what':10} {'when (UTC)':19} {'revision':10} {'vs':10} {_numbers('outcome', 'mean', 'ref.', 'evidence:needed')} said"
     table = [head]
     for row in rows:
         # A decision says by which entry; the numbers stand there.
         numbers = _weighed(row.crossing.weighed) if not row.is_decision and row.crossing else row.text
         said = "" if row.is_decision and row.said is Said.NOTHING else row.said.value
+        if has_several and row.crossing is not None:
+            said += f" ({row.crossing.weighed.metric})"
         line = (
             f"{row.seq:>{width}} {row.what:10} {_when(row.at_ms)} {names.short(row.revision):10} "
             f"{_other(names, row.other):10} {numbers:{_NUMBERS_COLUMNS}} {said}"
@@ -55,7 +58,9 @@ def decisions(model: str, rows: Sequence[Row], evidence: Evidence) -> list[str]:
         what = "within" if each.within is not None and each.within.crossed else "open"
         table.append(
             f"{'':>{width}} {what:10} {'at the end':19} {names.short(each.revision):10} "
-            f"{_other(names, against(each)):10} {_weighed(each)} -"
+            f"{_other(names, against(each)):10} {_weighed(each)} -{f' ({each.metric})' if has_several else ''}"[
+                :COLUMNS
+            ]
         )
     return [*table, *_notes(rows), "", *_sum(rows)]
 
@@ -89,7 +94,10 @@ def exact(evidence: Evidence) -> list[str]:
     """Return where each series stands to the last bit, a line each, by full names."""
     lines = [f"evidence after entry {evidence.cursor}:"]
     for each in series(evidence):
-        parts = [f"{each.kind.value} {each.revision} vs {each.other}: outcomes {each.number}, mean {each.estimate!r}"]
+        by = f" by {each.metric}" if len(evidence.streams) > 1 else ""
+        parts = [
+            f"{each.kind.value} {each.revision} vs {each.other}{by}: outcomes {each.number}, mean {each.estimate!r}"
+        ]
         if each.reference is not None:
             parts.append(f"{'mean of the other' if each.kind is Kind.WORSE else 'limit'} {each.reference!r}")
         for name, monitor in (("evidence", each.worse), ("for it", each.within)):
@@ -113,7 +121,11 @@ def _weighed(weighed: Weighed) -> str:
 
 
 def _mean(value: float | None) -> str:
-    return f"{value:5.3f}" if value is not None else "    -"
+    if value is None:
+        return "    -"
+    if abs(value) < 10:
+        return f"{value:5.3f}"
+    return f"{value:5.4g}" if abs(value) < 10_000 else f"{value:5.0e}"
 
 
 def _other(names: Names, other: str) -> str:

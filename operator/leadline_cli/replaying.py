@@ -10,8 +10,9 @@ import enum
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from leadline_operator.reconcile.evidence import Compared, Evidence, Own, fold
-from leadline_stats import betting, intervals
+from leadline_operator.reconcile.evidence import Evidence, fold
+from leadline_operator.reconcile.streams import Compared, Own, Stream
+from leadline_stats import intervals, verdicts
 from leadline_wire.ledger import DecisionEntry, Entry
 
 from leadline_cli import errors
@@ -33,19 +34,25 @@ class Weighed:
     """Where the evidence of one series stands."""
 
     kind: Kind
+    metric: str
     revision: str
     other: str
     """Of the comparison; of a limit, the revision whose outcomes it is made of."""
     number: int
     """Outcomes, or pairs, so far."""
     estimate: float
-    """Mean score of the revision, in [0, 1]."""
+    """The metric of the revision, in its own units."""
     reference: float | None
-    """Mean score of the other on the same inputs, or the limit; None: the limit is still being made."""
-    worse: betting.Monitor | None
-    within: betting.Monitor | None
+    """The same of the other on the same inputs, or the limit; None: the limit is still being made."""
+    worse: verdicts.Finding | None
+    within: verdicts.Finding | None
     decided_seq: int
     """Entry at which it decided; 0: it did not."""
+
+    @property
+    def subject(self) -> tuple[str, str, str, str]:
+        """What is weighed: names that tell one series from another."""
+        return self.kind.value, self.revision, self.other, self.metric
 
     @property
     def evidence(self) -> float:
@@ -99,20 +106,16 @@ class Walk:
         if not stretch:
             return
         before, after = self.evidence, _folded(self.evidence, stretch)
-        known = {(each.kind, each.revision, each.other) for each in series(before) if each.decided_seq}
+        known = {each.subject for each in series(before) if each.decided_seq}
         decided = sorted(
-            (each.decided_seq, each.kind.value, each.revision, each.other)
-            for each in series(after)
-            if each.decided_seq and (each.kind, each.revision, each.other) not in known
+            (each.decided_seq, each.subject) for each in series(after) if each.decided_seq and each.subject not in known
         )
         places = {entry.seq: place for place, entry in enumerate(stretch)}
-        for seq, kind, revision, other in decided:
+        for seq, subject in decided:
             place = places[seq]
             # Again up to that entry: what is shown is what stood there, whatever came with it in one stretch.
             then = _folded(before, stretch[: place + 1])
-            weighed = next(
-                each for each in series(then) if (each.kind.value, each.revision, each.other) == (kind, revision, other)
-            )
+            weighed = next(each for each in series(then) if each.subject == subject)
             entry = stretch[place]
             assert not isinstance(entry, DecisionEntry)
             self.crossings.append(Crossing(seq, entry.came_at_ms, weighed, before))
@@ -121,38 +124,44 @@ class Walk:
 
 def series(evidence: Evidence) -> list[Weighed]:
     """Return where each series stands, in an order that does not depend on when it began."""
-    found = [_compared(*subject, each) for subject, each in evidence.pairs.items()]
-    found += [_own(Kind.BELOW, revision, own) for revision, own in evidence.own.items()]
-    found += [_own(Kind.BELOW_TOO, revision, own) for revision, own in evidence.fresh.items()]
+    found: list[Weighed] = []
+    for stream in evidence.streams.values():
+        found += [_compared(stream, *subject, each) for subject, each in stream.pairs.items()]
+        found += [_own(stream, Kind.BELOW, revision, own) for revision, own in stream.own.items()]
+        found += [_own(stream, Kind.BELOW_TOO, revision, own) for revision, own in stream.fresh.items()]
     return sorted(
-        (each for each in found if each.number), key=lambda each: (each.revision, each.kind.value, each.other)
+        (each for each in found if each.number),
+        key=lambda each: (each.revision, each.kind.value, each.other, each.metric),
     )
 
 
-def _compared(revision: str, other: str, compared: Compared) -> Weighed:
+def _compared(stream: Stream, revision: str, other: str, compared: Compared) -> Weighed:
     comparison = compared.comparison
+    new, old = intervals.flipped(comparison.new).mean, intervals.flipped(comparison.old).mean
     return Weighed(
         kind=Kind.WORSE,
+        metric=stream.terms.metric,
         revision=revision,
         other=other,
         number=comparison.pairs,
-        estimate=intervals.flipped(comparison.new).mean or 0.0,
-        reference=intervals.flipped(comparison.old).mean,
+        estimate=stream.reading.value(new or 0.0),
+        reference=stream.reading.value(old) if old is not None else None,
         worse=comparison.worse,
         within=comparison.within,
         decided_seq=compared.decided_seq,
     )
 
 
-def _own(kind: Kind, revision: str, own: Own) -> Weighed:
+def _own(stream: Stream, kind: Kind, revision: str, own: Own) -> Weighed:
     watch = own.watch
     return Weighed(
         kind=kind,
+        metric=stream.terms.metric,
         revision=revision,
         other=own.reference_of,
         number=own.outcomes,
-        estimate=intervals.flipped(watch.all).mean or 0.0,
-        reference=watch.reference.limit if watch.reference is not None else None,
+        estimate=stream.reading.value(intervals.flipped(watch.all).mean or 0.0),
+        reference=stream.reading.value(watch.reference.limit) if watch.reference is not None else None,
         worse=watch.worse,
         within=watch.within,
         decided_seq=own.decided_seq,

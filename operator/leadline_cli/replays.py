@@ -25,7 +25,7 @@ class Replay:
     rows: tuple[agreeing.Row, ...]
     lives: tuple[rivals.Life, ...]
     is_graded: bool
-    """Outcomes are scores, which no window rule knows."""
+    """Outcomes are scores or numbers, which no window rule knows."""
     evidence: Evidence
 
     @property
@@ -41,7 +41,7 @@ class Replay:
         lines.append("")
         lines += replay_text.decisions(self.model, self.rows, self.evidence)
         if self.is_graded:
-            lines += ["", "Outcomes are scores here, and window rules of others know right and wrong only"]
+            lines += ["", "Outcomes are scores or numbers here, and window rules of others know right and wrong only"]
         elif self.lives:
             lines += ["", *replay_text.rules(self.model, self.lives)]
         if exact:
@@ -71,6 +71,6 @@ def replay(stretches: Iterable[Sequence[Entry]], alerts: agreeing.Alerts = agree
         begins_late=first is not None and (terms is None or first < terms),
         rows=tuple(rows),
         lives=tuple(rivals.lives(entries, rows)),
-        is_graded=walk.evidence.terms is not None and walk.evidence.terms.graded,
+        is_graded=all(stream.terms.graded for stream in walk.evidence.streams.values()) and bool(walk.evidence.streams),
         evidence=walk.evidence,
     )

@@ -12,6 +12,7 @@ Must not know what the mean is of.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -113,6 +114,30 @@ def lower_bound(summary: Summary, alpha: float) -> float:
         else:
             high = middle
     return float(low)
+
+
+def log_wealths(summary: Summary, means: FloatArray) -> FloatArray:
+    """Return the logarithms of what the bets against "the mean given the past is at most this" have made of 1.
+
+    Each falls as the mean grows, from infinity at 0, and is of an e-process where the mean is never exceeded.
+
+    Args:
+        summary: Of values in [0, 1].
+        means: Shape (n,), each in [0, 1].
+
+    Returns:
+        Shape (n,).
+    """
+    won = _log_factors(tuple(means.tolist())) @ np.array(summary.weights)
+    most = won.max(axis=1)
+    return np.asarray(most + np.log(np.exp(won - most[:, np.newaxis]).sum(axis=1) / len(_BETS)))
+
+
+@functools.lru_cache(maxsize=8)
+def _log_factors(means: tuple[float, ...]) -> FloatArray:
+    """Return what each bet gains at each point of the grid: shape (means, bets, points)."""
+    least = np.maximum(means, _LEAST_MEAN)[:, np.newaxis, np.newaxis]
+    return np.asarray(np.log1p(_BETS * (_GRID / least - 1)))
 
 
 def interval(summary: Summary, alpha: float = ALPHA) -> tuple[float, float]:

@@ -9,7 +9,7 @@ Must not know where outcomes come from.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -105,12 +105,14 @@ def planned(plan: Plan, *, promotion: float = budgets.PROMOTION) -> Watch:
     )
 
 
-def fold(watch: Watch, losses: npt.ArrayLike) -> Watch:
+def fold(watch: Watch, losses: npt.ArrayLike, tolerated: Callable[[float], float] | None = None) -> Watch:
     """Return the watch after more outcomes; in parts or at once, the same bits.
 
     Args:
         watch: What came before.
         losses: Shape (n,), each in [0, 1], in order of arrival; only 0 and 1 unless the plan says graded.
+        tolerated: From the mean loss of the outcomes that make the reference to how much it may grow; None: by the
+            plan's margin, whatever the loss is.
 
     Raises:
         ValueError: A loss is NaN or outside [0, 1], or is neither 0 nor 1 where answers are right or wrong.
@@ -124,7 +126,7 @@ def fold(watch: Watch, losses: npt.ArrayLike) -> Watch:
             _bits(first)
         watch = dataclasses.replace(watch, all=intervals.fold(watch.all, first))
         if not watch.missing:
-            watch = _referenced(watch, plan)
+            watch = _referenced(watch, plan, tolerated)
     if watch.worse is not None and watch.within is not None:
         watch = dataclasses.replace(
             watch, worse=betting.fold(watch.worse, arrived), within=betting.fold(watch.within, 1 - arrived)
@@ -206,15 +208,11 @@ def from_plain(record: Mapping[str, object]) -> Watch:
     )
 
 
-def _referenced(watch: Watch, plan: Plan) -> Watch:
+def _referenced(watch: Watch, plan: Plan, tolerated: Callable[[float], float] | None) -> Watch:
     """Freeze the reference that the first outcomes make; say why where they make none."""
-    scores = intervals.flipped(watch.all)
     try:
-        if plan.graded:
-            reference = references.of_scores(scores, margin=plan.margin, alpha=plan.alpha)
-        else:
-            right = round(scores.weights[-1])  # bits are on the grid: the last point counts the right ones
-            reference = references.of_answers(right, scores.outcomes, margin=plan.margin, alpha=plan.alpha)
+        margin = tolerated(watch.all.mean or 0.0) if tolerated is not None else plan.margin
+        reference = references.of_losses(watch.all, margin=margin, alpha=plan.alpha, graded=plan.graded)
     except ValueError as error:
         return dataclasses.replace(watch, flaw=str(error))
     return _with(watch, reference)

@@ -28,7 +28,7 @@ class Kind(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A frozen limit; made by `floor`, `of_answers` or `of_scores`."""
+    """A frozen limit; made by `floor`, `of_losses`, `of_answers` or `of_scores`."""
 
     kind: Kind
     value: float
@@ -102,6 +102,19 @@ def of_scores(scores: intervals.Summary, *, margin: float, alpha: float) -> Refe
     outcomes = _enough(scores.outcomes)
     risk = checks.level("alpha", alpha) / 2
     return _estimate(scores.mean or 0.0, intervals.lower_bound(scores, risk), margin, outcomes, risk)
+
+
+def of_losses(losses: intervals.Summary, *, margin: float, alpha: float, graded: bool) -> Reference:
+    """Return the reference estimated from losses: by `of_scores` where they are graded, else by `of_answers`.
+
+    Raises:
+        ValueError: As those do.
+    """
+    scores = intervals.flipped(losses)
+    if graded:
+        return of_scores(scores, margin=margin, alpha=alpha)
+    right = round(scores.weights[-1])  # bits are on the grid: the last point counts the right ones
+    return of_answers(right, scores.outcomes, margin=margin, alpha=alpha)
 
 
 def _estimate(estimate: float, bound: float, margin: float, outcomes: int, level: float) -> Reference:

@@ -13,7 +13,10 @@ import enum
 from dataclasses import dataclass
 from typing import Final
 
-from leadline_stats import betting, blocks, intervals, limits, pairs
+from leadline_stats import betting, blocks, contrasts, intervals, limits, measures, pairs
+
+Finding = betting.Monitor | contrasts.Finding
+Comparison = pairs.Comparison | contrasts.Contrast
 
 FIRST_OUTCOMES: Final = 1_000
 """Outcomes of a new revision within which a fixed limit may speak against it, where nothing can be compared. Later it is
@@ -52,9 +55,9 @@ class Case:
 
     metric: str
     """Name, for the message."""
-    margin: float
-    """Tolerated loss of the mean score, in [0, 1)."""
-    comparison: pairs.Comparison | None
+    reading: measures.Reading
+    """What is measured, and how much of it may be lost."""
+    comparison: Comparison | None
     """Pairs with the other revision; also those of a comparison that is over. None: there were none."""
     watch: limits.Watch | None
     """Outcomes against a limit of its own. None: there is no such limit."""
@@ -64,6 +67,8 @@ class Case:
     """Whether pairs can be had: another revision is there, warm, and gets the same inputs."""
     has_last_good: bool = True
     """Whether there is another revision that a new one can be worse than."""
+    missing: int = 0
+    """Outcomes that errors still need for a scale."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +79,13 @@ class Verdict:
     outcomes: int
     """Outcomes, or pairs, that the estimate is of."""
     estimate: float | None
-    """Mean score in [0, 1]; None before the first outcome."""
+    """The measure over them, as the metric counts it; None before the first outcome."""
     interval: tuple[float, float]
-    """Of the mean score, valid at any look; missed with probability at most .02."""
+    """Of the measure, valid at any look; missed with probability at most .02."""
     reference: float | None
-    """Mean score of the other revision on the same inputs, or the floor or estimate of the fixed limit; None: not yet."""
+    """The measure of the other revision on the same inputs, or the floor or estimate of the fixed limit; None: not yet."""
     limit: float | None
-    """Smallest tolerated mean score; None for a comparison, and before there is a reference."""
+    """The worst that is tolerated; None for a comparison, and before there is a reference."""
     evidence: float
     """Against the revision, and for it where it is Healthy; 1 before the first outcome."""
     needed: float
@@ -130,7 +135,7 @@ def withdrawn(last_good: limits.Watch) -> bool:
     return last_good.worse is not None and last_good.worse.crossed
 
 
-def verification(fresh: pairs.Comparison) -> Verification:
+def verification(fresh: Comparison) -> Verification:
     """Return whether going back would help, by pairs that arrived after the verdict Decayed.
 
     The outcomes that fired must not be among them: they were chosen for being bad.
@@ -149,42 +154,42 @@ def _may_condemn(case: Case, watch: limits.Watch, monitor: betting.Monitor) -> b
     return not case.comparable and case.has_last_good and watch.plan is None and new
 
 
-def _shown(within: betting.Monitor, worse: betting.Monitor) -> tuple[Name, betting.Monitor]:
+def _shown(within: Finding, worse: Finding) -> tuple[Name, Finding]:
     return (Name.HEALTHY, within) if within.crossed else (Name.WATCHING, worse)
 
 
-def _by_pairs(case: Case, comparison: pairs.Comparison, name: Name, monitor: betting.Monitor) -> Verdict:
+def _by_pairs(case: Case, comparison: Comparison, name: Name, finding: Finding) -> Verdict:
     other = intervals.flipped(comparison.old).mean
+    reference = case.reading.value(other) if other is not None else None
     return _verdict(
         case,
         name,
         scores=intervals.flipped(comparison.new),
-        against=f"vs {case.other} {other:.3f}",
-        terms=f"margin {case.margin:g}",
-        reference=other,
+        against=f"vs {case.other}" + (f" {case.reading.text(reference)}" if reference is not None else ""),
+        terms=case.reading.terms,
+        reference=reference,
         limit=None,
-        monitor=monitor,
+        finding=finding,
     )
 
 
-def _by_limit(
-    case: Case, watch: limits.Watch, name: Name, monitor: betting.Monitor, *, provisional: bool = False
-) -> Verdict:
-    reference = watch.reference
+def _by_limit(case: Case, watch: limits.Watch, name: Name, finding: Finding, *, provisional: bool = False) -> Verdict:
+    reference, reading = watch.reference, case.reading
     if reference is None:
         raise AssertionError("a monitor without a reference")
-    terms = f"{reference.kind.lower()} {reference.value:.3f}"
+    value, limit = reading.value(reference.value), reading.value(reference.limit)
+    terms = f"{reference.kind.lower()} {reading.text(value)}"
     if reference.outcomes:
-        terms += f" over {reference.outcomes} outcomes, margin {case.margin:g}"
+        terms += f" over {reference.outcomes} outcomes, {reading.terms}"
     return _verdict(
         case,
         name,
         scores=intervals.flipped(watch.all),
-        against=f"vs limit {reference.limit:.3f}",
+        against=f"vs limit {reading.text(limit)}",
         terms=terms,
-        reference=reference.value,
-        limit=reference.limit,
-        monitor=monitor,
+        reference=value,
+        limit=limit,
+        finding=finding,
         since=blocks.since(watch.recent, reference.tolerated_loss) if name is Name.DECAYED else None,
         provisional=provisional,
     )
@@ -199,38 +204,59 @@ def _verdict(
     terms: str,
     reference: float | None,
     limit: float | None,
-    monitor: betting.Monitor,
+    finding: Finding,
     since: int | None = None,
     provisional: bool = False,
 ) -> Verdict:
-    low, high = intervals.interval(scores)
     said = {
         Name.DEGRADED: "degraded",
         Name.DECAYED: "decayed",
-        Name.HEALTHY: "shown to be within the margin" if limit is None else "shown to be above it",
+        Name.HEALTHY: "shown to be within the margin"
+        if limit is None
+        else f"shown to be {_good_side(case.reading)} it",
         Name.WATCHING: "nothing found",
     }[name]
     if since:
         said += f" since about outcome {since}"
     if provisional:
         said += " provisionally, for nothing can be compared"
+    estimate, interval = _measured(case.reading, scores)
     return Verdict(
         name=name,
         outcomes=scores.outcomes,
-        estimate=scores.mean,
-        interval=(low, high),
+        estimate=estimate,
+        interval=interval,
         reference=reference,
         limit=limit,
-        evidence=monitor.evidence,
-        needed=monitor.needed,
-        alpha=monitor.alpha,
-        decided_at=monitor.crossed_at,
+        evidence=finding.evidence,
+        needed=finding.needed,
+        alpha=finding.alpha,
+        decided_at=finding.crossed_at,
         since=since,
         provisional=provisional,
         why="",
-        message=f"{case.metric} {scores.mean:.3f} [{low:.3f}, {high:.3f}] over {scores.outcomes} outcomes {against}: {said}"
-        f" ({terms}, alpha {monitor.alpha:.2g}; evidence {odds(monitor.evidence)}, needs {odds(monitor.needed)})",
+        message=f"{_said(case, scores)} {against}: {said}"
+        f" ({terms}, alpha {finding.alpha:.2g}; evidence {odds(finding.evidence)}, needs {odds(finding.needed)})",
     )
+
+
+def _measured(reading: measures.Reading, scores: intervals.Summary) -> tuple[float | None, tuple[float, float]]:
+    """Return the measure and its interval; before the first outcome, and before errors have a scale, nothing."""
+    if scores.mean is None or (reading.measure.is_of_errors and reading.scale is None):
+        return None, (0.0, 1.0)
+    return reading.value(scores.mean), reading.values(*intervals.interval(scores))
+
+
+def _good_side(reading: measures.Reading) -> str:
+    return "below" if reading.measure.has_relative_margin else "above"
+
+
+def _said(case: Case, scores: intervals.Summary) -> str:
+    estimate, (low, high) = _measured(case.reading, scores)
+    if estimate is None:
+        return case.metric
+    low_text, high_text = case.reading.text(low), case.reading.text(high)
+    return f"{case.metric} {case.reading.text(estimate)} [{low_text}, {high_text}] over {scores.outcomes} outcomes"
 
 
 def odds(evidence: float) -> str:
@@ -245,12 +271,10 @@ def _collecting(case: Case) -> Verdict:
     """Say what is missing before anything can be judged."""
     watch = case.watch
     scores = intervals.flipped(watch.all) if watch is not None else intervals.EMPTY
-    interval = intervals.interval(scores)
-    measured = case.metric
-    if scores.mean is not None:
-        measured += f" {scores.mean:.3f} [{interval[0]:.3f}, {interval[1]:.3f}] over {scores.outcomes} outcomes"
     if watch is not None and watch.flaw:
         why = watch.flaw
+    elif case.missing:
+        why = f"{case.missing} more outcomes make a scale for errors"
     elif watch is not None and watch.missing and scores.outcomes:
         why = f"{watch.missing} more outcomes make a reference"
     elif case.comparison is not None and case.comparable and scores.outcomes:
@@ -262,10 +286,11 @@ def _collecting(case: Case) -> Verdict:
     # Whatever decides first when there is something to decide on.
     monitor = case.comparison.worse if case.comparison is not None else watch.worse if watch is not None else None
     alpha = monitor.alpha if monitor is not None else watch.plan.alpha / 2 if watch is not None and watch.plan else 1.0
+    estimate, interval = _measured(case.reading, scores)
     return Verdict(
         name=Name.COLLECTING,
         outcomes=scores.outcomes,
-        estimate=scores.mean,
+        estimate=estimate,
         interval=interval,
         reference=None,
         limit=None,
@@ -276,5 +301,5 @@ def _collecting(case: Case) -> Verdict:
         since=None,
         provisional=False,
         why=why,
-        message=f"{measured}: {why}",
+        message=f"{_said(case, scores)}: {why}",
     )

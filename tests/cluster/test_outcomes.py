@@ -129,7 +129,7 @@ def test_kills_of_operator_ledger_and_a_serving_pod_change_neither_evidence_nor_
     kept = [each.id for each in log if isinstance(each, OutcomeEntry)]
     assert sorted(kept) == sorted(set(acknowledged)), "each acknowledged outcome once, and no other"
     evidence = fold(Evidence(), log)
-    compared = evidence.pairs[worse, good]
+    compared = evidence.first.pairs[worse, good]
     assert compared.is_worse
     (rejected,) = [each for each in log if isinstance(each, DecisionEntry) and each.kind == "Rejected"]
     assert f"{compared.comparison.worse.evidence:.3g}"[:3] in rejected.data["message"]

@@ -11,9 +11,9 @@ from typing import Any
 from leadline_wire.ledger import Decision as Told
 from leadline_wire.ledger import DecisionEntry
 
-from leadline_operator.reconcile import judging_outcomes
+from leadline_operator.reconcile import judging_outcomes, terms
 from leadline_operator.reconcile.decision import Decision
-from leadline_operator.reconcile.evidence import Evidence, terms_data
+from leadline_operator.reconcile.evidence import Evidence
 from leadline_operator.reconcile.observed import Observed
 from leadline_operator.reconcile.records import Record, Rejection
 
@@ -27,18 +27,18 @@ def announcements(observed: Observed, decision: Decision, now: float) -> tuple[T
     evidence = observed.ledger.evidence
     told = [*_terms(observed, evidence, now), *_findings(decision), *_switches(observed, decision, evidence)]
     serving, back = decision.serving, decision.last_good
-    if decision.verifying and not judging_outcomes.is_verified(evidence, serving, back):
+    if decision.must_begin_verifying:
         number = evidence.remembered(serving).verifications + 1
         told.append(Told(f"verify/{serving}/{number}", "Verifying", serving, _ms(now), other=back))
     return tuple(each for each in told if each.id not in evidence.decisions)
 
 
 def _terms(observed: Observed, evidence: Evidence, now: float) -> list[Told]:
-    terms = judging_outcomes.terms_of(observed)
-    if terms is None or (evidence.terms is not None and evidence.terms.key == terms.key):
+    asked = terms.asked(observed.spec)
+    if not asked or evidence.key == asked[0].key:
         return []
     number = sum(each.kind == "Terms" for each in evidence.decisions.values())
-    return [Told(f"terms/{number}/{terms.key}", "Terms", "", _ms(now), data=terms_data(terms))]
+    return [Told(f"terms/{number}/{asked[0].key}", "Terms", "", _ms(now), data=terms.data_of(asked))]
 
 
 def _findings(decision: Decision) -> list[Told]:

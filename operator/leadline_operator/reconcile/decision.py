@@ -36,12 +36,14 @@ class Decision:
     """Test-set run that each revision's pods should have done."""
     to_measure: str = ""
     """The last good revision that gets pods to answer the test set, before the traffic may go back to it."""
-    verdicts: dict[tuple[str, str], Verdict] = field(default_factory=dict)
-    """By outcomes, of a revision beside another; each is made once in a pass."""
+    verdicts: dict[tuple[str, str, str], Verdict] = field(default_factory=dict)
+    """By outcomes: of a metric, a revision and another; each is made once in a pass."""
     copies: dict[str, int] = field(default_factory=dict)
     """Revisions to which the serving pods copy requests, with the share in millionths."""
     verifying: bool = False
     """Outcomes of the serving revision are below its limit, and the last good one is compared on fresh requests."""
+    must_begin_verifying: bool = False
+    """That comparison has not begun: the ledger is to be told so."""
     waits_for_memory: bool = False
     """It seems to be new, and the ledger, which may know better, was not read yet: nothing is created."""
     handing_over: str = ""

@@ -5,18 +5,19 @@ import json
 from dataclasses import dataclass
 
 from leadline_api import quantities
-from leadline_api.spec import ModelDeploymentSpec, TestSet
+from leadline_api.spec import Metric, ModelDeploymentSpec, TestSet
 from leadline_stats import budgets
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """The metric, its limits, and the test set that it is measured on."""
+    """The metrics, and the test set that one of them, of accuracy, is measured on."""
 
     key: str
     metric: str
-    """Name of the metric; empty: nothing is judged."""
+    """Name of the metric that the test set measures, else of the first; empty: nothing is judged."""
     margin: float
+    """Of that metric; 0 where the test set does not measure it."""
     floor: float | None
     alpha: float
     """Probability with which the test set may condemn a good revision, over all its tries."""
@@ -33,23 +34,32 @@ class Gate:
 def gate_of(spec: ModelDeploymentSpec) -> Gate:
     """Return the gate that a spec asks for."""
     quality = spec.quality
-    metric = quality.metrics[0] if quality.metrics else None
+    metric = next((each for each in quality.metrics if each.metric == "accuracy"), None)
     test_set = quality.test_set if metric else None
+    if metric is None or test_set is None:
+        metric = next(iter(quality.metrics), None)
     output = spec.model.predictions[0].output if spec.model.predictions else ""
     named = [test_set.uri, test_set.digest, test_set.truth, output] if test_set else []
-    limits = [metric.name, metric.metric, metric.margin, metric.floor] if metric else []
-    limits += [metric.positive] if metric and metric.positive is not None else []
+    others = [_limits(each) for each in quality.metrics if each is not metric]
+    limits = (_limits(metric) if metric else []) + ([others] if others else [])
+    shares = budgets.shares(float(quality.false_rollback_probability), metrics=max(1, len(quality.metrics)))
     return Gate(
         key=key_of([limits, quality.false_rollback_probability, named]),
         metric=metric.name if metric else "",
-        margin=float(metric.margin) if metric else 0.0,
+        margin=metric.tolerated if metric and test_set else 0.0,
         floor=float(metric.floor) if metric and metric.floor is not None else None,
-        alpha=budgets.shares(float(quality.false_rollback_probability)).test_set,
+        alpha=shares.test_set,
         test_set=test_set,
         set_key=key_of(named) if test_set else "",
         output=output,
         interval_seconds=quantities.seconds(test_set.interval) if test_set else 0.0,
     )
+
+
+def _limits(metric: Metric) -> list[str | None]:
+    """Return what a metric is judged by; what was added later is in it only where it says something."""
+    positive = [metric.positive] if metric.positive is not None else []
+    return [metric.name, metric.metric, metric.tolerance, metric.floor, *positive]
 
 
 def key_of(value: object) -> str:

@@ -12,51 +12,28 @@ from typing import Final
 
 from leadline_api import quantities
 from leadline_api.reasons import Reason
-from leadline_stats import budgets, verdicts
+from leadline_stats import verdicts
 
-from leadline_operator.reconcile import judging, testing, troubles
+from leadline_operator.reconcile import judging, terms, testing, troubles
 from leadline_operator.reconcile.decision import Decision
-from leadline_operator.reconcile.evidence import Compared, Evidence, Own, Terms
-from leadline_operator.reconcile.gate import key_of
+from leadline_operator.reconcile.evidence import Evidence
 from leadline_operator.reconcile.observed import Observed
 from leadline_operator.reconcile.plan import Event
 from leadline_operator.reconcile.records import Record, Rejection
+from leadline_operator.reconcile.streams import Compared, Own, Stream
 
 SILENCE_SECONDS: Final = 60.0
 """Without an outcome for so long, none flow, and a candidate does not wait for any."""
 WHOLE_SHARE: Final = 1_000_000
 
 
-def terms_of(observed: Observed) -> Terms | None:
-    """Return what outcomes are to be judged by; None where the spec asks for no judgement of outcomes."""
-    quality = observed.spec.quality
-    if observed.spec.outcomes is None or not quality.metrics:
-        return None
-    metric = quality.metrics[0]
-    shares = budgets.shares(float(quality.false_rollback_probability))
-    return Terms(
-        key=key_of(
-            [
-                *(metric.name, metric.metric, metric.margin, quality.false_rollback_probability),
-                *((metric.positive,) if metric.positive is not None else ()),
-            ]
-        ),
-        metric=metric.name,
-        graded=metric.metric == "score",
-        margin=float(metric.margin),
-        comparison_alpha=shares.comparison,
-        limit_alpha=shares.fixed_limit,
-        positive=metric.positive or "",
-    )
-
-
 def evidence_of(observed: Observed) -> Evidence | None:
     """Return the evidence under the terms of today; None where there is none, or the ledger was not read yet."""
-    terms = terms_of(observed)
-    if terms is None or observed.ledger is None:
+    asked = terms.asked(observed.spec)
+    if not asked or observed.ledger is None:
         return None
     evidence = observed.ledger.evidence
-    return evidence if evidence.terms is not None and evidence.terms.key == terms.key else None
+    return evidence if evidence.key == asked[0].key else None
 
 
 def retry_id(name: str, record: Record) -> str:
@@ -71,55 +48,81 @@ def _is_current(evidence: Evidence, name: str, record: Record) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known of the serving revision by outcomes."""
+    """What is known of the serving revision by outcomes, by one metric."""
 
     evidence: Evidence
+    stream: Stream
     own: Own | None
     compared: Compared | None
     """With the last good revision."""
     verdict: verdicts.Verdict
 
+    @property
+    def metric(self) -> str:
+        """Name of the metric."""
+        return self.stream.terms.metric
 
-def known(observed: Observed, decision: Decision, now: float) -> Known | None:
-    """Return what outcomes say of the serving revision; None where they are not judged, or the ledger was not read."""
-    evidence, name, other = evidence_of(observed), decision.serving, decision.last_good
+
+def known(observed: Observed, decision: Decision, now: float) -> list[Known]:
+    """Return what outcomes say of the serving revision by each metric, in the order of the spec.
+
+    None of it where they are not judged, or the ledger was not read.
+    """
+    evidence, name = evidence_of(observed), decision.serving
     if evidence is None or name not in observed.by_name:
-        return None
-    own, compared = evidence.own.get(name), evidence.pairs.get((name, other))
-    if not _is_current(evidence, name, decision.records[name]):
+        return []
+    is_current = _is_current(evidence, name, decision.records[name])
+    return [
+        _known(observed, decision, evidence, stream, now=now, is_current=is_current)
+        for stream in evidence.streams.values()
+    ]
+
+
+def _known(
+    observed: Observed, decision: Decision, evidence: Evidence, stream: Stream, *, now: float, is_current: bool
+) -> Known:
+    name, other, metric = decision.serving, decision.last_good, stream.terms.metric
+    own, compared = stream.own.get(name), stream.pairs.get((name, other))
+    if not is_current:
         own = compared = None
-    was_compared = (compared is not None and compared.comparison.pairs > 0) or evidence.remembered(name).verifications
-    verdict = decision.verdicts.get((name, other))
+    verdict = decision.verdicts.get((metric, name, other))
     if verdict is None:
+        was_compared = (compared is not None and compared.comparison.pairs > 0) or evidence.remembered(
+            name
+        ).verifications
         case = verdicts.Case(
-            metric=decision.gate.metric,
-            margin=decision.gate.margin,
+            metric=metric,
+            reading=stream.reading,
             comparison=compared.comparison if compared is not None else None,
             watch=own.watch if own is not None else None,
             other=other or "last good",
             comparable=bool(other) and (bool(observed.ready_pods(other)) or _warm_pods(observed, decision, now) > 0),
             has_last_good=bool(other) and not was_compared,
+            missing=stream.missing,
         )
-        verdict = decision.verdicts[name, other] = verdicts.decide(case)
-    return Known(evidence, own, compared, verdict)
+        verdict = decision.verdicts[metric, name, other] = verdicts.decide(case)
+    return Known(evidence, stream, own, compared, verdict)
 
 
 def judge_serving(observed: Observed, decision: Decision, now: float) -> None:
-    """Judge the serving revision by pairs with the last good one, and by its own limit."""
-    found = known(observed, decision, now) if decision.may_try(decision.serving) else None
-    if found is None:
+    """Judge the serving revision by pairs with the last good one, and by its own limits; the worst of all metrics counts."""
+    found = known(observed, decision, now) if decision.may_try(decision.serving) else []
+    if not found:
         return
     _withdraw(observed, decision, found, now)
-    verdict = found.verdict
-    judgement = testing.Judgement(Reason.DEGRADED, verdict.message, None, verdict.reference)
-    if verdict.provisional:
-        _provisionally(observed, decision, found, now)
-    elif verdict.name is verdicts.Name.DEGRADED and _leads_back(observed, decision):
-        _reject(decision, Rejection(decision.gate.key, Reason.DEGRADED, verdict.message, now, served=True))
-    elif verdict.name is verdicts.Name.DEGRADED:
-        judging.alert(observed, decision, judgement)
-    elif verdict.name is verdicts.Name.DECAYED:
-        _decayed(observed, decision, found, now)
+    degraded = [each for each in found if each.verdict.name is verdicts.Name.DEGRADED]
+    worst = next((each.verdict for each in degraded if not each.verdict.provisional), None)
+    if worst is not None and _leads_back(observed, decision):
+        _reject(decision, Rejection(decision.gate.key, Reason.DEGRADED, worst.message, now, served=True))
+    elif worst is not None:
+        judging.alert(observed, decision, testing.Judgement(Reason.DEGRADED, worst.message, None, worst.reference))
+    elif degraded:
+        _provisionally(observed, decision, degraded[0], now)
+    else:
+        # What is said last is said: by the first metric of the spec that has decayed.
+        for each in reversed(found):
+            if each.verdict.name is verdicts.Name.DECAYED:
+                _decayed(observed, decision, each, now)
     _compare(observed, decision, found, now)
 
 
@@ -128,12 +131,13 @@ def is_found_worse(observed: Observed, decision: Decision, name: str, now: float
     evidence, rival = evidence_of(observed), decision.serving
     if evidence is None or decision.is_rejected(rival) or not _is_current(evidence, name, decision.records[name]):
         return False
-    compared = evidence.pairs.get((name, rival))
-    if compared is None or not compared.is_worse:
-        return False
-    case = verdicts.Case(decision.gate.metric, decision.gate.margin, compared.comparison, None, other=rival)
-    decision.reject(name, Reason.DEGRADED, verdicts.decide(case).message, now, gate=decision.gate.key)
-    return True
+    for stream in evidence.streams.values():
+        compared = stream.pairs.get((name, rival))
+        if compared is not None and compared.is_worse:
+            case = verdicts.Case(stream.terms.metric, stream.reading, compared.comparison, None, other=rival)
+            decision.reject(name, Reason.DEGRADED, verdicts.decide(case).message, now, gate=decision.gate.key)
+            return True
+    return False
 
 
 def passes(observed: Observed, decision: Decision, name: str, now: float) -> bool:
@@ -147,19 +151,11 @@ def passes(observed: Observed, decision: Decision, name: str, now: float) -> boo
     if record.shadow_since is None:
         record = decision.records[name] = record.with_(shadow_since=now)
     since = record.shadow_since or now
-    current = evidence is not None and _is_current(evidence, name, record)
-    compared = evidence.pairs.get((name, rival)) if evidence is not None and current else None
     left = since + quantities.seconds(shadow.for_) - now
-    own = evidence.own.get(rival) if evidence is not None else None
-    answers_since = observed.ledger.answers_since if observed.ledger is not None else 0.0
-    asked_ms = (
-        max((each.at_ms for each in evidence.decisions.values() if each.kind == "Terms"), default=0) if evidence else 0
-    )
-    silent_since = max(since, answers_since, asked_ms / 1000, own.last_ms / 1000 if own is not None else 0.0)
-    quiet = silent_since + SILENCE_SECONDS - now
-    if compared is not None and compared.is_within:
+    quiet = _last_heard(observed, evidence, rival, since) + SILENCE_SECONDS - now
+    if evidence is not None and _is_current(evidence, name, record) and _is_within(evidence, name, rival):
         return True
-    is_heard = evidence is not None or terms_of(observed) is None  # else the terms of today are on their way
+    is_heard = evidence is not None or not terms.asked(observed.spec)  # else the terms of today are on their way
     is_silent = quiet <= 0 and is_heard and observed.ledger is not None and not observed.ledger.trouble
     if left <= 0 or is_silent:
         if observed.spec.rollout.on_undecided == "Promote":
@@ -169,6 +165,22 @@ def passes(observed: Observed, decision: Decision, name: str, now: float) -> boo
     # Silence is none while the ledger is away; its return wakes by itself.
     decision.wakes += [each for each in (left, quiet) if each > 0]
     return False
+
+
+def _is_within(evidence: Evidence, name: str, rival: str) -> bool:
+    """Tell whether a candidate was shown to be within the margin of another revision by every metric."""
+    compared = [stream.pairs.get((name, rival)) for stream in evidence.streams.values()]
+    return bool(compared) and all(each is not None and each.is_within for each in compared)
+
+
+def _last_heard(observed: Observed, evidence: Evidence | None, rival: str, since: float) -> float:
+    """Return when outcomes came last, or could have begun to come; seconds since the epoch."""
+    heard = [since, observed.ledger.answers_since if observed.ledger is not None else 0.0]
+    if evidence is not None:
+        heard += [each.at_ms / 1000 for each in evidence.decisions.values() if each.kind == "Terms"]
+        owns = (stream.own.get(rival) for stream in evidence.streams.values())
+        heard += [own.last_ms / 1000 for own in owns if own is not None]
+    return max(heard)
 
 
 def _leads_back(observed: Observed, decision: Decision) -> bool:
@@ -198,13 +210,13 @@ def _decayed(observed: Observed, decision: Decision, found: Known, now: float) -
     if not back or observed.spec.quality.on_decay == "Alert":
         judging.alert(observed, decision, judgement)
         return
-    if _open_seconds(observed, decision, found, now) > 0 and found.compared is not None:
+    if _open_seconds(observed, decision, [found], now) > 0 and found.compared is not None:
         count = found.compared.comparison.pairs
         said = f"{verdict.message}; it is compared with {back} on the same inputs, {count} pairs so far"
         decision.finding = testing.Judgement(Reason.DECAYED, said, None, verdict.reference)
         decision.to_measure = back  # it may have gone cold since the switch
         return
-    fresh = found.compared if is_verified(found.evidence, name, back) else None
+    fresh = found.compared if _is_verified(found, name, back) else None
     count = fresh.comparison.pairs if fresh is not None else 0
     if fresh is not None and verdicts.verification(fresh.comparison) is verdicts.Verification.WOULD_NOT_HELP:
         said = f"{verdict.message}; {back} is not better on {count} fresh requests"
@@ -215,23 +227,25 @@ def _decayed(observed: Observed, decision: Decision, found: Known, now: float) -
     said += f"; {trouble.reason}: {trouble.message}" if trouble is not None else ""
     decision.finding = testing.Judgement(Reason.DECAYED, said, None, verdict.reference)
     decision.verifying, decision.to_measure = True, back
+    decision.must_begin_verifying |= fresh is None
 
 
-def is_verified(evidence: Evidence, name: str, back: str) -> bool:
+def _is_verified(found: Known, name: str, back: str) -> bool:
     """Tell whether the pairs of two revisions began after the first was found to be below its limit."""
-    own = evidence.own.get(name)
-    decided = own.decided_seq if own is not None else 0
+    decided = found.own.decided_seq if found.own is not None else 0
     return any(
         each.kind == "Verifying" and (each.revision, each.other) == (name, back) and each.seq > decided
-        for each in evidence.decisions.values()
+        for each in found.evidence.decisions.values()
     )
 
 
-def _withdraw(observed: Observed, decision: Decision, found: Known, now: float) -> None:
+def _withdraw(observed: Observed, decision: Decision, found: list[Known], now: float) -> None:
     """Take a provisional rejection back where the revision that the traffic went back to has fallen below, too."""
-    fresh = found.evidence.fresh.get(decision.serving)
-    if fresh is None or (worse := fresh.watch.worse) is None or not verdicts.withdrawn(fresh.watch):
+    trials = (each.stream.fresh.get(decision.serving) for each in found)
+    fallen = next((each.watch.worse for each in trials if each is not None and verdicts.withdrawn(each.watch)), None)
+    if fallen is None:
         return
+    worse = fallen
     for name, record in list(decision.records.items()):
         if not any(each.provisional for each in record.rejections) or name not in observed.by_name:
             continue
@@ -250,7 +264,7 @@ def _warm_pods(observed: Observed, decision: Decision, now: float) -> int:
     return quantities.pods(last_good.replicas, of=observed.spec.runtime.replicas) if until > now else 0
 
 
-def _compare(observed: Observed, decision: Decision, found: Known, now: float) -> None:
+def _compare(observed: Observed, decision: Decision, found: list[Known], now: float) -> None:
     """Have requests copied to the last good revision while a comparison is open."""
     name, other = decision.serving, decision.last_good
     if not other or decision.is_rejected(name) or not observed.ready_pods(other):
@@ -265,10 +279,10 @@ def _compare(observed: Observed, decision: Decision, found: Known, now: float) -
     decision.copies[other] = WHOLE_SHARE
 
 
-def _open_seconds(observed: Observed, decision: Decision, found: Known, now: float) -> float:
-    """Return how long the comparison that began with the switch is still open; 0: it is over, or was decided."""
-    compared = found.compared
-    if not decision.last_good or (compared is not None and (compared.is_within or compared.is_worse)):
+def _open_seconds(observed: Observed, decision: Decision, found: list[Known], now: float) -> float:
+    """Return how long the comparison that began with the switch is still open; 0: it is over, or was decided by each metric."""
+    decided = [each.compared is not None and (each.compared.is_within or each.compared.is_worse) for each in found]
+    if not decision.last_good or all(decided):
         return 0.0
     since = decision.records[decision.serving].serving_since or now
     return max(0.0, since + quantities.seconds(observed.spec.quality.compare_for) - now)

@@ -12,14 +12,15 @@ from leadline_api import reasons
 from leadline_api.reasons import Reason
 from leadline_api.status import ConditionType, Verdict
 from leadline_stats import detectability, test_sets, verdicts
+from leadline_stats.measures import Measure
 
 from leadline_operator.reconcile import judging_outcomes, testing
 from leadline_operator.reconcile.decision import Decision
-from leadline_operator.reconcile.evidence import Own
 from leadline_operator.reconcile.findings import Finding
 from leadline_operator.reconcile.judging_outcomes import Known
 from leadline_operator.reconcile.observed import Observed
 from leadline_operator.reconcile.records import Record, Unreadable
+from leadline_operator.reconcile.streams import Own
 
 DROP: Final = 0.05
 """Drop of the metric of which status.quality[].detectable speaks."""
@@ -32,37 +33,62 @@ SUMMARY_MAX: Final = 64
 SILENCE_SECONDS: Final = 600.0
 """Without an outcome for so long, and for twenty times the usual pause, they have stopped."""
 _NUMBER: Final = re.compile(r"(?<![\w-])[0-9][0-9.]*(e[+-]?[0-9]+)?(?![\w-])")
+_SHARES: Final = (Measure.ACCURACY, Measure.PRECISION, Measure.RECALL)
+"""Measures whose drop is one of a share of right answers."""
 _DECAY: Final = (Reason.DECAYED, Reason.ROLLBACK_WOULD_NOT_HELP)
 
 
 def entries(observed: Observed, decision: Decision, now: float) -> list[dict[str, Any]]:
-    """Return status.quality."""
-    gate, record = decision.gate, decision.records.get(decision.serving)
-    if not gate.metric or record is None:
+    """Return status.quality, an entry for each metric in the order of the spec."""
+    record, metrics = decision.records.get(decision.serving), observed.spec.quality.metrics
+    if not metrics or record is None:
         return []
-    entry: dict[str, Any] = {"name": gate.metric, "verdict": Verdict.COLLECTING, "rows": 0}
-    test_set_asked = gate.test_set is not None
-    if record.test is not None and record.test.key == gate.set_key and test_set_asked:
-        entry |= _by_test_set(decision, record)
-    elif test_set_asked:
-        entry["message"] = "The test set was not answered yet"
-    found = judging_outcomes.known(observed, decision, now)
-    if found is not None:
-        entry |= _by_outcomes(found, over=entry)
-    elif observed.spec.outcomes is not None and not test_set_asked:
-        entry["message"] = "The ledger was not read yet"
+    found = {each.metric: each for each in judging_outcomes.known(observed, decision, now)}
+    measured = [_entry(observed, decision, record, each.name, found.get(each.name)) for each in metrics]
     bad = _bad(decision)
     if bad is not None:
-        entry["verdict"] = Verdict.DECAYED if bad.reason in _DECAY else Verdict.DEGRADED
-        entry["message"] = bad.message[:MESSAGE_MAX]
-    elif (kept := _kept(observed)) is not None:
-        return [kept]
-    before = _steady(observed, entry)
-    if before is not None:
-        return [before]
-    if found is not None and found.own is not None and "needed" in entry:
-        entry["detectable"] = _detectable(found, found.own)
-    return [entry]
+        _condemned(measured, bad)
+    elif kept := _kept(observed):
+        return kept
+    said = {each.get("name"): each for each in observed.status.get("quality") or ()}
+    before = [_steady(observed, entry, said.get(entry["name"])) for entry in measured]
+    # Numbers of all metrics are written together, so that what stands side by side is of the same time.
+    is_steady = all(
+        each is not None or entry == said.get(entry["name"]) for each, entry in zip(before, measured, strict=True)
+    )
+    if is_steady:
+        return [each or entry for each, entry in zip(before, measured, strict=True)]
+    return [_detected(entry, found) for entry in measured]
+
+
+def _entry(observed: Observed, decision: Decision, record: Record, name: str, found: Known | None) -> dict[str, Any]:
+    """Return what is known by one metric: by outcomes, else by the test set where that measures it."""
+    gate = decision.gate
+    entry: dict[str, Any] = {"name": name, "verdict": Verdict.COLLECTING, "rows": 0}
+    is_tested = gate.test_set is not None and gate.metric == name
+    if is_tested and record.test is not None and record.test.key == gate.set_key:
+        entry |= _by_test_set(decision, record)
+    elif is_tested:
+        entry["message"] = "The test set was not answered yet"
+    if found is not None:
+        entry |= _by_outcomes(found, over=entry)
+    elif observed.spec.outcomes is not None and not is_tested:
+        entry["message"] = "The ledger was not read yet"
+    return entry
+
+
+def _condemned(measured: list[dict[str, Any]], bad: Finding) -> None:
+    """Say a finding against the revision by the metric that it names, else by the first."""
+    verdict = Verdict.DECAYED if bad.reason in _DECAY else Verdict.DEGRADED
+    named = next((each for each in measured if bad.message.startswith(f"{each['name']} ")), measured[0])
+    named |= {"verdict": verdict, "message": bad.message[:MESSAGE_MAX]}
+
+
+def _detected(entry: dict[str, Any], found: dict[str, Known]) -> dict[str, Any]:
+    known = found.get(entry["name"])
+    if known is not None and known.own is not None and "needed" in entry:
+        entry["detectable"] = _detectable(known, known.own)
+    return entry
 
 
 def condition(
@@ -81,8 +107,8 @@ def condition(
     said: dict[str, Any] = next(
         (each for each in observed.status.get("conditions") or () if each.get("type") == ConditionType.QUALITY_OK), {}
     )
-    stays = bool(measured and measured[0].get("outcomes")) and measured == observed.status.get("quality")
-    if said and stays and _bad(decision) is None and _kept(observed) is not None:
+    stays = any(each.get("outcomes") for each in measured) and measured == observed.status.get("quality")
+    if said and stays and _bad(decision) is None and _kept(observed):
         return Finding(said["status"], reasons.known(said["reason"]), said.get("message") or "")
     same = (said.get("status"), said.get("reason")) == (found.status, found.reason)
     return (
@@ -110,12 +136,17 @@ def _condition(observed: Observed, decision: Decision, now: float, *, because: s
             return Finding("Unknown", Reason.NOT_MEASURED, f"{measured}; the newest replay was not answered: {trouble}")
         return Finding("True", Reason.QUALITY_WATCHED, measured)
     found = judging_outcomes.known(observed, decision, now)
-    if found is None or found.verdict.name is verdicts.Name.COLLECTING:
-        why = found.verdict.why if found is not None else "the ledger was not read yet"
-        return Finding("Unknown", Reason.NOT_MEASURED, f"Outcomes cannot judge yet: {why}")
+    collecting = next((each for each in found if each.verdict.name is verdicts.Name.COLLECTING), None)
+    if not found or collecting is not None:
+        why = collecting.verdict.why if collecting is not None else "the ledger was not read yet"
+        which = f" by {collecting.metric}" if collecting is not None and len(found) > 1 else ""
+        return Finding("Unknown", Reason.NOT_MEASURED, f"Outcomes cannot judge{which} yet: {why}")
+    return Finding("True", Reason.QUALITY_WATCHED, "; ".join(map(_watched, found)))
+
+
+def _watched(found: Known) -> str:
     healthy = found.verdict.name is verdicts.Name.HEALTHY
-    said = "shown to be within the margin" if healthy else "judged by outcomes, nothing found"
-    return Finding("True", Reason.QUALITY_WATCHED, f"{decision.gate.metric}: {said}")
+    return f"{found.metric}: {'shown to be within the margin' if healthy else 'judged by outcomes, nothing found'}"
 
 
 def outcomes_flowing(observed: Observed, decision: Decision, now: float) -> Finding:
@@ -132,7 +163,7 @@ def outcomes_flowing(observed: Observed, decision: Decision, now: float) -> Find
         if told is not None and told.trouble is not None:
             said = f"Pod {pod.name} cannot reach the ledger: {told.trouble.message}"
             return Finding("Unknown", Reason.LEDGER_UNREACHABLE, said)
-    flows = list(observed.ledger.evidence.own.values())
+    flows = [own for own in observed.ledger.evidence.owns if own.outcomes]
     if not flows:
         return Finding("Unknown", Reason.NO_OUTCOMES, "No outcome came yet")
     last, pause = max(own.last_ms for own in flows) / 1000, max(_pause_seconds(own) for own in flows)
@@ -147,22 +178,27 @@ def outcomes_flowing(observed: Observed, decision: Decision, now: float) -> Find
 
 def summary(quality: list[dict[str, Any]], observed: Observed) -> dict[str, str]:
     """Return the strings of the columns of `kubectl get`."""
-    measured = [f"{each['name']} {float(each['estimate']):.3f}" for each in quality if "estimate" in each]
+    measured = [f"{each['name']} {_short(each['estimate'])}" for each in quality if "estimate" in each]
     counts = [str(each.get("outcomes", 0)) for each in quality] if observed.spec.outcomes is not None else []
     return {
         "quality": ", ".join(measured)[:SUMMARY_MAX],
-        "outcomes": ", ".join(counts),
-        "verdict": ", ".join(str(each["verdict"]) for each in quality),
+        "outcomes": _once(counts)[:SUMMARY_MAX],
+        "verdict": _once([str(each["verdict"]) for each in quality])[:SUMMARY_MAX],
     }
 
 
-def _kept(observed: Observed) -> dict[str, Any] | None:
+def _once(words: list[str]) -> str:
+    """Return words for a column; what all metrics have is said once."""
+    return ", ".join(words[:1] if len(set(words)) == 1 else words)
+
+
+def _kept(observed: Observed) -> list[dict[str, Any]]:
     """Return what was said of the same spec and revision, while the ledger was not read since the operator's start."""
     status = observed.status
     unread = observed.ledger is None and observed.settings.ledger_url and observed.spec.outcomes is not None
     same = (status.get("observedGeneration"), status.get("servingRevision")) == (observed.generation, observed.serving)
-    said: dict[str, Any] = next(iter(status.get("quality") or ()), {})
-    return said if unread and same and said.get("outcomes") else None
+    said: list[dict[str, Any]] = status.get("quality") or []
+    return said if unread and same and any(each.get("outcomes") for each in said) else []
 
 
 def _alike(message: str, said: dict[str, Any]) -> bool:
@@ -215,25 +251,35 @@ def _by_outcomes(found: Known, *, over: dict[str, Any]) -> dict[str, Any]:
         "message": verdict.message[:1].upper() + verdict.message[1:],
     }
     if verdict.reference is not None:
-        entry["reference"] = f"{verdict.reference:.4f}"
+        entry["reference"] = _number(verdict.reference)
     return entry
 
 
 def _measured(verdict: verdicts.Verdict) -> dict[str, Any]:
-    low, high = verdict.interval
-    return {"estimate": f"{verdict.estimate:.4f}", "interval": [f"{low:.4f}", f"{high:.4f}"]}
+    return {"estimate": _number(verdict.estimate or 0.0), "interval": [_number(each) for each in verdict.interval]}
+
+
+def _number(value: float) -> str:
+    """Return a number for status: four places of a share, six digits of what is larger or much smaller."""
+    return f"{value:.4f}" if 0.01 <= abs(value) <= 1 or value == 0 else f"{value:.6g}"
+
+
+def _short(number: str) -> str:
+    """Return the same for a column."""
+    value = float(number)
+    return f"{value:.3f}" if abs(value) <= 1 else f"{value:.4g}"
 
 
 def _detectable(found: Known, own: Own) -> str:
     """Say how long a drop would take to be found at the rate at which outcomes come."""
-    pause = _pause_seconds(own)
-    if pause <= 0 or found.verdict.reference is None or found.evidence.terms is None:
+    pause, terms = _pause_seconds(own), found.stream.terms
+    if pause <= 0 or found.verdict.reference is None or terms.measures not in _SHARES:
         return ""
     try:
         return detectability.detectable(
             DROP,
             reference=found.verdict.reference,
-            margin=found.evidence.terms.margin,
+            margin=terms.margin,
             alpha=found.verdict.alpha,
             per_day=86_400 / pause,
         ).short
@@ -245,9 +291,8 @@ def _pause_seconds(own: Own) -> float:
     return (own.last_ms - own.first_ms) / 1000 / max(1, own.outcomes - 1)
 
 
-def _steady(observed: Observed, entry: dict[str, Any]) -> dict[str, Any] | None:
+def _steady(observed: Observed, entry: dict[str, Any], before: dict[str, Any] | None) -> dict[str, Any] | None:
     """Return the entry as it was written before, where only numbers differ and those have hardly moved; else None."""
-    before = next((each for each in observed.status.get("quality") or () if each.get("name") == entry["name"]), None)
     if before is None or before.get("verdict") != entry["verdict"] or not entry.get("outcomes"):
         return None
     same_measure = all(before.get(key) == entry.get(key) for key in ("rows", "pValue"))

@@ -113,7 +113,8 @@ def _choose_target(observed: Observed, decision: Decision, now: float) -> None:
     """Say where the traffic should go: back, where the serving revision was found bad; else to an admitted candidate."""
     if decision.serving and decision.is_rejected(decision.serving) and decision.last_good:
         decision.phase = Reason.ROLLING_BACK
-        if _has_capacity(observed, decision.last_good) or not observed.ready_pods(decision.serving):
+        is_down = not observed.ready_pods(decision.serving) and bool(observed.ready_pods(decision.last_good))
+        if _has_capacity(observed, decision.last_good) or is_down:
             decision.target = decision.last_good
         else:
             _roll_forward(observed, decision, now)

@@ -31,7 +31,7 @@ def test_every_quantity_of_a_spec_is_a_number_for_the_operator(raw):
     assert quantities.seconds(spec.rollout.progress_deadline) >= 1
     assert 0 <= quantities.pods(spec.rollout.last_good.replicas, of=spec.runtime.replicas) <= 1_000
     for metric in spec.quality.metrics:
-        assert 0 <= float(metric.margin) <= 1
+        assert 0 <= metric.tolerated <= 1
 
 
 def assert_within(part, whole):

@@ -1,21 +1,30 @@
 """Evidence is a function of the log: whatever stretches it was read in, and wherever the reader was killed."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
-from leadline_operator.reconcile import evidence_state
-from leadline_operator.reconcile.evidence import Evidence, Terms, fold, terms_data
+from leadline_operator.reconcile import evidence_state, terms
+from leadline_operator.reconcile.evidence import Evidence, fold
+from leadline_operator.reconcile.terms import Terms
+from leadline_wire import predictions
 from leadline_wire.ledger import DecisionEntry, Entry, OutcomeEntry, PairEntry
 
 MODEL = "ml/digits"
 TERMS = Terms("key", "accuracy", graded=False, margin=0.02, comparison_alpha=0.004, limit_alpha=0.004)
 NAMES = ("a", "b", "c")
 words = st.sampled_from(["i0", "i1", "x5xx"])
+OF_A_CLASS = tuple(
+    replace(TERMS, metric=measure, measure=measure, positive="1") for measure in ("precision", "recall", "f1")
+)
+OF_ERRORS = tuple(replace(TERMS, metric=measure, measure=measure, graded=True) for measure in ("mae", "rmse", "r2"))
 
 
 @st.composite
 def logs(draw: st.DrawFn) -> list[Entry]:
     """Draw a log: terms first, then outcomes, pairs and decisions in any order, with long runs of outcomes in between."""
-    log: list[Entry] = [DecisionEntry(1, MODEL, "terms", "Terms", "", 0, data=terms_data(TERMS))]
+    several = draw(st.sampled_from([(TERMS,), (TERMS, *OF_A_CLASS), OF_ERRORS]))
+    log: list[Entry] = [DecisionEntry(1, MODEL, "terms", "Terms", "", 0, data=terms.data_of(several))]
     for number in range(draw(st.integers(1, 12))):
         kind = draw(st.sampled_from(["outcomes", "pairs", "decision"]))
         revision, other = draw(st.permutations(NAMES))[:2]
@@ -25,12 +34,17 @@ def logs(draw: st.DrawFn) -> list[Entry]:
             continue
         wrong_each = draw(st.integers(2, 40))
         for place in range(draw(st.integers(1, 700))):
-            seq, said = len(log) + 1, "i0" if place % wrong_each == 0 else "i1"
+            seq, said, truth = len(log) + 1, "i0" if place % wrong_each == 0 else "i1", f"i{place % 7 != 0:d}"
+            beside = draw(words) if place < 3 else "i1"
+            if several == OF_ERRORS:
+                truth = predictions.of_value(place % 7)
+                said = predictions.of_value(place % 7 + place % 5 / 8 + 9 * (place % wrong_each == 0))
+                beside = beside if beside.startswith("x") else predictions.of_value(place % 7 + 0.25)
             if kind == "outcomes":
-                log.append(OutcomeEntry(seq, MODEL, f"{seq:032x}", 0, revision, said, 10 * seq, truth="i1"))
+                log.append(OutcomeEntry(seq, MODEL, f"{seq:032x}", 0, revision, said, 10 * seq, truth=truth))
             else:
-                beside = draw(words) if place < 3 else "i1"
-                log.append(PairEntry(seq, MODEL, f"{seq:032x}", 0, revision, said, other, beside, 10 * seq, truth="i1"))
+                entry = PairEntry(seq, MODEL, f"{seq:032x}", 0, revision, said, other, beside, 10 * seq, truth=truth)
+                log.append(entry)
     return log
 
 
@@ -50,7 +64,7 @@ def test_evidence_is_the_same_to_the_last_bit_for_any_cut_and_any_restart(
 
 
 def test_backlog_decides_at_the_same_outcome_as_one_by_one() -> None:
-    log: list[Entry] = [DecisionEntry(1, MODEL, "terms", "Terms", "", 0, data=terms_data(TERMS))]
+    log: list[Entry] = [DecisionEntry(1, MODEL, "terms", "Terms", "", 0, data=terms.data_of((TERMS,)))]
     for place in range(11_000):
         seq = len(log) + 1
         right = place % 20 if place < 10_000 else place % 2
@@ -62,4 +76,4 @@ def test_backlog_decides_at_the_same_outcome_as_one_by_one() -> None:
     for entry in log:
         one_by_one = fold(one_by_one, [entry])
     assert one_by_one == at_once
-    assert 10_001 < at_once.pairs["new", "old"].decided_seq < 11_000
+    assert 10_001 < at_once.first.pairs["new", "old"].decided_seq < 11_000

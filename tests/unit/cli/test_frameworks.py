@@ -169,13 +169,14 @@ def test_model_says_what_it_takes_and_gives_as_others_do(tmp_path, name, outputs
     assert json.loads(metadata["leadline.classes"]) == classes
 
 
-def test_regression_says_its_task_and_is_served_without_a_metric(tmp_path):
+def test_regression_says_its_task_and_is_judged_by_the_true_values_that_come_back(tmp_path):
     packaged(lgb_values().fit(VALUES[0], VALUES[1]), VALUES, tmp_path)
     metadata = {entry.key: entry.value for entry in onnx.load(tmp_path / "model.onnx").metadata_props}
     assert metadata == {"leadline.task": "regression", "leadline.prediction": "value"}
     manifest = (tmp_path / "modeldeployment.yaml").read_text()
-    assert "quality:" not in manifest
-    assert "it is served and not watched" in manifest.lower()
+    assert "testSet:" not in manifest
+    assert "set maturity to how long they usually take" in manifest
+    assert "metric: mae" in manifest
 
 
 def saved(model, path):

@@ -65,11 +65,11 @@ def test_condemned_revision_is_explained_by_its_pairs():
     assert worse.crossing is not None
     weighed = worse.crossing.weighed
     upto = fold(Evidence(), [each for each in replay_logs.condemned() if each.seq <= worse.seq])
-    compared = upto.pairs[worse.revision, worse.other].comparison
+    compared = upto.first.pairs[worse.revision, worse.other].comparison
     assert (weighed.number, weighed.number) == (compared.pairs, compared.worse.crossed_at)
     assert weighed.evidence == compared.worse.evidence >= weighed.needed
     before = fold(Evidence(), [each for each in replay_logs.condemned() if each.seq < worse.seq])
-    assert before.pairs[worse.revision, worse.other].comparison.worse.crossed_at is None
+    assert before.first.pairs[worse.revision, worse.other].comparison.worse.crossed_at is None
 
 
 def test_provisional_rejection_is_explained_by_the_limit_and_its_withdrawal_by_the_same_limit():

@@ -144,7 +144,7 @@ def test_exact_evidence_shows_a_bit(log, capsys):
     said = capsys.readouterr().out
     (decided,) = [line for line in said.splitlines() if line.endswith(", decided by entry 377")]
     compared = next(
-        each for each in fold(Evidence(), replay_logs.condemned()).pairs.values() if each.decided_seq == 377
+        each for each in fold(Evidence(), replay_logs.condemned()).first.pairs.values() if each.decided_seq == 377
     )
     assert f", evidence {compared.comparison.worse.evidence!r} of 250.0 at 127, " in decided
 

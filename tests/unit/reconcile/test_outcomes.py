@@ -80,7 +80,7 @@ def test_worse_revision_is_condemned_by_pairs_and_the_traffic_goes_back():
     assert served(world) == ["good", "worse", "good"]
     assert world.condition("Stalled") == ("True", "RolledBack")
     worse, good = world.revision(uri("worse")), world.revision(uri("good"))
-    compared = world.evidence.pairs[worse, good]
+    compared = world.evidence.first.pairs[worse, good]
     assert compared.is_worse
     assert 60 < compared.comparison.worse.crossed_at < 300
     assert (compared.decided_seq, compared.comparison.pairs) != (0, 0)
@@ -286,12 +286,12 @@ def test_retry_begins_the_comparison_anew_at_a_smaller_level():
     world.settle()
     world.ask_for(model=uri("worse")).settle()
     world.ask(400, serving="good")
-    first = world.evidence.pairs[world.revision(uri("worse")), world.revision(uri("good"))].comparison.worse
+    first = world.evidence.first.pairs[world.revision(uri("worse")), world.revision(uri("good"))].comparison.worse
     world.action = f"retry@{datetime.fromtimestamp(world.now, UTC).isoformat()}"
     world.settle()
     world.ask(500, serving="good")
     assert served(world) == ["good", "worse", "good", "worse", "good"]
-    second = world.evidence.pairs[world.revision(uri("worse")), world.revision(uri("good"))].comparison.worse
+    second = world.evidence.first.pairs[world.revision(uri("worse")), world.revision(uri("good"))].comparison.worse
     assert second.alpha < first.alpha
 
 
@@ -303,14 +303,16 @@ def test_other_terms_begin_all_evidence_anew():
     world.generation += 1
     world.settle()
     assert kinds(world).count("Terms") == 2
-    assert world.evidence.own == {}
+    assert world.evidence.first.own == {}
     world.ask(10)
-    plan = world.evidence.own[world.revision(uri("good"))].watch.plan
-    assert plan.alpha < world.evidence.terms.limit_alpha, "at a level of its own, for answers had been seen"
+    plan = world.evidence.first.own[world.revision(uri("good"))].watch.plan
+    assert plan.alpha < world.evidence.first.terms.limit_alpha, "at a level of its own, for answers had been seen"
     world.ask_for(model=uri("honest")).settle()
     world.ask(10)
-    compared = world.evidence.pairs[world.revision(uri("honest")), world.revision(uri("good"))]
-    assert compared.comparison.worse.alpha == world.evidence.terms.comparison_alpha, "one that is new has the whole"
+    compared = world.evidence.first.pairs[world.revision(uri("honest")), world.revision(uri("good"))]
+    assert compared.comparison.worse.alpha == world.evidence.first.terms.comparison_alpha, (
+        "one that is new has the whole"
+    )
     assert (
         evidence_state.read(evidence_state.write(world.evidence), world.evidence.decisions.values()) == world.evidence
     )

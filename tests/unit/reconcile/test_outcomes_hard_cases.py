@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 
 import pytest
 from leadline_api.status import ModelDeploymentStatus
-from leadline_operator.reconcile import records
-from leadline_operator.reconcile.evidence import Compared, Evidence, Terms, fold, terms_data
+from leadline_operator.reconcile import records, terms
+from leadline_operator.reconcile.evidence import Evidence, fold
+from leadline_operator.reconcile.streams import Compared
+from leadline_operator.reconcile.terms import Terms
 from leadline_wire.exchange import Trouble
 from leadline_wire.ledger import DecisionEntry, OutcomeEntry, PairEntry
 
@@ -175,7 +177,7 @@ def test_fresh_outcomes_of_one_rollback_are_not_held_against_the_next():
     turn_bad(world, "good", "honest")
     world.ask(1500, step_every=50)
     assert served(world) == ["good", "honest", "good", "honest"]
-    assert world.evidence.fresh == {}
+    assert world.evidence.first.fresh == {}
 
 
 def test_second_decay_is_verified_on_requests_that_are_fresh_then():
@@ -265,7 +267,7 @@ def test_status_is_one_that_the_crd_takes_however_long_names_and_troubles_are():
 
 def test_evidence_is_the_same_however_the_log_is_cut_when_answers_come_in_another_order_than_predictions():
     came = [1000, 5000, 2000, 9000, 3000, 4000]
-    log = [DecisionEntry(1, MODEL, "t", "Terms", "", 0, data=terms_data(TERMS))]
+    log = [DecisionEntry(1, MODEL, "t", "Terms", "", 0, data=terms.data_of((TERMS,)))]
     log += [
         OutcomeEntry(seq, MODEL, f"{seq:032x}", 0, "new", "i1", at, truth="i1") for seq, at in enumerate(came, start=2)
     ]
@@ -273,7 +275,7 @@ def test_evidence_is_the_same_however_the_log_is_cut_when_answers_come_in_anothe
     for entry in log:
         one_by_one = fold(one_by_one, [entry])
     assert fold(Evidence(), log) == one_by_one
-    assert one_by_one.own["new"].last_ms == 9000
+    assert one_by_one.first.own["new"].last_ms == 9000
 
 
 def test_retry_works_when_the_object_was_made_again_before_the_ledger_could_be_read():
@@ -349,7 +351,7 @@ def test_shadow_goes_on_when_the_margin_is_changed_meanwhile():
 def compared_by_word(*, served_wrong: int, other_wrong: int) -> Compared:
     """Return a candidate's comparison by answers, of many classes, that are only called right or wrong; errors never meet."""
     log = [
-        DecisionEntry(1, MODEL, "t", "Terms", "", 0, data=terms_data(TERMS)),
+        DecisionEntry(1, MODEL, "t", "Terms", "", 0, data=terms.data_of((TERMS,))),
         DecisionEntry(2, MODEL, "p", "Promoted", "old", 0),
     ]
     for number in range(3000):
@@ -357,7 +359,7 @@ def compared_by_word(*, served_wrong: int, other_wrong: int) -> Compared:
         served, other = "i2" if row < served_wrong else "i1", "i3" if row >= 100 - other_wrong else "i1"
         identifier, correct = f"{number:032x}", served == "i1"
         log.append(PairEntry(3 + number, MODEL, identifier, 0, "old", served, "new", other, 0, correct=correct))
-    return fold(Evidence(), log).pairs["new", "old"]
+    return fold(Evidence(), log).first.pairs["new", "old"]
 
 
 def test_candidate_is_not_condemned_for_answers_that_are_only_called_wrong():
@@ -394,6 +396,6 @@ def test_retry_of_a_revision_that_served_is_compared_on_copies_first():
 
 def test_terms_that_cannot_be_read_judge_nothing_and_are_told_anew():
     broken = fold(Evidence(), [DecisionEntry(1, MODEL, "t", "Terms", "", 0, data={"key": "key"})])
-    assert (broken.cursor, broken.terms) == (1, None)
-    mended = fold(broken, [DecisionEntry(2, MODEL, "u", "Terms", "", 0, data=terms_data(TERMS))])
-    assert mended.terms == TERMS
+    assert (broken.cursor, broken.streams) == (1, {})
+    mended = fold(broken, [DecisionEntry(2, MODEL, "u", "Terms", "", 0, data=terms.data_of((TERMS,)))])
+    assert mended.first.terms == TERMS

@@ -4,7 +4,8 @@ import random
 
 import pytest
 from leadline_operator.reconcile import evidence_state
-from leadline_operator.reconcile.evidence import Evidence, Terms, fold, terms_data, terms_of
+from leadline_operator.reconcile.evidence import Evidence, fold
+from leadline_operator.reconcile.terms import Terms, data_of, read
 from leadline_wire import predictions
 from leadline_wire.ledger import DecisionEntry, OutcomeEntry, PairEntry
 
@@ -16,7 +17,7 @@ FRAUD, FINE = predictions.of_class("fraud"), predictions.of_class("fine")
 
 
 def begun(terms=TERMS):
-    told = DecisionEntry(1, "ml/m", "terms/key", "Terms", "", 0, "", terms_data(terms))
+    told = DecisionEntry(1, "ml/m", "terms/key", "Terms", "", 0, "", data_of((terms,)))
     promoted = [
         DecisionEntry(seq, "ml/m", f"promoted/{name}", "Promoted", name, 0, "", {})
         for seq, name in ((2, "old"), (3, "new"))
@@ -40,26 +41,26 @@ def stream(count, found, seed=1):
 
 def test_a_revision_that_finds_fewer_is_found_though_its_accuracy_hardly_moves():
     evidence = fold(begun(), stream(6_000, 0.6))
-    compared = evidence.pairs["new", "old"]
+    compared = evidence.first.pairs["new", "old"]
     assert compared.is_worse
     assert compared.comparison.pairs <= 600, "only frauds count"
     plain = fold(
         begun(Terms("key", "accuracy", graded=False, margin=0.02, comparison_alpha=0.004, limit_alpha=0.004)),
         stream(6_000, 0.6),
     )
-    decided = plain.pairs["new", "old"].decided_seq
+    decided = plain.first.pairs["new", "old"].decided_seq
     assert not decided or decided > compared.decided_seq
 
 
 def test_an_equal_one_is_shown_to_be_within_the_margin():
-    compared = fold(begun(), stream(60_000, 0.9)).pairs["new", "old"]
+    compared = fold(begun(), stream(60_000, 0.9)).first.pairs["new", "old"]
     assert (compared.is_worse, compared.is_within) == (False, True)
 
 
 @pytest.mark.parametrize("said", [{"truth": FINE}, {"correct": False}, {"score": 0.0}, {"truth": "p3fe0000000000000"}])
 def test_outcomes_that_are_not_about_the_class_say_nothing(said):
     entries = [OutcomeEntry(seq, "ml/m", f"{seq:032x}", 0, "new", FRAUD, seq, **said) for seq in range(4, 50)]
-    assert fold(begun(), entries).own == {}
+    assert fold(begun(), entries).first.own == {}
 
 
 def test_a_class_is_known_by_name_and_by_number():
@@ -70,12 +71,12 @@ def test_a_class_is_known_by_name_and_by_number():
 
 def test_terms_come_back_from_decision_and_checkpoint_and_say_nothing_new_where_there_is_no_class():
     evidence = begun()
-    assert evidence.terms == TERMS
+    assert evidence.first.terms == TERMS
     assert evidence_state.read(evidence_state.write(evidence), evidence.decisions.values()) == evidence
     plain = Terms("key", "accuracy", graded=False, margin=0.02, comparison_alpha=0.004, limit_alpha=0.004)
-    assert "positive" not in terms_data(plain)
+    assert "positive" not in data_of((plain,))
     assert "positive" not in evidence_state.write(begun(plain))
-    assert terms_of(DecisionEntry(1, "m", "t", "Terms", "", 0, "", terms_data(plain))) == plain
+    assert read(DecisionEntry(1, "m", "t", "Terms", "", 0, "", data_of((plain,)))) == (plain,)
 
 
 def test_recall_is_judged_like_accuracy_by_the_operator():

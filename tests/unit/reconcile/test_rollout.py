@@ -276,3 +276,27 @@ def test_clock_of_a_candidate_starts_anew_when_it_is_asked_for_again():
     world.ask_for(model=uri("honest")).settle()
     assert world.condition("Stalled")[0] == "False"
     assert world.condition("Reconciling") == ("True", "Fetching")
+
+
+def test_rollback_waits_for_pods_even_while_the_bad_revision_is_not_ready_for_a_moment():
+    """Else the selector would be on nobody, and the pods that may be ready again in a moment would be deleted."""
+    world = a_world()
+    world.spec["rollout"]["lastGood"] = {"replicas": 0, "for": "1h"}
+    world.settle()
+    world.ask_for(model=uri("honest")).settle()
+    world.starts_pods = False
+    world.models[uri("honest")].wrong = range(300)
+    world.models[uri("honest")].trouble = Trouble("Overloaded", "all workers hang", "surroundings")
+    world.pass_time(60)
+    assert served(world) == ["good", "honest"]
+    world.models[uri("honest")].trouble = None
+    world.pass_time(60)
+    assert world.condition("QualityOK") == ("False", "Degraded")
+    assert any(revision == world.selected for revision, _ in world.pods.values())
+    world.models[uri("honest")].trouble = Trouble("Overloaded", "all workers hang", "surroundings")
+    world.pass_time(60)
+    assert served(world) == ["good", "honest"]
+    assert any(revision == world.selected for revision, _ in world.pods.values())
+    world.starts_pods = True
+    world.settle()
+    assert served(world) == ["good", "honest", "good"]

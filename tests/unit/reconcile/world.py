@@ -74,6 +74,7 @@ class World:
     starts_pods: bool = True
     conflicts: tuple[str, ...] = ()
     _numbers: Any = field(default_factory=itertools.count)
+    _ready: set[str] = field(default_factory=set)
 
     owner = Owner("ml", "digits", "uid-1")
 
@@ -198,7 +199,9 @@ class World:
     def _pod(self, name: str, revision: str, told: Sounding | None) -> Pod:
         model = self._model(revision)
         report = self._report(name, revision, told, model) if told else None
-        ready = report is not None and report.phase == "Ready"
+        if report is not None:
+            (self._ready.add if report.phase == "Ready" else self._ready.discard)(name)
+        ready = name in self._ready  # by the kubelet, who asks the pod whether or not an operator does
         return Pod(name, f"uid-{name}", "198.18.0.9", revision, ready, False, ("", ""), report)
 
     def _report(self, name: str, revision: str, told: Sounding, model: Model) -> ExchangeReport:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from leadline_stats import limits, pairs, references, verdicts
+from leadline_stats import limits, measures, pairs, references, verdicts
 from leadline_stats.verdicts import Name, Verification
 
 
@@ -26,7 +26,7 @@ def own(*rates: float, length: int = 1_500) -> limits.Watch:
 
 
 def decide(comparison=None, watch=None, **changes) -> verdicts.Verdict:
-    return verdicts.decide(verdicts.Case("accuracy", 0.02, comparison, watch, **changes))
+    return verdicts.decide(verdicts.Case("accuracy", measures.Reading(margin=0.02), comparison, watch, **changes))
 
 
 def test_revision_is_degraded_when_pairs_show_that_it_is_worse():

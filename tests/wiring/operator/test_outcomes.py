@@ -9,8 +9,9 @@ import uuid
 
 import msgspec
 import pytest
-from leadline_operator.reconcile import evidence_state
-from leadline_operator.reconcile.evidence import Evidence, Terms, fold, terms_data
+from leadline_operator.reconcile import evidence_state, terms
+from leadline_operator.reconcile.evidence import Evidence, fold
+from leadline_operator.reconcile.terms import Terms
 from leadline_operator.soundings import outcomes as reading
 from leadline_operator.soundings.ledger import Ledger
 from leadline_operator.soundings.outcomes import Outcomes
@@ -91,7 +92,7 @@ def report(process, count, *, revision="new", wrong_each=2):
 
 
 def decision(number, kind="Terms", revision=""):
-    return ledger.Decision(f"d{number}", kind, revision, 0, data=terms_data(TERMS) if kind == "Terms" else {})
+    return ledger.Decision(f"d{number}", kind, revision, 0, data=terms.data_of((TERMS,)) if kind == "Terms" else {})
 
 
 async def test_decisions_are_told_once_and_outcomes_are_folded_as_they_come(process, readers):
@@ -102,9 +103,9 @@ async def test_decisions_are_told_once_and_outcomes_are_folded_as_they_come(proc
         reader.outcomes.announce("shop", "fraud", told)
     await reader.until(lambda view: len(view.evidence.decisions) == 3)
     report(process, 40)
-    view = await reader.until(lambda view: ("new", "old") in view.evidence.pairs)
-    assert view.evidence.pairs["new", "old"].comparison.pairs == 40
-    assert view.evidence.own["new"].outcomes == 40
+    view = await reader.until(lambda view: ("new", "old") in view.evidence.first.pairs)
+    assert view.evidence.first.pairs["new", "old"].comparison.pairs == 40
+    assert view.evidence.first.own["new"].outcomes == 40
     assert [each.id for each in process.log() if isinstance(each, ledger.DecisionEntry)] == ["d0", "d1", "d2"]
 
 
@@ -112,23 +113,23 @@ async def test_killed_ledger_is_trouble_and_no_evidence_until_it_is_back(process
     reader = readers()
     await reader.until(lambda view: not view.trouble)
     reader.outcomes.announce("shop", "fraud", (decision(0),))
-    await reader.until(lambda view: view.evidence.terms is not None)
+    await reader.until(lambda view: bool(view.evidence.streams))
     report(process, 10)
-    before = await reader.until(lambda view: "new" in view.evidence.own)
+    before = await reader.until(lambda view: "new" in view.evidence.first.own)
     process.kill()
     view = await reader.until(lambda view: view.trouble)
     assert view.evidence == before.evidence
     reader.outcomes.announce("shop", "fraud", (decision(1, "Promoted", "new"),))
     process.start()
     view = await reader.until(lambda view: not view.trouble and "d1" in view.evidence.decisions)
-    assert view.evidence.own == before.evidence.own
+    assert view.evidence.first.own == before.evidence.first.own
 
 
 async def test_terms_that_are_wanted_no_longer_are_not_told_when_the_ledger_is_back(process, readers):
     reader = readers()
     await reader.until(lambda view: not view.trouble)
     reader.outcomes.announce("shop", "fraud", (decision(0),))
-    await reader.until(lambda view: view.evidence.terms is not None)
+    await reader.until(lambda view: bool(view.evidence.streams))
     process.kill()
     await reader.until(lambda view: view.trouble)
     reader.outcomes.announce("shop", "fraud", (decision(1), decision(2, "Promoted", "new")))
@@ -147,7 +148,7 @@ async def test_next_life_goes_on_from_the_checkpoint_with_the_same_evidence(proc
     )
     await first.until(lambda view: len(view.evidence.decisions) == 3)
     report(process, 30)
-    cursor = (await first.until(lambda view: ("new", "old") in view.evidence.pairs)).evidence.cursor
+    cursor = (await first.until(lambda view: ("new", "old") in view.evidence.first.pairs)).evidence.cursor
 
     def resume():
         status, body = process.call("GET", "/v1/resume", token=OPERATOR)
@@ -161,10 +162,10 @@ async def test_next_life_goes_on_from_the_checkpoint_with_the_same_evidence(proc
     await first.end()
     report(process, 200)
     second = readers()
-    view = await second.until(lambda view: ("new", "old") in view.evidence.pairs)
+    view = await second.until(lambda view: ("new", "old") in view.evidence.first.pairs)
     whole = fold(Evidence(), process.log())
     assert view.evidence == whole
-    assert whole.pairs["new", "old"].is_worse
+    assert whole.first.pairs["new", "old"].is_worse
     assert kept.state == evidence_state.write(
         fold(Evidence(), [each for each in process.log() if each.seq <= kept.cursor])
     )

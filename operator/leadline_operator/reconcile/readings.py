@@ -1,0 +1,147 @@
+"""What an entry of the log says by one metric: a loss in [0, 1], an error, or nothing.
+
+A failure of a revision that was reached is the largest loss by each measure. Where a prediction was only called right or wrong,
+measures that need the true answer (recall, F1, errors) say nothing of it. Must not add anything up.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+from leadline_stats.measures import Measure
+from leadline_wire import predictions
+from leadline_wire.ledger import OutcomeEntry, PairEntry
+
+from leadline_operator.reconcile.terms import Terms
+
+_NAN: Final = math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class Error:
+    """How far a prediction was from the truth."""
+
+    error: float
+    """Prediction - truth; inf: the revision failed."""
+    truth: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """What one input says of the revision that is judged and of the other: as it speaks for the judged one, and against it.
+
+    The two differ where an answer was only called wrong, and the other revision's is another one, right or wrong. Such a
+    pair must neither be left out, for those where it was called right are in, nor decide anything.
+    """
+
+    judged: tuple[float, float]
+    """Losses; for MAE, RMSE and R2 errors; NaN where the input does not count for it."""
+    other: tuple[float, float]
+    seq: int
+    truth: float = 0.0
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Tell whether nobody knows what one of the answers was worth."""
+        return _differ(*self.judged) or _differ(*self.other)
+
+
+def of_outcome(terms: Terms, entry: OutcomeEntry) -> float | Error | None:
+    """Return what an outcome says of its revision; None: nothing."""
+    measure = terms.measures
+    if measure.is_of_errors:
+        return _error(entry.prediction, entry.truth)
+    if measure.is_of_a_class:
+        return _of_class(terms, entry.prediction, entry.truth, correct=entry.correct)
+    loss = predictions.loss(entry.prediction, truth=entry.truth, correct=entry.correct, score=entry.score)
+    return loss if loss is not None and _counts(terms, loss) else None
+
+
+def of_pair(terms: Terms, entry: PairEntry, *, judges_served: bool) -> Pair | None:
+    """Return what a pair says of the revision that is judged: the one that answered the client, or the other; None: nothing."""
+    measure = terms.measures
+    if measure.is_of_errors:
+        served, other = _error(entry.prediction, entry.truth), _error(entry.other_prediction, entry.truth)
+        if served is None or other is None:
+            return None
+        return _pair(served.error, other.error, entry.seq, truth=served.truth, judges_served=judges_served)
+    if measure.contrasts:
+        losses = [_of_class(terms, word, entry.truth) for word in (entry.prediction, entry.other_prediction)]
+        if losses == [None, None] or not _is_whole(entry):
+            return None
+        first, second = (_NAN if loss is None else loss for loss in losses)
+        return _pair(first, second, entry.seq, judges_served=judges_served)
+    if measure is Measure.RECALL and not predictions.is_class(entry.truth, terms.positive):
+        return None
+    found = pair_losses(entry)
+    if found is None or not all(_counts(terms, loss) for loss in found if loss is not None):
+        return None
+    first, unsure = found
+    if unsure is not None:
+        return _pair(first, unsure, entry.seq, judges_served=judges_served)
+    if judges_served:
+        return Pair((first, first), (1.0, 0.0), entry.seq)
+    return Pair((0.0, 1.0), (first, first), entry.seq)
+
+
+def pair_losses(entry: PairEntry) -> tuple[float, float | None] | None:
+    """Return the losses of the revision that answered the client and of the other; None where it cannot be told."""
+    if predictions.is_failure(entry.prediction):
+        return 1.0, float(predictions.is_failure(entry.other_prediction))
+    served = predictions.loss(entry.prediction, truth=entry.truth, correct=entry.correct, score=entry.score)
+    other = predictions.other_loss(
+        entry.other_prediction, entry.prediction, truth=entry.truth, correct=entry.correct, score=entry.score
+    )
+    return None if served is None else (served, other)
+
+
+def _pair(served: float, other: float, seq: int, *, truth: float = 0.0, judges_served: bool) -> Pair:
+    first, second = (served, other) if judges_served else (other, served)
+    return Pair((first, first), (second, second), seq, truth)
+
+
+def _is_whole(entry: PairEntry) -> bool:
+    """Tell whether the true answer is known, or one of both failed, so that nobody can know it."""
+    failed = predictions.is_failure(entry.prediction) or predictions.is_failure(entry.other_prediction)
+    return bool(entry.truth) or failed
+
+
+def _of_class(terms: Terms, prediction: str, truth: str, *, correct: bool | None = None) -> float | None:
+    """Return the loss of a prediction by a measure of one class; None: it is not about this row, or nobody knows."""
+    measure, failed = terms.measures, predictions.is_failure(prediction)
+    is_true = bool(truth) and predictions.is_class(truth, terms.positive)
+    predicted = not failed and predictions.is_class(prediction, terms.positive)
+    if measure is Measure.RECALL:
+        return float(not predicted) if is_true else None
+    if failed:
+        return 1.0
+    if not truth:
+        # By right or wrong alone only precision is known: a right one that was predicted is true.
+        return float(not correct) if measure is Measure.PRECISION and predicted and correct is not None else None
+    counted = predicted or (is_true and measure is Measure.F1)
+    return float(predicted != is_true) if counted else None
+
+
+def _error(prediction: str, truth: str) -> Error | None:
+    true = _number(truth)
+    if predictions.is_failure(prediction):
+        return Error(math.inf, true if true is not None else 0.0)
+    predicted = _number(prediction)
+    return Error(predicted - true, true) if predicted is not None and true is not None else None
+
+
+def _number(word: str) -> float | None:
+    try:
+        value = predictions.read(word)
+    except predictions.BadWordError:
+        return None
+    return float(value) if not isinstance(value, str) and math.isfinite(value) else None
+
+
+def _counts(terms: Terms, loss: float) -> bool:
+    """Tell whether an outcome is of the kind that the metric measures."""
+    return terms.graded or loss in (0.0, 1.0)
+
+
+def _differ(one: float, other: float) -> bool:
+    return one != other and not (math.isnan(one) and math.isnan(other))
