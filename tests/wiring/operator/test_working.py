@@ -27,6 +27,7 @@ PLURALS = {
     "modeldeployments": names.KIND,
     "services": "Service",
     "deployments": "Deployment",
+    "poddisruptionbudgets": "PodDisruptionBudget",
     "controllerrevisions": "ControllerRevision",
     "secrets": "Secret",
     "events": "Event",
