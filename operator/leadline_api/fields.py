@@ -35,13 +35,13 @@ def is_quantity(amount: str | int) -> bool:
     return re.fullmatch(r"\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?", amount) is not None
 
 
-_INT_OR_STRING: Final[dict[str, Any]] = {"x-kubernetes-int-or-string": True, "maxLength": 32}
+INT_OR_STRING: Final[dict[str, Any]] = {"x-kubernetes-int-or-string": True, "maxLength": 32}
 Quantities = Annotated[
     dict[
         str,
         Annotated[
             str | int,
-            Field(json_schema_extra=_INT_OR_STRING),
+            Field(json_schema_extra=INT_OR_STRING),
             Rule(
                 cel="type(self) == int ? self >= 0 : isQuantity(self) && !self.startsWith('-')",
                 message="must be a quantity such as 500m, 2 or 1Gi",

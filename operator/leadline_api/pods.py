@@ -5,12 +5,13 @@ What changes answers (image, execution providers) makes another revision; the re
 Must not have a field that does not work yet.
 """
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
+from leadline_api.autoscaling import MAX_COVERS_MIN, Autoscaling, shares_of
 from leadline_api.fields import Part, Quantities
-from leadline_api.rules import matches
+from leadline_api.rules import Rule, matches
 
 
 class Batching(Part):
@@ -57,7 +58,41 @@ class Runtime(Part):
 
     replicas: Annotated[int, Field(ge=0, le=1000)] = 1
     """Pods of the serving revision."""
+    autoscaling: Annotated[Autoscaling, MAX_COVERS_MIN] | None = None
+    """Has the load say how many pods there are, instead of replicas."""
     resources: Resources = Resources()
     """Compute resources of each pod, as in a container."""
     batching: Batching = Batching()
     """How requests that arrive together share one run of the model."""
+
+
+def _is_requested(resource: str) -> str:
+    return (
+        f"(has(self.resources) && (has(self.resources.requests) && {resource} in self.resources.requests || "
+        f"has(self.resources.limits) && {resource} in self.resources.limits))"
+    )
+
+
+REPLICAS_OR_AUTOSCALING: Final = Rule(
+    cel="!has(self.autoscaling) || !has(self.replicas) || self.replicas == 1",
+    message="spec.runtime.autoscaling needs spec.runtime.replicas to be left out: the load says how many pods there are, "
+    "from minReplicas to maxReplicas",
+    holds=lambda runtime: runtime.autoscaling is None or runtime.replicas == 1,
+    shows_value=False,
+)
+"""The default counts as left out: the API server has filled it in before it looks, and `kubectl scale` reads it."""
+SHARES_NEED_REQUESTS: Final = Rule(
+    cel="!has(self.autoscaling) || (!has(self.autoscaling.metrics) || size(self.autoscaling.metrics) == 0 ? "
+    + _is_requested("'cpu'")
+    + " : self.autoscaling.metrics.all(m, !has(m.resource) || m.resource.target.type != 'Utilization' || "
+    + _is_requested("m.resource.name")
+    + "))",
+    message="spec.runtime.autoscaling by Utilization (of cpu, where metrics are left out) needs spec.runtime.resources.requests "
+    "of that resource: utilization is a share of what a pod requests",
+    holds=lambda runtime: (
+        runtime.autoscaling is None
+        or shares_of(runtime.autoscaling) <= runtime.resources.requests.keys() | runtime.resources.limits.keys()
+    ),
+    shows_value=False,
+)
+"""A limit counts as a request: Kubernetes fills one in from the other."""

@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 
 from leadline_api import quantities, uris
 from leadline_api.fields import Part, name_of
-from leadline_api.pods import Runtime
+from leadline_api.pods import REPLICAS_OR_AUTOSCALING, SHARES_NEED_REQUESTS, Runtime
 from leadline_api.rules import VALIDATIONS, Rule, decimal, matches
 
 
@@ -378,7 +378,7 @@ class ModelDeploymentSpec(Part):
 
     model: Model
     """The model to serve."""
-    runtime: Runtime = Runtime()
+    runtime: Annotated[Runtime, REPLICAS_OR_AUTOSCALING, SHARES_NEED_REQUESTS] = Runtime()
     """The pods that answer."""
     rollout: Annotated[Rollout, _ShadowNeedsBlueGreen] = Rollout()
     """How a new revision takes over."""

@@ -73,7 +73,30 @@ def specs() -> st.SearchStrategy[Json]:
             "credentials": _part({"secretName": words}, {}),
         },
     )
-    runtime = _part(
+    positive = st.one_of(st.integers(1, 64), st.from_regex(r"[1-9][0-9]{0,3}(m|k|Ki|Mi|Gi)?", fullmatch=True))
+    targets = st.one_of(
+        _part({"type": st.just("Utilization"), "averageUtilization": st.integers(1, 1_000)}, {}),
+        _part({"type": st.just("AverageValue"), "averageValue": positive}, {}),
+    )
+    pods_metric = _part(
+        {"metric": _part({"name": words}, {}), "target": _part({"averageValue": positive}, {})},
+        {},
+    )
+    metrics = st.one_of(
+        _part({"type": st.just("Resource"), "resource": _part({"name": st.just("cpu"), "target": targets}, {})}, {}),
+        _part({"type": st.just("Pods"), "pods": pods_metric}, {}),
+    )
+    scaled = _part(
+        {
+            "autoscaling": _part(
+                {"maxReplicas": st.integers(3, 1_000)},
+                {"minReplicas": st.integers(1, 3), "metrics": st.lists(metrics, max_size=3)},
+            ),
+            "resources": st.just({"requests": {"cpu": "500m"}}),
+        },
+        {},
+    )
+    fixed = _part(
         {},
         {
             "replicas": st.integers(0, 1_000),
@@ -85,6 +108,7 @@ def specs() -> st.SearchStrategy[Json]:
             "batching": _part({}, {"maxRows": st.integers(1, 4_096)}),
         },
     )
+    runtime = st.one_of(fixed, scaled)
     amounts = st.one_of(st.just("Same"), st.integers(0, 1_000), st.integers(0, 100).map(lambda part: f"{part}%"))
     rollout = _part(
         {},

@@ -10,6 +10,7 @@ from leadline_operator.kube.api import Api
 from leadline_operator.kube.lease import LEASE_NAME
 from leadline_operator.kube.resources import (
     ACCESS_REVIEWS,
+    AUTOSCALERS,
     CONFIG_MAPS,
     DEPLOYMENTS,
     DISRUPTION_BUDGETS,
@@ -48,6 +49,7 @@ NEEDED: Final = (
     Permission(REVISIONS, _WRITTEN),
     Permission(DEPLOYMENTS, _WRITTEN),
     Permission(SERVICES, _WRITTEN),
+    Permission(AUTOSCALERS, _WRITTEN),
     Permission(DISRUPTION_BUDGETS, _WRITTEN),
     Permission(PODS, _WATCHED),
     Permission(SECRETS, ("create",)),

@@ -66,6 +66,7 @@ def observed(
         revisions=tuple(Revision(each, records.read(each.record)) for each in stored),
         deployments=owned("Deployment"),
         services=owned("Service"),
+        autoscalers=owned("HorizontalPodAutoscaler"),
         disruption_budgets=owned("PodDisruptionBudget"),
         pods=tuple(
             sorted(

@@ -12,7 +12,7 @@ from leadline_operator.reconcile.decision import Decision
 from leadline_operator.reconcile.evidence import Evidence
 from leadline_operator.reconcile.observed import Observed
 from leadline_operator.reconcile.plan import Create, Delete, Replace, Write
-from leadline_operator.specs import configuration, disruption, pods, revisions, services, workloads
+from leadline_operator.specs import autoscalers, configuration, disruption, pods, revisions, services, workloads
 from leadline_operator.specs.metadata import Manifest
 
 HISTORY_KEPT: Final = 10
@@ -43,6 +43,11 @@ def writes(observed: Observed, decision: Decision) -> tuple[Write, ...]:
         result += _put(observed.disruption_budgets.get(name), disruption.disruption_budget(owner, name))
     stable = services.stable_service(owner, serving=decision.serving)
     result += _put(observed.services.get(owner.name), stable)
+    scaled, autoscaling = _scaled(observed, decision), observed.spec.runtime.autoscaling
+    if scaled and autoscaling is not None:
+        # After the Service: load that has not moved yet is not to be looked for on pods that do not have it.
+        wanted = autoscalers.autoscaler(owner, scaled, autoscaling=autoscaling)
+        result += _put(observed.autoscalers.get(owner.name), wanted)
     result += _deletions(observed, decision)
     return tuple(result)
 
@@ -51,6 +56,12 @@ def _protected(observed: Observed, decision: Decision) -> list[str]:
     """Return the revisions whose pods node drains may take one at a time only: what answers, and where a rollback goes."""
     named = dict.fromkeys((decision.serving, decision.last_good))
     return [name for name in named if name in observed.by_name and decision.replicas.get(name, 0) > 0]
+
+
+def _scaled(observed: Observed, decision: Decision) -> str:
+    """Return the revision that an autoscaler is to work on; empty: none."""
+    wanted = observed.spec.runtime.autoscaling is not None and decision.serving in observed.by_name
+    return decision.serving if wanted else ""
 
 
 def _revisions(observed: Observed, decision: Decision) -> list[Write]:
@@ -156,6 +167,7 @@ def _deletions(observed: Observed, decision: Decision) -> list[Write]:
     for kind, objects, kept in (
         ("Deployment", observed.deployments, named),
         ("Service", observed.services, named | {observed.owner.name}),
+        ("HorizontalPodAutoscaler", observed.autoscalers, {observed.owner.name} if _scaled(observed, decision) else ()),
         ("PodDisruptionBudget", observed.disruption_budgets, _protected(observed, decision)),
     ):
         for name, live in objects.items():

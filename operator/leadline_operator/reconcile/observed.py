@@ -90,6 +90,7 @@ class Existing:
     deployments: dict[str, Manifest] = field(default_factory=dict)
     """By name."""
     services: dict[str, Manifest] = field(default_factory=dict)
+    autoscalers: dict[str, Manifest] = field(default_factory=dict)
     disruption_budgets: dict[str, Manifest] = field(default_factory=dict)
     pods: tuple[Pod, ...] = ()
     ledger: LedgerView | None = None

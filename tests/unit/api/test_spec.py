@@ -16,6 +16,21 @@ def metric(**fields):
     return {"testSet": TEST_SET, "metrics": [{"name": "accuracy", "metric": "accuracy", **fields}]}
 
 
+REQUESTS = {"resources": {"requests": {"cpu": "500m"}}}
+MEMORY_SHARE = {
+    "type": "Resource",
+    "resource": {"name": "memory", "target": {"type": "Utilization", "averageUtilization": 70}},
+}
+
+
+def memory(**target):
+    return {"type": "Resource", "resource": {"name": "memory", "target": target}}
+
+
+def scaled(*metrics, **runtime):
+    return {**runtime, "autoscaling": {"maxReplicas": 3, "metrics": list(metrics)}}
+
+
 def test_spec_needs_nothing_but_a_uri():
     found = parsed()
     assert (found.runtime.replicas, found.rollout.strategy, found.quality.metrics) == (1, "BlueGreen", [])
@@ -54,6 +69,26 @@ def test_spec_tolerates_a_field_of_a_newer_crd():
             "must be a quantity such as 500m, 2 or 1Gi; got lots",
         ),
         ({"runtime": {"resources": {"limits": {"cpu": -1}}}}, "must be a quantity"),
+        (
+            {"runtime": {**REQUESTS, "replicas": 2, "autoscaling": {"maxReplicas": 3}}},
+            "replicas to be left out: the load",
+        ),
+        (
+            {"runtime": {**REQUESTS, "replicas": 0, "autoscaling": {"maxReplicas": 3}}},
+            "replicas to be left out: the load",
+        ),
+        (
+            {"runtime": {**REQUESTS, "autoscaling": {"minReplicas": 3, "maxReplicas": 2}}},
+            "must be at least minReplicas",
+        ),
+        ({"runtime": {"autoscaling": {"maxReplicas": 3}}}, "by Utilization .* needs spec.runtime.resources.requests"),
+        ({"runtime": scaled(MEMORY_SHARE, **REQUESTS)}, "by Utilization .* needs spec.runtime.resources.requests"),
+        ({"runtime": scaled({"type": "Resource"})}, "type: Resource needs resource, type: Pods needs pods"),
+        ({"runtime": scaled({**MEMORY_SHARE, "type": "Pods"})}, "type: Resource needs resource, type: Pods needs pods"),
+        ({"runtime": scaled(memory(type="Utilization"))}, "type: Utilization needs averageUtilization"),
+        ({"runtime": scaled(memory(type="Utilization", averageValue=1))}, "type: Utilization needs averageUtilization"),
+        ({"runtime": scaled(memory(type="AverageValue", averageValue="0"))}, "a quantity above 0, .*; got 0"),
+        ({"runtime": scaled(memory(type="AverageValue", averageValue="-1"))}, "a quantity above 0, .*; got -1"),
     ],
 )
 def test_spec_refuses_with_words_when_a_value_makes_no_sense(parts, message):
@@ -65,6 +100,20 @@ def test_spec_refuses_with_words_when_a_value_makes_no_sense(parts, message):
 def test_resources_accept_the_quantities_of_kubernetes(quantity):
     found = parsed(runtime={"resources": {"requests": {"cpu": quantity}}})
     assert found.runtime.resources.requests["cpu"] == quantity
+
+
+@pytest.mark.parametrize(
+    "runtime",
+    [
+        {**REQUESTS, "autoscaling": {"maxReplicas": 3}},
+        {**REQUESTS, "replicas": 1, "autoscaling": {"maxReplicas": 3}},
+        {"resources": {"limits": {"cpu": 1}}, "autoscaling": {"maxReplicas": 3}},
+        scaled(memory(type="AverageValue", averageValue="1.5Gi")),
+        scaled({"type": "Pods", "pods": {"metric": {"name": "leadline_queue_rows"}, "target": {"averageValue": 16}}}),
+    ],
+)
+def test_autoscaling_needs_requests_only_where_a_share_of_them_is_aimed_at(runtime):
+    assert parsed(runtime=runtime).runtime.autoscaling.max_replicas == 3
 
 
 @pytest.mark.parametrize("amount", ["Same", "50%", "0%", "100%", 0, 1000, "3"])

@@ -95,6 +95,7 @@ class World:
             ),
             deployments=self._of("Deployment"),
             services=self._of("Service"),
+            autoscalers=self._of("HorizontalPodAutoscaler"),
             disruption_budgets=self._of("PodDisruptionBudget"),
             pods=tuple(self._pod(name, *each) for name, each in sorted(self.pods.items())),
             conflicts=self.conflicts,

@@ -27,6 +27,7 @@ PLURALS = {
     "modeldeployments": names.KIND,
     "services": "Service",
     "deployments": "Deployment",
+    "horizontalpodautoscalers": "HorizontalPodAutoscaler",
     "poddisruptionbudgets": "PodDisruptionBudget",
     "controllerrevisions": "ControllerRevision",
     "secrets": "Secret",
