@@ -20,11 +20,12 @@ class Part(BaseModel):
     )
 
 
-def name_of(kind: str, example: str) -> Rule:
-    """Return the rule that a string is the name of an object in the same namespace."""
+def name_of(kind: str, example: str, *, namespaced: bool = True) -> Rule:
+    """Return the rule that a string is the name of an object, in the same namespace where there are such of its kind."""
+    where = " in the same namespace" if namespaced else ""
     return matches(
         r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?",
-        f"must be the name of a {kind} in the same namespace: a-z, 0-9, - and ., such as {example}",
+        f"must be the name of a {kind}{where}: a-z, 0-9, - and ., such as {example}",
     )
 
 
@@ -52,3 +53,11 @@ Quantities = Annotated[
     Field(max_length=16),
 ]
 """Amounts by the name of a resource, as in a container."""
+LabelValue = Annotated[
+    str,
+    Field(max_length=63),
+    matches(
+        r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?",
+        "must be the value of a label: letters, digits, -, _ and ., with a letter or digit at both ends",
+    ),
+]

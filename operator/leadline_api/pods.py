@@ -11,6 +11,7 @@ from pydantic import Field
 
 from leadline_api.autoscaling import MAX_COVERS_MIN, Autoscaling, shares_of
 from leadline_api.fields import Part, Quantities
+from leadline_api.pod_template import PodTemplate
 from leadline_api.rules import Rule, matches
 
 
@@ -64,6 +65,8 @@ class Runtime(Part):
     """Compute resources of each pod, as in a container."""
     batching: Batching = Batching()
     """How requests that arrive together share one run of the model."""
+    pod_template: PodTemplate | None = None
+    """What each pod is given beside its model: where it runs, labels, variables (docs/pods.md)."""
 
 
 def _is_requested(resource: str) -> str:

@@ -96,10 +96,31 @@ def specs() -> st.SearchStrategy[Json]:
         },
         {},
     )
+    variables = _part(
+        {"name": st.from_regex(r"[A-KM-Z][A-SU-Z_]{0,9}", fullmatch=True)},
+        {},
+    ).flatmap(
+        lambda named: st.one_of(
+            _part({"value": words}, {}),
+            _part({"valueFrom": _part({"secretKeyRef": _part({"name": words, "key": words}, {})}, {})}, {}),
+        ).map(lambda given: named | given)
+    )
+    template = _part(
+        {},
+        {
+            "labels": st.dictionaries(words, words, max_size=2),
+            "nodeSelector": st.dictionaries(words, words, max_size=2),
+            "tolerations": st.lists(_part({"operator": st.just("Exists")}, {"key": words}), max_size=2),
+            "serviceAccountName": words,
+            "terminationGracePeriodSeconds": st.integers(35, 3_600),
+            "env": st.lists(variables, max_size=2),
+        },
+    )
     fixed = _part(
         {},
         {
             "replicas": st.integers(0, 1_000),
+            "podTemplate": template,
             "image": st.from_regex(r"[a-z]{1,9}(/[a-z]{1,9})?(:[a-z0-9]{1,9})?", fullmatch=True),
             "executionProviders": st.lists(
                 st.from_regex(r"[A-Z]{2,9}ExecutionProvider(:[a-z_]{1,9}=[a-z0-9]{1,9})?", fullmatch=True), max_size=3

@@ -1,7 +1,7 @@
 """What the models of a spec accept, refuse and fill in. The API server's side of the same rules: tests/cluster."""
 
 import pytest
-from leadline_api import names, spec
+from leadline_api import names, pod_template, spec
 from pydantic import ValidationError
 
 MINIMAL = {"model": {"uri": "s3://models/digits/model.onnx"}}
@@ -21,6 +21,9 @@ MEMORY_SHARE = {
     "type": "Resource",
     "resource": {"name": "memory", "target": {"type": "Utilization", "averageUtilization": 70}},
 }
+
+
+KEY = {"secretKeyRef": {"name": "hub", "key": "token"}}
 
 
 def memory(**target):
@@ -94,6 +97,37 @@ def test_spec_tolerates_a_field_of_a_newer_crd():
 def test_spec_refuses_with_words_when_a_value_makes_no_sense(parts, message):
     with pytest.raises(ValidationError, match=message):
         parsed(**parts)
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ({"labels": {"leadline.dev/revision": "x"}}, "must be labels of your own: leadline.dev/..."),
+        ({"labels": {"app.kubernetes.io/instance": "x"}}, "must be labels of your own"),
+        ({"labels": {"pod-template-hash": "x"}}, "must be labels of your own"),
+        ({"labels": {"team": "-"}}, "must be the value of a label"),
+        ({"annotations": {"leadline.dev/digest": "x"}}, "must be annotations of your own"),
+        ({"nodeSelector": {"zone": "a b"}}, "must be the value of a label: .*; got a b"),
+        ({"serviceAccountName": "Reader"}, "name of a ServiceAccount in the same namespace"),
+        ({"priorityClassName": "Top"}, "name of a PriorityClass: a-z"),
+        ({"terminationGracePeriodSeconds": 10}, "greater than or equal to 35"),
+        ({"env": [{"name": "LEADLINE_MODEL_URI", "value": "x"}]}, "a variable of your own, .*; got LEADLINE_MODEL_URI"),
+        ({"env": [{"name": "LEADLINE_DRAIN_SECONDS", "value": "1"}]}, "a variable of your own"),
+        ({"env": [{"name": "TMPDIR", "value": "/tmp"}]}, "a variable of your own"),
+        ({"env": [{"name": "A-B", "value": "x"}]}, "the name of a variable: letters, digits and _"),
+        ({"env": [{"name": "A"}]}, "a variable needs either value or valueFrom"),
+        ({"env": [{"name": "A", "value": "1", "valueFrom": KEY}]}, "a variable needs either value or valueFrom"),
+        ({"env": [{"name": "A", "valueFrom": {}}]}, "valueFrom needs either secretKeyRef or configMapKeyRef"),
+    ],
+)
+def test_pod_template_refuses_what_is_ours_and_what_makes_no_sense(template, message):
+    with pytest.raises(ValidationError, match=message):
+        parsed(runtime={"podTemplate": template})
+
+
+def test_pod_template_takes_settings_of_the_runtime_that_are_the_users():
+    for name in pod_template.SETTINGS:
+        assert parsed(runtime={"podTemplate": {"env": [{"name": name, "value": "1"}]}})
 
 
 @pytest.mark.parametrize("quantity", ["500m", "2", 2, "1Gi", "1.5", "1e3", "0", ".5", "100k"])
