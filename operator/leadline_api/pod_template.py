@@ -14,6 +14,7 @@ from leadline_api import names
 from leadline_api.affinity import Affinity
 from leadline_api.fields import LabelValue, Part, name_of
 from leadline_api.rules import Rule, matches
+from leadline_api.volumes import ONE_KIND, Volume, VolumeMount
 
 OWN_LABELS: Final = (
     "app.kubernetes.io/name",
@@ -42,6 +43,7 @@ SETTINGS: Final = (
 LEAST_GRACE_SECONDS: Final = 35
 """preStop (5 s) and the runtime's own limit for draining (20 s), with some to spare."""
 
+_BY_PATH: Final[dict[str, Any]] = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["mountPath"]}
 _BY_NAME: Final[dict[str, Any]] = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
 
 
@@ -216,3 +218,7 @@ class PodTemplate(Part):
     """How long a pod that ends has; requests that run are answered until 15 s before that."""
     env: Annotated[list[Annotated[Variable, _OneValue]], Field(max_length=64, json_schema_extra=_BY_NAME)] = []
     """Variables of the runtime, beside Leadline's."""
+    volumes: Annotated[list[Annotated[Volume, ONE_KIND]], Field(max_length=16, json_schema_extra=_BY_NAME)] = []
+    """Files that the pods are given."""
+    volume_mounts: Annotated[list[VolumeMount], Field(max_length=16, json_schema_extra=_BY_PATH)] = []
+    """Where they are in the runtime's container."""

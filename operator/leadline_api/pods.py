@@ -13,6 +13,7 @@ from leadline_api.autoscaling import MAX_COVERS_MIN, Autoscaling, shares_of
 from leadline_api.fields import Part, Quantities
 from leadline_api.pod_template import PodTemplate
 from leadline_api.rules import Rule, matches
+from leadline_api.volumes import MOUNTS_HAVE_VOLUMES
 
 
 class Batching(Part):
@@ -65,7 +66,7 @@ class Runtime(Part):
     """Compute resources of each pod, as in a container."""
     batching: Batching = Batching()
     """How requests that arrive together share one run of the model."""
-    pod_template: PodTemplate | None = None
+    pod_template: Annotated[PodTemplate, MOUNTS_HAVE_VOLUMES] | None = None
     """What each pod is given beside its model: where it runs, labels, variables (docs/pods.md)."""
 
 

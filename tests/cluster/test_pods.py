@@ -18,6 +18,7 @@ AUTOSCALING: dict[str, Any] = {
     "autoscaling": {"minReplicas": 1, "maxReplicas": 3},
     "resources": {"requests": {"cpu": "50m"}},
 }
+READ = "import sys; sys.stdout.write(open('/etc/place/region').read())"
 ACCOUNT = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "reader"}}
 PLACE = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "place"}, "data": {"region": "here"}}
 OS = {"key": "kubernetes.io/os", "operator": "In", "values": ["linux"]}
@@ -50,6 +51,17 @@ POD_TEMPLATE: dict[str, Any] = {
     "serviceAccountName": "reader",
     "imagePullSecrets": [{"name": "store"}],
     "terminationGracePeriodSeconds": 60,
+    "volumes": [
+        {"name": "place", "configMap": {"name": "place"}},
+        {"name": "keys", "secret": {"secretName": "store", "optional": True}},
+        {"name": "cache", "emptyDir": {"sizeLimit": "64Mi"}},
+        {"name": "scratch", "emptyDir": {}},
+    ],
+    "volumeMounts": [
+        {"name": "place", "mountPath": "/etc/place", "readOnly": True},
+        {"name": "keys", "mountPath": "/etc/keys/region", "subPath": "AWS_REGION"},
+        {"name": "cache", "mountPath": "/cache"},
+    ],
     "env": [
         {"name": "EXTRA", "value": "1"},
         {"name": "REGION", "valueFrom": {"configMapKeyRef": {"name": "place", "key": "region"}}},
@@ -90,11 +102,13 @@ def test_pod_template_reaches_the_pods_and_with_an_autoscaler_the_steady_state_w
     selected = {names.DEPLOYMENT_LABEL: "digits", names.REVISION_LABEL: revision}
     assert spec["topologySpreadConstraints"][0]["labelSelector"] == {"matchLabels": selected}
     assert [each for each in spec["containers"][0]["env"] if each in POD_TEMPLATE["env"]] == POD_TEMPLATE["env"]
+    inside = ("exec", "-n", place.namespace, pod["metadata"]["name"], "--")
+    assert place.cluster.kubectl(*inside, "python3", "-c", READ).stdout == "here"
     assert live(place, "hpa/digits")["scaleTargetRef"]["name"] == revision
     assert live(place, f"pdb/{revision}")["maxUnavailable"] == 1
 
     def is_heard(status: dict[str, Any]) -> bool:
-        return "the autoscaler leaves it at 1 pods: FailedGetResourceMetric" in condition(status, "Ready")[2]
+        return "the autoscaler does not scale: FailedGetResourceMetric" in condition(status, "Ready")[2]
 
     place.until(is_heard, within=limits.VERDICT)
     kill_operator(place)

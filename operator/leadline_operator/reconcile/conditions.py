@@ -126,7 +126,7 @@ def _answering(existing: Existing, name: str) -> Finding:
     more = f"; {trouble.reason}: {trouble.message}" if trouble else ""
     more += "".join(_from_ledger(pod) for pod in existing.ready_pods(name))
     blind = troubles.of_autoscaler(existing)
-    more += f"; the autoscaler leaves it at {len(existing.pods_of(name))} pods: {blind}" if blind else ""
+    more += f"; the autoscaler does not scale: {blind}" if blind else ""
     if existing.ready_pods(name):
         return Finding("True", Reason.SERVING, f"{existing.owner.url} answers with {name}{more}")
     return Finding("False", Reason.NO_READY_PODS, f"No pod of {name} is ready{more}")

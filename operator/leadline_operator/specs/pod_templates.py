@@ -7,9 +7,12 @@ from typing import Any, Final
 
 from leadline_api import names
 from leadline_api.pod_template import LEAST_GRACE_SECONDS, PodTemplate
+from leadline_api.volumes import Volume, VolumeMount
 
 from leadline_operator.specs.metadata import Manifest
 
+_PREFIX: Final = "user-"
+"""Before the name of a volume, so that ours, of now and of later, have other names."""
 _BESIDE_DRAINING_SECONDS: Final = 15
 """Of the grace period: preStop (5 s), the supervisor's own end, and some to spare."""
 
@@ -25,14 +28,19 @@ def merged(template: Manifest, asked: PodTemplate, *, container: str) -> Manifes
     metadata = {**template["metadata"], "labels": {**asked.labels, **template["metadata"]["labels"]}}
     if asked.annotations:
         metadata["annotations"] = {**asked.annotations, **(metadata.get("annotations") or {})}
-    environment = _environment(asked)
     pod = template["spec"]
-    containers = [
-        {**each, "env": [*each["env"], *environment]} if each["name"] == container else each
-        for each in pod["containers"]
-    ]
+    containers = [_given(each, asked) if each["name"] == container else each for each in pod["containers"]]
     placed = _placed(asked, template["metadata"]["labels"])
-    return {**template, "metadata": metadata, "spec": {**pod, "containers": containers, **placed}}
+    volumes = [*pod["volumes"], *map(_volume, asked.volumes)]
+    return {**template, "metadata": metadata, "spec": {**pod, "containers": containers, "volumes": volumes, **placed}}
+
+
+def _given(container: Manifest, asked: PodTemplate) -> Manifest:
+    return {
+        **container,
+        "env": [*container["env"], *_environment(asked)],
+        "volumeMounts": [*container["volumeMounts"], *map(_mount, asked.volume_mounts)],
+    }
 
 
 def _placed(asked: PodTemplate, labels: dict[str, str]) -> dict[str, Any]:
@@ -66,6 +74,27 @@ def _environment(asked: PodTemplate) -> list[dict[str, Any]]:
         draining = asked.termination_grace_period_seconds - _BESIDE_DRAINING_SECONDS
         result.append({"name": "LEADLINE_DRAIN_SECONDS", "value": str(draining)})
     return result
+
+
+def _volume(volume: Volume) -> dict[str, Any]:
+    found = _plain(volume) | {"name": f"{_PREFIX}{volume.name}"}
+    for kind in ("configMap", "secret"):
+        if kind in found:
+            found[kind]["defaultMode"] = 0o440
+    claim = found.get("persistentVolumeClaim", {})
+    if not claim.get("readOnly"):
+        claim.pop("readOnly", None)  # as the API server does
+    size = found.get("emptyDir", {}).get("sizeLimit")
+    if size is not None:
+        found["emptyDir"]["sizeLimit"] = str(size)
+    return found
+
+
+def _mount(mount: VolumeMount) -> dict[str, Any]:
+    found = _plain(mount) | {"name": f"{_PREFIX}{mount.name}"}
+    if not mount.read_only:
+        del found["readOnly"]
+    return found
 
 
 def _plain(part: Any) -> dict[str, Any]:

@@ -26,6 +26,10 @@ MEMORY_SHARE = {
 KEY = {"secretKeyRef": {"name": "hub", "key": "token"}}
 
 
+def mounted(path):
+    return {"volumes": [{"name": "a", "emptyDir": {}}], "volumeMounts": [{"name": "a", "mountPath": path}]}
+
+
 def memory(**target):
     return {"type": "Resource", "resource": {"name": "memory", "target": target}}
 
@@ -117,12 +121,27 @@ def test_spec_refuses_with_words_when_a_value_makes_no_sense(parts, message):
         ({"env": [{"name": "A-B", "value": "x"}]}, "the name of a variable: letters, digits and _"),
         ({"env": [{"name": "A"}]}, "a variable needs either value or valueFrom"),
         ({"env": [{"name": "A", "value": "1", "valueFrom": KEY}]}, "a variable needs either value or valueFrom"),
+        (mounted("/etc/leadline"), "must be a place outside of /etc/leadline, .*; got /etc/leadline"),
+        (mounted("/var/lib/leadline/model"), "must be a place outside of"),
+        (mounted("/var/run/secrets/x"), "must be a place outside of"),
+        (mounted("/etc/x/../leadline"), "and without .."),
+        (mounted("etc"), "must be an absolute path without a colon"),
+        ({"volumeMounts": [{"name": "a", "mountPath": "/a"}]}, "volumeMounts needs a volume of its name"),
+        ({"volumes": [{"name": "a"}]}, "a volume needs one of configMap, secret, emptyDir and persistentVolumeClaim"),
+        ({"volumes": [{"name": "a", "emptyDir": {}, "secret": {"secretName": "a"}}]}, "a volume needs one of"),
+        ({"volumes": [{"name": "a", "emptyDir": {"sizeLimit": "much"}}]}, "must be a quantity such as 500Mi"),
+        ({"volumes": [{"name": "a", "hostPath": {"path": "/"}}]}, "a volume needs one of"),
         ({"env": [{"name": "A", "valueFrom": {}}]}, "valueFrom needs either secretKeyRef or configMapKeyRef"),
     ],
 )
 def test_pod_template_refuses_what_is_ours_and_what_makes_no_sense(template, message):
     with pytest.raises(ValidationError, match=message):
         parsed(runtime={"podTemplate": template})
+
+
+def test_pod_template_takes_places_beside_ours():
+    for path in ("/etc/leadline-own", "/cache", "/home/user/.cache"):
+        assert parsed(runtime={"podTemplate": mounted(path)})
 
 
 def test_pod_template_takes_settings_of_the_runtime_that_are_the_users():

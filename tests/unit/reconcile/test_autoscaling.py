@@ -245,5 +245,5 @@ def test_autoscaler_that_does_not_scale_is_heard():
     world.objects[AT]["status"] = {"conditions": [{"type": "AbleToScale", "status": "True"}, blind]}
     world.settle()
     message = next(each["message"] for each in world.status["conditions"] if each["type"] == "Ready")
-    assert message.endswith(f"; the autoscaler leaves it at 2 pods: FailedGetResourceMetric: {said}")
+    assert message.endswith(f"; the autoscaler does not scale: FailedGetResourceMetric: {said}")
     assert world.condition("Ready") == ("True", "Serving")

@@ -119,6 +119,32 @@ def test_variables_come_after_ours():
     assert environment(overlaid) == [*environment(BEFORE), *asked]
 
 
+def test_volumes_are_beside_ours_under_names_that_ours_never_have():
+    volumes = [
+        {"name": "data", "configMap": {"name": "certificates"}},
+        {"name": "keys", "secret": {"secretName": "certificates", "optional": True}},
+        {"name": "cache", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}},
+        {"name": "features", "persistentVolumeClaim": {"claimName": "features", "readOnly": True}},
+        {"name": "scratch", "persistentVolumeClaim": {"claimName": "scratch"}},
+    ]
+    mounts = [
+        {"name": "data", "mountPath": "/etc/ssl/own", "readOnly": True},
+        {"name": "keys", "mountPath": "/home/key", "subPath": "key"},
+    ]
+    pod = pods.overlaid_template(FROZEN, spec=spec(volumes=volumes, volumeMounts=mounts))["spec"]
+    assert pod["volumes"] == BEFORE["spec"]["volumes"] + [
+        {"name": "user-data", "configMap": {"name": "certificates", "defaultMode": 0o440}},
+        {"name": "user-keys", "secret": {"secretName": "certificates", "optional": True, "defaultMode": 0o440}},
+        {"name": "user-cache", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}},
+        {"name": "user-features", "persistentVolumeClaim": {"claimName": "features", "readOnly": True}},
+        {"name": "user-scratch", "persistentVolumeClaim": {"claimName": "scratch"}},
+    ]
+    assert pod["containers"][0]["volumeMounts"] == BEFORE["spec"]["containers"][0]["volumeMounts"] + [
+        {"name": "user-data", "mountPath": "/etc/ssl/own", "readOnly": True},
+        {"name": "user-keys", "mountPath": "/home/key", "subPath": "key"},
+    ]
+
+
 def test_a_longer_grace_period_is_time_for_draining():
     overlaid = pods.overlaid_template(FROZEN, spec=spec(terminationGracePeriodSeconds=120))
     assert overlaid["spec"]["terminationGracePeriodSeconds"] == 120
