@@ -32,6 +32,16 @@ def enough(observed: Observed, decision: Decision) -> int:
     return max(asked.autoscaling.min_replicas, min(ready, whole(observed, decision)))
 
 
+def least(observed: Observed) -> int:
+    """Return the ready pods with which a candidate is tested and compared: at least 1.
+
+    Under an autoscaler that is what it would have at rest: a comparison of hours does not begin anew, nor is held up, each
+    time that the load adds a pod.
+    """
+    asked = observed.spec.runtime
+    return max(1, asked.replicas) if asked.autoscaling is None else asked.autoscaling.min_replicas
+
+
 def left_alone(observed: Observed) -> str:
     """Return the revision whose number of pods an autoscaler of ours owns; empty: none.
 

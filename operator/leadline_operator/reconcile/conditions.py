@@ -205,8 +205,12 @@ def _stalled(observed: Observed, decision: Decision, now: float) -> Finding:
     deadline = quantities.seconds(observed.spec.rollout.progress_deadline)
     if decision.phase is Reason.UNDECIDED:
         return Finding("True", Reason.UNDECIDED, f"{decision.desired} {_UNDECIDED}")
-    # It is for fetching, starting and testing; a comparison on copies, or a pause, takes as long as it is asked to.
-    if now - record.wanted_at < deadline or decision.phase in (Reason.SHADOWING, Reason.PAUSED):
+    # It is for fetching, starting and testing; a comparison on copies, or a pause, takes as long as it is asked to, and pods
+    # that came to be needed after it are not late.
+    lasts = decision.phase in (Reason.SHADOWING, Reason.PAUSED) or (
+        decision.waits_for_pods and decision.trouble is None
+    )
+    if now - record.wanted_at < deadline or lasts:
         return Finding("False", Reason.NOT_STALLED)
     late = f"{decision.desired} is not there after {observed.spec.rollout.progress_deadline}"
     if observed.refusal:

@@ -161,7 +161,7 @@ def _advance(observed: Observed, decision: Decision, now: float) -> None:
     if not observed.ready_pods(name) and all(report.phase in ("Waiting", "Fetching") for report in reports):
         return
     decision.phase = Reason.STARTING
-    if not _has_capacity(observed, decision, name):
+    if len(observed.ready_pods(name)) < capacity.least(observed):
         return
     if observed.spec.rollout.strategy == "BlueGreen" and not _has_served_well(record):
         decision.phase = Reason.TESTING
@@ -172,6 +172,9 @@ def _advance(observed: Observed, decision: Decision, now: float) -> None:
             return
     if observed.spec.rollout.paused and not decision.records[name].is_promoted:
         decision.phase = Reason.PAUSED
+        return
+    if not _has_capacity(observed, decision, name):
+        decision.phase, decision.waits_for_pods = Reason.STARTING, True
         return
     decision.phase = Reason.SWITCHING
     decision.target = name

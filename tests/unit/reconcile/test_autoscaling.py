@@ -9,6 +9,7 @@ import pytest
 from leadline_operator.reconcile.reconciler import reconcile
 from leadline_wire.exchange import Trouble
 
+from tests.unit.reconcile.outcomes_world import an_outcomes_world
 from tests.unit.reconcile.world import World, a_world, served, uri
 
 RESOURCES = {"requests": {"cpu": "500m"}}
@@ -190,6 +191,29 @@ def test_rollback_does_not_wait_for_pods_that_the_serving_revision_does_not_have
     world.pass_time(15)
     assert replicas(world, "good") == 9
     assert served(world) == ["good", "honest", "good"]
+
+
+def test_pods_that_the_load_added_hold_up_no_comparison_and_are_waited_for_before_the_switch():
+    world = an_outcomes_world(strategy="BlueGreen", shadow={"for": "20m"})
+    world.spec["runtime"] = {"autoscaling": {"minReplicas": 2, "maxReplicas": 10}, "resources": RESOURCES}
+    world.settle()
+    world.ask_for(model=uri("honest")).settle()
+    assert world.condition("Reconciling") == ("True", "Shadowing")
+    world.starts_pods = False
+    deployment(world, "good")["replicas"] = 4
+    good = world.revision(uri("good"))
+    world.pods |= {f"{good}-{number}": (good, None) for number in range(2)}  # its own two find room
+    world.settle()
+    assert len(world.observe().ready_pods(good)) == 4
+    assert world.condition("Reconciling") == ("True", "Shadowing")
+    world.now += 21 * 60  # longer than the progress deadline
+    world.settle()
+    assert world.condition("Reconciling") == ("True", "Starting")
+    assert world.condition("Stalled") == ("False", "NotStalled")
+    assert served(world) == ["good"]
+    world.starts_pods = True
+    world.settle()
+    assert served(world) == ["good", "honest"]
 
 
 def test_deployment_that_was_deleted_comes_back_with_what_the_autoscaler_wanted():
