@@ -10,11 +10,12 @@ Must not have a field that does not work yet.
 import re
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from leadline_api import quantities, uris
+from leadline_api.fields import Part, name_of
+from leadline_api.pods import REPLICAS_OR_AUTOSCALING, SHARES_NEED_REQUESTS, Runtime
 from leadline_api.rules import VALIDATIONS, Rule, decimal, matches
 
 
@@ -27,13 +28,6 @@ def _is_amount(amount: str | int) -> bool:
     if isinstance(amount, int):
         return 0 <= amount <= 1000
     return re.fullmatch(r"Same|(100|[0-9]{1,2})%|1000|[0-9]{1,3}", amount) is not None
-
-
-def _is_quantity(amount: str | int) -> bool:
-    """Tell whether Kubernetes reads this as a quantity that is not negative."""
-    if isinstance(amount, int):
-        return amount >= 0
-    return re.fullmatch(r"\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?", amount) is not None
 
 
 Duration = Annotated[str, AfterValidator(_duration), Field(max_length=32, json_schema_extra={"format": "duration"})]
@@ -80,43 +74,30 @@ FileUri = Annotated[
 """Where a single file is."""
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True, use_attribute_docstrings=True
-    )
-
-
-def _name_of(kind: str, example: str) -> Rule:
-    return matches(
-        r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?",
-        f"must be the name of a {kind} in the same namespace: a-z, 0-9, - and ., such as {example}",
-    )
-
-
-class Credentials(_Model):
+class Credentials(Part):
     """Where the runtime finds credentials for the model's and the test set's store."""
 
-    secret_name: Annotated[str, Field(min_length=1, max_length=253), _name_of("Secret", "s3-reader")]
+    secret_name: Annotated[str, Field(min_length=1, max_length=253), name_of("Secret", "s3-reader")]
     """Secret in the same namespace; its keys become environment variables of the runtime (AWS_ACCESS_KEY_ID,
     GOOGLE_SERVICE_ACCOUNT_KEY, AZURE_STORAGE_ACCOUNT_KEY, OCI_USERNAME, HF_TOKEN, MLFLOW_TRACKING_URI,
     HTTP_AUTHORIZATION and so on: docs/models.md)."""
 
 
-class Prediction(_Model):
+class Prediction(Part):
     """Which output of the model is the prediction."""
 
     output: Annotated[str, Field(min_length=1, max_length=256)]
     """Name of the output that holds the predicted class."""
 
 
-class PublicKey(_Model):
+class PublicKey(Part):
     """Where a public key is: a key of a ConfigMap or of a Secret."""
 
-    config_map_name: Annotated[str, Field(min_length=1, max_length=253), _name_of("ConfigMap", "model-key")] | None = (
+    config_map_name: Annotated[str, Field(min_length=1, max_length=253), name_of("ConfigMap", "model-key")] | None = (
         None
     )
     """ConfigMap in the same namespace."""
-    secret_name: Annotated[str, Field(min_length=1, max_length=253), _name_of("Secret", "model-key")] | None = None
+    secret_name: Annotated[str, Field(min_length=1, max_length=253), name_of("Secret", "model-key")] | None = None
     """Secret in the same namespace."""
     key: Annotated[
         str,
@@ -134,14 +115,14 @@ _OneKey = Rule(
 )
 
 
-class Signature(_Model):
+class Signature(Part):
     """Who must have signed the model, with OpenSSF model signing (`model_signing sign key`)."""
 
     public_key: Annotated[PublicKey, _OneKey]
     """The key that the signature is verified with."""
 
 
-class Fetch(_Model):
+class Fetch(Part):
     """Limits of fetching the model."""
 
     max_size: Annotated[
@@ -156,7 +137,7 @@ class Fetch(_Model):
     """A URI that needs longer has the ledger asked beside it for its copy of the bytes."""
 
 
-class Model(_Model):
+class Model(Part):
     """The model to serve."""
 
     uri: Uri
@@ -175,74 +156,7 @@ class Model(_Model):
     """Credentials for the model's and the test set's store. Left out: none."""
 
 
-class Batching(_Model):
-    """How requests that arrive together share one run of the model."""
-
-    max_rows: Annotated[int, Field(ge=1, le=4096)] = 64
-    """Most rows in one run."""
-
-
-Quantities = Annotated[
-    dict[
-        str,
-        Annotated[
-            str | int,
-            Field(json_schema_extra={"x-kubernetes-int-or-string": True, "maxLength": 32}),
-            Rule(
-                cel="type(self) == int ? self >= 0 : isQuantity(self) && !self.startsWith('-')",
-                message="must be a quantity such as 500m, 2 or 1Gi",
-                holds=_is_quantity,
-            ),
-        ],
-    ],
-    Field(max_length=16),
-]
-
-
-class Resources(_Model):
-    """Compute resources of each runtime pod, as in a container."""
-
-    requests: Quantities = {}
-    """What a node must have free for the pod, such as cpu: 500m and memory: 256Mi."""
-    limits: Quantities = {}
-    """What the pod may use at most."""
-
-
-ExecutionProvider = Annotated[
-    str,
-    Field(max_length=512),
-    matches(
-        r"[A-Za-z]{1,48}ExecutionProvider(:[A-Za-z0-9_]{1,64}=[^,: ]{1,256})*",
-        "must be an execution provider of onnxruntime, such as CUDAExecutionProvider, with options such as :device_id=0",
-    ),
-]
-
-
-class Runtime(_Model):
-    """The pods that answer."""
-
-    image: (
-        Annotated[
-            str,
-            Field(min_length=1, max_length=512),
-            matches(r"[a-zA-Z0-9][-a-zA-Z0-9._/:@]*", "must be the name of an image, best by its digest"),
-        ]
-        | None
-    ) = None
-    """Image of the runtime, such as one with onnxruntime for a GPU. Left out: the chart's."""
-    execution_providers: Annotated[list[ExecutionProvider], Field(max_length=8)] = []
-    """What runs the model, in the order of preference, such as [CUDAExecutionProvider, CPUExecutionProvider]. Left out:
-    the CPU. One that is not in the image or does not start is an error, not a slow service."""
-
-    replicas: Annotated[int, Field(ge=0, le=1000)] = 1
-    """Pods of the serving revision."""
-    resources: Resources = Resources()
-    """Compute resources of each pod, as in a container."""
-    batching: Batching = Batching()
-    """How requests that arrive together share one run of the model."""
-
-
-class LastGood(_Model):
+class LastGood(Part):
     """What is kept of the last good revision after a switch."""
 
     replicas: Annotated[
@@ -260,7 +174,7 @@ class LastGood(_Model):
     """How long it is kept warm after a switch; then it is scaled to 0."""
 
 
-class Shadow(_Model):
+class Shadow(Part):
     """Copies of requests to a candidate before it gets traffic, so that both are judged on the same inputs."""
 
     percent: Annotated[int, Field(ge=1, le=100)] = 100
@@ -270,7 +184,7 @@ class Shadow(_Model):
     minute in which no outcome came."""
 
 
-class Rollout(_Model):
+class Rollout(Part):
     """How a new revision takes over."""
 
     strategy: Literal["BlueGreen", "RollingUpdate"] = "BlueGreen"
@@ -289,7 +203,7 @@ class Rollout(_Model):
     waits for nothing."""
 
 
-class Metric(_Model):
+class Metric(Part):
     """One measure of quality and what is tolerated."""
 
     name: Annotated[
@@ -376,7 +290,7 @@ _FloorIsOfAShare = Rule(
 )
 
 
-class TestSet(_Model):
+class TestSet(Part):
     """Labelled examples that every revision answers at admission and again at each interval."""
 
     __test__ = False  # pytest: a name that begins with Test is not always a test
@@ -391,7 +305,7 @@ class TestSet(_Model):
     """How often the serving revision answers it again."""
 
 
-class Quality(_Model):
+class Quality(Part):
     """How good the model must be, and what happens when it is not."""
 
     metrics: Annotated[
@@ -482,7 +396,7 @@ _TestSetNeedsMetrics = Rule(
 )
 
 
-class Outcomes(_Model):
+class Outcomes(Part):
     """True answers that come back after a prediction."""
 
     maturity: Annotated[Duration, _NotNegative]
@@ -512,14 +426,14 @@ _AgeCoversMaturity = Rule(
 _ACROSS: Final = (_MetricsNeedAnswers, _OthersNeedOutcomes, _ShadowNeedsOutcomes, _OneClaim)
 
 
-class ModelDeploymentSpec(_Model):
+class ModelDeploymentSpec(Part):
     """What a ModelDeployment asks for."""
 
     model_config = ConfigDict(json_schema_extra={VALIDATIONS: [dict(rule.as_validation()) for rule in _ACROSS]})
 
     model: Model
     """The model to serve."""
-    runtime: Runtime = Runtime()
+    runtime: Annotated[Runtime, REPLICAS_OR_AUTOSCALING, SHARES_NEED_REQUESTS] = Runtime()
     """The pods that answer."""
     rollout: Annotated[Rollout, _ShadowNeedsBlueGreen] = Rollout()
     """How a new revision takes over."""

@@ -55,6 +55,8 @@ class Settings:
     """Worker processes; 0: by CPU limit, memory limit and the model's own run time, see `sizing`."""
     silent_worker_seconds: float
     """A worker whose event loop answers nothing for so long is killed, and another one starts."""
+    drain_seconds: float
+    """Longest drain; requests that still run then are cut."""
     head_timeout_seconds: float
     body_timeout_seconds: float
     idle_timeout_seconds: float
@@ -106,6 +108,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         queue_timeout_seconds=source.seconds("LEADLINE_QUEUE_TIMEOUT_SECONDS", 30.0),
         workers=source.number("LEADLINE_WORKERS", 0, 1, 256),
         silent_worker_seconds=source.seconds("LEADLINE_SILENT_WORKER_SECONDS", 30.0),
+        drain_seconds=source.seconds("LEADLINE_DRAIN_SECONDS", 20.0),
         head_timeout_seconds=source.seconds("LEADLINE_HEAD_TIMEOUT_SECONDS", 10.0),
         body_timeout_seconds=source.seconds("LEADLINE_BODY_TIMEOUT_SECONDS", 10.0),
         idle_timeout_seconds=source.seconds("LEADLINE_IDLE_TIMEOUT_SECONDS", 75.0),

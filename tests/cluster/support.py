@@ -171,7 +171,13 @@ class Place:
         """Return what a person would look at."""
         parts = [
             self.cluster.kubectl(
-                "get", "mdep,deploy,svc,pods,controllerrevisions", "-n", self.namespace, "-o", "wide", check=False
+                "get",
+                "mdep,deploy,svc,hpa,pdb,pods,controllerrevisions",
+                "-n",
+                self.namespace,
+                "-o",
+                "wide",
+                check=False,
             ).stdout
         ]
         parts.append(

@@ -19,6 +19,8 @@ WRITTEN_RESOURCES = (
     "controllerrevisions",
     "deployments",
     "services",
+    "horizontalpodautoscalers",
+    "poddisruptionbudgets",
     "secrets",
     "configmaps",
     "events",

@@ -73,10 +73,54 @@ def specs() -> st.SearchStrategy[Json]:
             "credentials": _part({"secretName": words}, {}),
         },
     )
-    runtime = _part(
+    positive = st.one_of(st.integers(1, 64), st.from_regex(r"[1-9][0-9]{0,3}(m|k|Ki|Mi|Gi)?", fullmatch=True))
+    targets = st.one_of(
+        _part({"type": st.just("Utilization"), "averageUtilization": st.integers(1, 1_000)}, {}),
+        _part({"type": st.just("AverageValue"), "averageValue": positive}, {}),
+    )
+    pods_metric = _part(
+        {"metric": _part({"name": words}, {}), "target": _part({"averageValue": positive}, {})},
+        {},
+    )
+    metrics = st.one_of(
+        _part({"type": st.just("Resource"), "resource": _part({"name": st.just("cpu"), "target": targets}, {})}, {}),
+        _part({"type": st.just("Pods"), "pods": pods_metric}, {}),
+    )
+    scaled = _part(
+        {
+            "autoscaling": _part(
+                {"maxReplicas": st.integers(3, 1_000)},
+                {"minReplicas": st.integers(1, 3), "metrics": st.lists(metrics, max_size=3)},
+            ),
+            "resources": st.just({"requests": {"cpu": "500m"}}),
+        },
+        {},
+    )
+    variables = _part(
+        {"name": st.from_regex(r"[A-KM-Z][A-SU-Z_]{0,9}", fullmatch=True)},
+        {},
+    ).flatmap(
+        lambda named: st.one_of(
+            _part({"value": words}, {}),
+            _part({"valueFrom": _part({"secretKeyRef": _part({"name": words, "key": words}, {})}, {})}, {}),
+        ).map(lambda given: named | given)
+    )
+    template = _part(
+        {},
+        {
+            "labels": st.dictionaries(words, words, max_size=2),
+            "nodeSelector": st.dictionaries(words, words, max_size=2),
+            "tolerations": st.lists(_part({"operator": st.just("Exists")}, {"key": words}), max_size=2),
+            "serviceAccountName": words,
+            "terminationGracePeriodSeconds": st.integers(35, 3_600),
+            "env": st.lists(variables, max_size=2),
+        },
+    )
+    fixed = _part(
         {},
         {
             "replicas": st.integers(0, 1_000),
+            "podTemplate": template,
             "image": st.from_regex(r"[a-z]{1,9}(/[a-z]{1,9})?(:[a-z0-9]{1,9})?", fullmatch=True),
             "executionProviders": st.lists(
                 st.from_regex(r"[A-Z]{2,9}ExecutionProvider(:[a-z_]{1,9}=[a-z0-9]{1,9})?", fullmatch=True), max_size=3
@@ -85,6 +129,7 @@ def specs() -> st.SearchStrategy[Json]:
             "batching": _part({}, {"maxRows": st.integers(1, 4_096)}),
         },
     )
+    runtime = st.one_of(fixed, scaled)
     amounts = st.one_of(st.just("Same"), st.integers(0, 1_000), st.integers(0, 100).map(lambda part: f"{part}%"))
     rollout = _part(
         {},

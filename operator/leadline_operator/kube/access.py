@@ -10,8 +10,10 @@ from leadline_operator.kube.api import Api
 from leadline_operator.kube.lease import LEASE_NAME
 from leadline_operator.kube.resources import (
     ACCESS_REVIEWS,
+    AUTOSCALERS,
     CONFIG_MAPS,
     DEPLOYMENTS,
+    DISRUPTION_BUDGETS,
     EVENTS,
     LEASES,
     MODEL_DEPLOYMENTS,
@@ -47,6 +49,8 @@ NEEDED: Final = (
     Permission(REVISIONS, _WRITTEN),
     Permission(DEPLOYMENTS, _WRITTEN),
     Permission(SERVICES, _WRITTEN),
+    Permission(AUTOSCALERS, _WRITTEN),
+    Permission(DISRUPTION_BUDGETS, _WRITTEN),
     Permission(PODS, _WATCHED),
     Permission(SECRETS, ("create",)),
     Permission(CONFIG_MAPS, ("create",)),

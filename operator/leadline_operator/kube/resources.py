@@ -34,6 +34,8 @@ MODEL_DEPLOYMENTS: Final = Resource(names.GROUP, names.VERSION, names.PLURAL, na
 REVISIONS: Final = Resource("apps", "v1", "controllerrevisions", "ControllerRevision")
 DEPLOYMENTS: Final = Resource("apps", "v1", "deployments", "Deployment")
 SERVICES: Final = Resource("", "v1", "services", "Service")
+AUTOSCALERS: Final = Resource("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler")
+DISRUPTION_BUDGETS: Final = Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
 PODS: Final = Resource("", "v1", "pods", "Pod")
 SECRETS: Final = Resource("", "v1", "secrets", "Secret")
 CONFIG_MAPS: Final = Resource("", "v1", "configmaps", "ConfigMap")
@@ -41,9 +43,6 @@ EVENTS: Final = Resource("events.k8s.io", "v1", "events", "Event")
 LEASES: Final = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 ACCESS_REVIEWS: Final = Resource("authorization.k8s.io", "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview")
 
-WATCHED: Final = (MODEL_DEPLOYMENTS, REVISIONS, DEPLOYMENTS, SERVICES, PODS)
+WATCHED: Final = (MODEL_DEPLOYMENTS, REVISIONS, DEPLOYMENTS, SERVICES, AUTOSCALERS, DISRUPTION_BUDGETS, PODS)
 """Kinds that the cache holds."""
-BY_KIND: Final = {
-    resource.kind: resource
-    for resource in (MODEL_DEPLOYMENTS, REVISIONS, DEPLOYMENTS, SERVICES, PODS, SECRETS, CONFIG_MAPS)
-}
+BY_KIND: Final = {resource.kind: resource for resource in (*WATCHED, SECRETS, CONFIG_MAPS)}

@@ -53,7 +53,7 @@ class Cache:
         live["metadata"].pop("managedFields", None)
         objects[at] = live
         self._children[key].add((kind, at))
-        return key
+        return None if known is not None and _tells_nothing_new(kind, known, live) else key
 
     def replace_all(self, kind: str, lives: Iterable[Manifest], version: str) -> set[Key]:
         """Take a whole list, made at a resourceVersion, as what there is; return the keys of what had been missed."""
@@ -100,6 +100,16 @@ def key_of(kind: str, live: Manifest) -> Key | None:
         return Key(metadata["namespace"], metadata["name"])
     name = (metadata.get("labels") or {}).get(names.DEPLOYMENT_LABEL)
     return Key(metadata["namespace"], name) if name else None
+
+
+def _tells_nothing_new(kind: str, known: Manifest, live: Manifest) -> bool:
+    """Tell whether only measurements of an autoscaler changed, as they do every 15 s: nothing follows from them."""
+    return kind == "HorizontalPodAutoscaler" and _but_measurements(known) == _but_measurements(live)
+
+
+def _but_measurements(autoscaler: Manifest) -> Manifest:
+    metadata = {**autoscaler["metadata"], "resourceVersion": ""}
+    return {**autoscaler, "metadata": metadata, "status": {**(autoscaler.get("status") or {}), "currentMetrics": None}}
 
 
 def is_owned(live: Manifest, uid: str) -> bool:

@@ -66,6 +66,8 @@ def observed(
         revisions=tuple(Revision(each, records.read(each.record)) for each in stored),
         deployments=owned("Deployment"),
         services=owned("Service"),
+        autoscalers=owned("HorizontalPodAutoscaler"),
+        disruption_budgets=owned("PodDisruptionBudget"),
         pods=tuple(
             sorted(
                 (pod_of(each, report_of(each["metadata"]["uid"])) for each in cache.children(key, "Pod")),

@@ -12,13 +12,13 @@ from leadline_operator.reconcile.decision import Decision
 from leadline_operator.reconcile.evidence import Evidence
 from leadline_operator.reconcile.observed import Observed
 from leadline_operator.reconcile.plan import Create, Delete, Replace, Write
-from leadline_operator.specs import configuration, pods, revisions, services, workloads
+from leadline_operator.specs import autoscalers, configuration, disruption, pods, revisions, services, workloads
 from leadline_operator.specs.metadata import Manifest
 
 HISTORY_KEPT: Final = 10
 """Revisions without a finding that are kept beside the ones in use; those with one are memory, and stay, and so do
 those whose memory cannot be read."""
-_ASSIGNED: Final = {"Service": ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"), "Deployment": ()}
+_ASSIGNED: Final = {"Service": ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy")}
 """Fields of a spec that the API server assigns and that a replacement must keep."""
 
 
@@ -39,10 +39,29 @@ def writes(observed: Observed, decision: Decision) -> tuple[Write, ...]:
         result += _put(
             observed.deployments.get(name), workloads.deployment(owner, name, template=template, replicas=replicas)
         )
+    for name in _protected(observed, decision):
+        result += _put(observed.disruption_budgets.get(name), disruption.disruption_budget(owner, name))
     stable = services.stable_service(owner, serving=decision.serving)
     result += _put(observed.services.get(owner.name), stable)
+    scaled, autoscaling = _scaled(observed, decision), observed.spec.runtime.autoscaling
+    if scaled and autoscaling is not None:
+        # After the Service: load that has not moved yet is not to be looked for on pods that do not have it.
+        wanted = autoscalers.autoscaler(owner, scaled, autoscaling=autoscaling)
+        result += _put(observed.autoscalers.get(owner.name), wanted)
     result += _deletions(observed, decision)
     return tuple(result)
+
+
+def _protected(observed: Observed, decision: Decision) -> list[str]:
+    """Return the revisions whose pods node drains may take one at a time only: what answers, and where a rollback goes."""
+    named = dict.fromkeys((decision.serving, decision.last_good))
+    return [name for name in named if name in observed.by_name and decision.replicas.get(name, 0) > 0]
+
+
+def _scaled(observed: Observed, decision: Decision) -> str:
+    """Return the revision that an autoscaler is to work on; empty: none."""
+    wanted = observed.spec.runtime.autoscaling is not None and decision.serving in observed.by_name
+    return decision.serving if wanted else ""
 
 
 def _revisions(observed: Observed, decision: Decision) -> list[Write]:
@@ -108,7 +127,9 @@ def differences(live: Manifest, wanted: Manifest) -> list[str]:
         found.append("metadata.labels")
     if ours["ownerReferences"][0] not in (metadata.get("ownerReferences") or ()):
         found.append("metadata.ownerReferences")
-    spec = {key: value for key, value in (live.get("spec") or {}).items() if key not in _ASSIGNED[wanted["kind"]]}
+    spec = {
+        key: value for key, value in (live.get("spec") or {}).items() if key not in _ASSIGNED.get(wanted["kind"], ())
+    }
     found += [
         f"spec.{key}"
         for key in sorted(spec.keys() | wanted["spec"].keys())
@@ -136,14 +157,19 @@ def replacement(live: Manifest, wanted: Manifest) -> Manifest:
     metadata.pop("managedFields", None)
     metadata["labels"] = (metadata.get("labels") or {}) | wanted["metadata"]["labels"]
     metadata["ownerReferences"] = wanted["metadata"]["ownerReferences"]
-    kept = {key: live["spec"][key] for key in _ASSIGNED[wanted["kind"]] if key in (live.get("spec") or {})}
+    kept = {key: live["spec"][key] for key in _ASSIGNED.get(wanted["kind"], ()) if key in (live.get("spec") or {})}
     return {**wanted, "metadata": metadata, "spec": kept | wanted["spec"]}
 
 
 def _deletions(observed: Observed, decision: Decision) -> list[Write]:
-    kept = decision.replicas.keys() | {observed.owner.name}
+    named = decision.replicas.keys()
     result: list[Write] = []
-    for kind, objects in (("Deployment", observed.deployments), ("Service", observed.services)):
+    for kind, objects, kept in (
+        ("Deployment", observed.deployments, named),
+        ("Service", observed.services, named | {observed.owner.name}),
+        ("HorizontalPodAutoscaler", observed.autoscalers, {observed.owner.name} if _scaled(observed, decision) else ()),
+        ("PodDisruptionBudget", observed.disruption_budgets, _protected(observed, decision)),
+    ):
         for name, live in objects.items():
             if name not in kept and not live["metadata"].get("deletionTimestamp"):
                 result.append(Delete(kind, name, live["metadata"]["uid"]))

@@ -12,7 +12,7 @@ from leadline_api import names, quantities, reasons
 from leadline_api.reasons import Reason
 from leadline_api.status import ConditionType
 
-from leadline_operator.reconcile import quality, troubles
+from leadline_operator.reconcile import capacity, quality, troubles
 from leadline_operator.reconcile.decision import Decision
 from leadline_operator.reconcile.findings import Finding
 from leadline_operator.reconcile.observed import Existing, Observed, Pod
@@ -115,7 +115,7 @@ def _ready(observed: Observed, decision: Decision) -> Finding:
         return _nothing_serves()
     if decision.selected != name:
         return Finding("False", Reason.SWITCHING, f"The Service moves to {name}")
-    if observed.spec.runtime.replicas == 0 and not observed.ready_pods(name):
+    if capacity.whole(observed, decision) == 0 and not observed.ready_pods(name):
         return Finding("False", Reason.SCALED_TO_ZERO, "spec.runtime.replicas is 0")
     return _answering(observed, name)
 
@@ -125,6 +125,8 @@ def _answering(existing: Existing, name: str) -> Finding:
     trouble = troubles.trouble(existing, name)
     more = f"; {trouble.reason}: {trouble.message}" if trouble else ""
     more += "".join(_from_ledger(pod) for pod in existing.ready_pods(name))
+    blind = troubles.of_autoscaler(existing)
+    more += f"; the autoscaler does not scale: {blind}" if blind else ""
     if existing.ready_pods(name):
         return Finding("True", Reason.SERVING, f"{existing.owner.url} answers with {name}{more}")
     return Finding("False", Reason.NO_READY_PODS, f"No pod of {name} is ready{more}")
@@ -203,8 +205,12 @@ def _stalled(observed: Observed, decision: Decision, now: float) -> Finding:
     deadline = quantities.seconds(observed.spec.rollout.progress_deadline)
     if decision.phase is Reason.UNDECIDED:
         return Finding("True", Reason.UNDECIDED, f"{decision.desired} {_UNDECIDED}")
-    # It is for fetching, starting and testing; a comparison on copies, or a pause, takes as long as it is asked to.
-    if now - record.wanted_at < deadline or decision.phase in (Reason.SHADOWING, Reason.PAUSED):
+    # It is for fetching, starting and testing; a comparison on copies, or a pause, takes as long as it is asked to, and pods
+    # that came to be needed after it are not late.
+    lasts = decision.phase in (Reason.SHADOWING, Reason.PAUSED) or (
+        decision.waits_for_pods and decision.trouble is None
+    )
+    if now - record.wanted_at < deadline or lasts:
         return Finding("False", Reason.NOT_STALLED)
     late = f"{decision.desired} is not there after {observed.spec.rollout.progress_deadline}"
     if observed.refusal:

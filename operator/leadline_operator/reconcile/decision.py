@@ -48,6 +48,8 @@ class Decision:
     """It seems to be new, and the ledger, which may know better, was not read yet: nothing is created."""
     handing_over: str = ""
     """The demoted revision whose pods have not all acknowledged that they forward; empty: the switch is complete."""
+    waits_for_pods: bool = False
+    """The candidate has all behind it, and lacks pods that the autoscaler has added to the serving revision meanwhile."""
     target: str = ""
     """Where the traffic is going; empty: nowhere else."""
     phase: Reason = Reason.SERVING

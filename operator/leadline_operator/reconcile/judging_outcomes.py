@@ -14,7 +14,7 @@ from leadline_api import quantities
 from leadline_api.reasons import Reason
 from leadline_stats import verdicts
 
-from leadline_operator.reconcile import judging, terms, testing, troubles
+from leadline_operator.reconcile import capacity, judging, terms, testing, troubles
 from leadline_operator.reconcile.decision import Decision
 from leadline_operator.reconcile.evidence import Evidence
 from leadline_operator.reconcile.observed import Observed
@@ -261,7 +261,7 @@ def _withdraw(observed: Observed, decision: Decision, found: list[Known], now: f
 def _warm_pods(observed: Observed, decision: Decision, now: float) -> int:
     last_good = observed.spec.rollout.last_good
     until = (decision.records[decision.last_good].served_until or now) + quantities.seconds(last_good.for_)
-    return quantities.pods(last_good.replicas, of=observed.spec.runtime.replicas) if until > now else 0
+    return quantities.pods(last_good.replicas, of=capacity.whole(observed, decision)) if until > now else 0
 
 
 def _compare(observed: Observed, decision: Decision, found: list[Known], now: float) -> None:

@@ -90,6 +90,8 @@ class Existing:
     deployments: dict[str, Manifest] = field(default_factory=dict)
     """By name."""
     services: dict[str, Manifest] = field(default_factory=dict)
+    autoscalers: dict[str, Manifest] = field(default_factory=dict)
+    disruption_budgets: dict[str, Manifest] = field(default_factory=dict)
     pods: tuple[Pod, ...] = ()
     ledger: LedgerView | None = None
     """None: the ledger was not read yet, or there is none."""

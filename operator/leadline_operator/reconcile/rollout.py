@@ -11,7 +11,7 @@ from typing import Final
 from leadline_api import quantities, reasons
 from leadline_api.reasons import Reason
 
-from leadline_operator.reconcile import announcing, commands, judging, judging_outcomes, troubles
+from leadline_operator.reconcile import announcing, capacity, commands, judging, judging_outcomes, troubles
 from leadline_operator.reconcile.decision import Decision
 from leadline_operator.reconcile.gate import gate_of
 from leadline_operator.reconcile.observed import Observed, Pod
@@ -114,7 +114,7 @@ def _choose_target(observed: Observed, decision: Decision, now: float) -> None:
     if decision.serving and decision.is_rejected(decision.serving) and decision.last_good:
         decision.phase = Reason.ROLLING_BACK
         is_down = not observed.ready_pods(decision.serving) and bool(observed.ready_pods(decision.last_good))
-        if _has_capacity(observed, decision.last_good) or is_down:
+        if _has_capacity(observed, decision, decision.last_good) or is_down:
             decision.target = decision.last_good
         else:
             _roll_forward(observed, decision, now)
@@ -162,7 +162,7 @@ def _advance(observed: Observed, decision: Decision, now: float) -> None:
     if not observed.ready_pods(name) and all(report.phase in ("Waiting", "Fetching") for report in reports):
         return
     decision.phase = Reason.STARTING
-    if not _has_capacity(observed, name):
+    if len(observed.ready_pods(name)) < capacity.least(observed):
         return
     if observed.spec.rollout.strategy == "BlueGreen" and not _has_served_well(record):
         decision.phase = Reason.TESTING
@@ -174,6 +174,9 @@ def _advance(observed: Observed, decision: Decision, now: float) -> None:
     if observed.spec.rollout.paused and not decision.records[name].is_promoted:
         decision.phase = Reason.PAUSED
         return
+    if not _has_capacity(observed, decision, name):
+        decision.phase, decision.waits_for_pods = Reason.STARTING, True
+        return
     decision.phase = Reason.SWITCHING
     decision.target = name
 
@@ -183,8 +186,8 @@ def _has_served_well(record: Record) -> bool:
     return record.serving_since is not None and not record.rejections and not record.pardoned
 
 
-def _has_capacity(observed: Observed, name: str) -> bool:
-    return len(observed.ready_pods(name)) >= max(1, observed.spec.runtime.replicas)
+def _has_capacity(observed: Observed, decision: Decision, name: str) -> bool:
+    return len(observed.ready_pods(name)) >= capacity.enough(observed, decision)
 
 
 def _forwards(pod: Pod) -> bool:
@@ -238,7 +241,7 @@ def _may_switch(observed: Observed, decision: Decision, now: float) -> bool:
 
 def _keep(observed: Observed, decision: Decision, now: float) -> None:
     """Say how many pods each revision keeps; a revision that is not named loses its children."""
-    wanted = observed.spec.runtime.replicas
+    wanted = capacity.whole(observed, decision)
     if decision.serving:
         decision.replicas[decision.serving] = wanted
     if decision.desired != decision.serving and decision.may_try(decision.desired):
@@ -252,12 +255,11 @@ def _keep(observed: Observed, decision: Decision, now: float) -> None:
         decision.replicas[decision.target] = max(1, wanted)
     for name in decision.records:
         if decision.is_unreadable(name) and name not in decision.replicas and name in observed.deployments:
-            decision.replicas[name] = _live_replicas(observed, name)
+            decision.replicas[name] = capacity.live(observed, name)
     _hand_over(observed, decision, now)
-
-
-def _live_replicas(observed: Observed, name: str) -> int:
-    return int(observed.deployments.get(name, {}).get("spec", {}).get("replicas") or 0)
+    scaled = capacity.left_alone(observed)
+    if scaled in decision.replicas:
+        decision.replicas[scaled] = capacity.live(observed, scaled)
 
 
 def _hand_over(observed: Observed, decision: Decision, now: float) -> None:
@@ -276,7 +278,7 @@ def _hand_over(observed: Observed, decision: Decision, now: float) -> None:
         if decision.phase is Reason.SERVING:
             decision.phase = Reason.SWITCHING
         if name not in decision.replicas:
-            decision.replicas[name] = _live_replicas(observed, name)
+            decision.replicas[name] = capacity.live(observed, name)
 
 
 def _warm(observed: Observed, decision: Decision, wanted: int, now: float) -> int:

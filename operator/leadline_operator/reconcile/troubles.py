@@ -50,6 +50,15 @@ def unchecked(observed: Observed, revision: str) -> Trouble | None:
     return None
 
 
+def of_autoscaler(observed: Existing) -> str:
+    """Return why the autoscaler does not scale, in its own words; empty: it does, or there is none."""
+    status = (observed.autoscalers.get(observed.owner.name) or {}).get("status") or {}
+    for condition in status.get("conditions") or ():
+        if condition.get("type") in ("AbleToScale", "ScalingActive") and condition.get("status") == "False":
+            return f"{condition.get('reason')}: {condition.get('message') or ''}"
+    return ""
+
+
 def _refused(observed: Existing, revision: str) -> Trouble | None:
     status = (observed.deployments.get(revision) or {}).get("status") or {}
     for condition in status.get("conditions") or ():

@@ -7,9 +7,11 @@ field or a container that somebody adds by hand is a difference like any other.
 from typing import Any, Final
 
 from leadline_api import names, quantities, uris
+from leadline_api.pod_template import LEAST_GRACE_SECONDS
 from leadline_api.spec import Model, ModelDeploymentSpec
 from leadline_wire import ledger
 
+from leadline_operator.specs import pod_templates
 from leadline_operator.specs.metadata import Manifest, Owner, labels
 
 CONTAINER: Final = "runtime"
@@ -17,8 +19,6 @@ USER: Final = 65532
 TOKEN_SECONDS: Final = 3600
 """Life of the token by which a pod speaks to the ledger; the kubelet exchanges it."""
 _KEY_FILE: Final = "key.pub"
-TERMINATION_GRACE_SECONDS: Final = 35
-"""preStop (5 s) and the runtime's own limit for draining (20 s), with some to spare."""
 
 
 def frozen_template(
@@ -103,7 +103,7 @@ def frozen_template(
                 "fsGroup": USER,
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
-            "terminationGracePeriodSeconds": TERMINATION_GRACE_SECONDS,
+            "terminationGracePeriodSeconds": LEAST_GRACE_SECONDS,
             "volumes": volumes,
         },
     }
@@ -126,10 +126,12 @@ def _of_model(model: Model) -> list[tuple[dict[str, Any], str]]:
 
 
 def overlaid_template(template: Manifest, *, spec: ModelDeploymentSpec) -> Manifest:
-    """Return a frozen template with what does not change answers: resources, batching, limits, credentials."""
+    """Return a frozen template with what does not change answers: resources, batching, limits, credentials, podTemplate."""
     pod = template["spec"]
     containers = [_overlaid(each, spec) if each["name"] == CONTAINER else each for each in pod["containers"]]
-    return {**template, "spec": {**pod, "containers": containers}}
+    overlaid = {**template, "spec": {**pod, "containers": containers}}
+    asked = spec.runtime.pod_template
+    return overlaid if asked is None else pod_templates.merged(overlaid, asked, container=CONTAINER)
 
 
 def _overlaid(container: Manifest, spec: ModelDeploymentSpec) -> Manifest:

@@ -16,8 +16,8 @@ from leadline_runtime.supervisor import admin, blobs, exchanging, fleet, loading
 from leadline_runtime.supervisor.pod import Pod
 from leadline_runtime.web import server
 
-_DRAIN_SECONDS: Final = 22.0
-"""What a worker has for draining (20 s), and a little to end."""
+_ENDING_SECONDS: Final = 2.0
+"""What a worker has to end, beside what it has for draining."""
 _UNSENT_BYTES: Final = 128 << 10
 """What the kernel keeps of a connection's answers beside what is on its way. Its own choice is up to 4 MB, so that a thousand
 clients that never read would fill the container's memory; accepted connections have it from the listening socket."""
@@ -33,6 +33,7 @@ class Supervisor:
     ) -> None:
         self._pod = Pod(uid=config.pod_uid, revision=config.revision, started_ms=time.time_ns() // 1_000_000)
         self._admin_socket = admin_socket
+        self._drain_seconds = config.drain_seconds + _ENDING_SECONDS
         first = fleet.first_load(config.workers, most=len(slots), cpus=cgroup.cpus())
         self._fleet = fleet.Fleet(self._pod, slots, self, first=first, silent_seconds=config.silent_worker_seconds)
         self._blobs = blobs.Blobs(config, self._pod)
@@ -79,10 +80,10 @@ class Supervisor:
         if not self._fleet.send(messages.Drain()):
             self._fleet.kill()
         try:
-            async with asyncio.timeout(_DRAIN_SECONDS):
+            async with asyncio.timeout(self._drain_seconds):
                 await workers
         except TimeoutError:
-            logs.error("workers did not end in time and are killed", seconds=_DRAIN_SECONDS)
+            logs.error("workers did not end in time and are killed", seconds=self._drain_seconds)
             self._fleet.kill()
         self._blobs.close()
         self._port.close()

@@ -28,8 +28,6 @@ from leadline_runtime.testset import runner
 from leadline_runtime.web import server
 from leadline_runtime.worker import evidence, forwarding, measuring
 
-DRAIN_SECONDS: Final = 20.0
-"""Longest drain; what is still open then is cut."""
 _DEFECT_STATUS: Final = 70
 """EX_SOFTWARE of sysexits.h."""
 _COUNTS_SECONDS: Final = 0.5
@@ -78,6 +76,7 @@ class Worker:
         self._tests: runner.Runner | None = None
         self._role = messages.SetRole(serial=-1, standby=False, forward=None)
         self._draining = False
+        self._drain_seconds = config.drain_seconds
         self._accepting_since = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -226,7 +225,7 @@ class Worker:
             port.close_connections(closing=True)
         start = last = self._loop.time()
         accepted = 0
-        while (now := self._loop.time()) - start < DRAIN_SECONDS:
+        while (now := self._loop.time()) - start < self._drain_seconds:
             before, accepted = accepted, sum(port.accepted for port in servers)
             if accepted != before or any(port.connections for port in servers):
                 last = now

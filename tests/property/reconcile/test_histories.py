@@ -64,6 +64,22 @@ class History(RuleBasedStateMachine):
     def scale(self, replicas):
         self.world.ask_for(runtime={"replicas": replicas})
 
+    @rule(least=st.integers(1, 3), more=st.integers(0, 4))
+    def autoscale(self, least, more):
+        autoscaling = {"minReplicas": least, "maxReplicas": least + more}
+        self.world.ask_for(runtime={"autoscaling": autoscaling, "resources": {"requests": {"cpu": "500m"}}})
+
+    @rule(number=st.integers(1, 7))
+    def load_changes(self, number):
+        """The autoscaler does what it is for, where there is one."""
+        autoscaler = self.world.objects.get(("HorizontalPodAutoscaler", "digits"))
+        if autoscaler is None:
+            return
+        asked = autoscaler["spec"]
+        scaled = self.world.objects.get(("Deployment", asked["scaleTargetRef"]["name"]))
+        if scaled is not None and scaled["spec"]["replicas"]:
+            scaled["spec"]["replicas"] = min(max(number, asked["minReplicas"]), asked["maxReplicas"])
+
     @rule(verb=st.sampled_from(["promote", "retry", "rollback"]), is_old=st.booleans())
     def command(self, verb, is_old):
         self.world.now += 1
@@ -130,6 +146,11 @@ class History(RuleBasedStateMachine):
         self.world.pass_time(30)
         assert served(self.world)[-1] == "best", self.world.status
         assert self.world.condition("UpToDate")[0] == "True"
+        aimed = [
+            each["spec"]["scaleTargetRef"] for (kind, _), each in self.world.objects.items() if "Autoscaler" in kind
+        ]
+        wanted = [self.world.selected] if "autoscaling" in self.world.spec["runtime"] else []
+        assert [each["name"] for each in aimed] == wanted
         assert self.world.condition("Stalled") == ("False", "NotStalled")
 
 

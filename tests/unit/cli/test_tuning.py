@@ -4,7 +4,7 @@ import json
 
 import pytest
 import yaml
-from leadline_api.spec import Runtime
+from leadline_api.pods import Runtime
 from leadline_cli import errors, tuning
 from leadline_cli.tuning import Try
 from leadline_runtime.engine import session

@@ -81,3 +81,17 @@ def test_object_that_loses_our_label_is_gone_at_once():
     assert cache.observe("Pod", an_object(2, kind="Pod", name="pod", label=None)) == KEY
     assert list(cache.children(KEY, "Pod")) == []
     assert cache.get("Pod", Key("ml", "pod")) is None
+
+
+def an_autoscaler(version, *, cpu, wanted):
+    status = {"desiredReplicas": wanted, "currentMetrics": [{"resource": {"current": {"averageUtilization": cpu}}}]}
+    return {**an_object(version, kind="HorizontalPodAutoscaler"), "status": status}
+
+
+def test_measurements_of_an_autoscaler_queue_nothing_and_what_it_wants_does():
+    cache = Cache()
+    kind = "HorizontalPodAutoscaler"
+    assert cache.observe(kind, an_autoscaler(1, cpu=40, wanted=2)) == KEY
+    assert cache.observe(kind, an_autoscaler(2, cpu=45, wanted=2)) is None
+    assert cache.get(kind, KEY)["metadata"]["resourceVersion"] == "2"
+    assert cache.observe(kind, an_autoscaler(3, cpu=90, wanted=4)) == KEY

@@ -99,6 +99,21 @@ def test_child_that_was_changed_by_hand_is_put_back(harm):
                 assert after[key][field] == value, (key, field)
 
 
+def test_pod_template_reaches_the_pods_of_all_revisions_and_makes_no_new_one():
+    world = a_world()
+    world.settle()
+    world.ask_for(model=uri("honest")).settle()
+    before = [at for at in world.objects if at[0] == "ControllerRevision"]
+    asked = {"labels": {"team": "vision"}, "nodeSelector": {"gpu": "a100"}, "env": [{"name": "A", "value": "1"}]}
+    world.ask_for(runtime={"replicas": 2, "podTemplate": asked}).settle()
+    assert [at for at in world.objects if at[0] == "ControllerRevision"] == before
+    for name in (world.revision(uri("good")), world.revision(uri("honest"))):
+        template = world.objects["Deployment", name]["spec"]["template"]
+        assert template["metadata"]["labels"]["team"] == "vision"
+        assert template["spec"]["nodeSelector"] == {"gpu": "a100"}
+        assert template["spec"]["containers"][0]["env"][-1] == {"name": "A", "value": "1"}
+
+
 def test_foreign_labels_and_annotations_stay_when_a_child_is_put_back():
     world = a_world()
     world.settle()

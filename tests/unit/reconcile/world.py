@@ -94,11 +94,16 @@ class World:
             revisions=tuple(
                 Revision(each, records.read(each.record)) for each in sorted(stored, key=lambda each: each.number)
             ),
-            deployments={name: copied(each) for (kind, name), each in self.objects.items() if kind == "Deployment"},
-            services={name: copied(each) for (kind, name), each in self.objects.items() if kind == "Service"},
+            deployments=self._of("Deployment"),
+            services=self._of("Service"),
+            autoscalers=self._of("HorizontalPodAutoscaler"),
+            disruption_budgets=self._of("PodDisruptionBudget"),
             pods=tuple(self._pod(name, *each) for name, each in sorted(self.pods.items())),
             conflicts=self.conflicts,
         )
+
+    def _of(self, wanted: str) -> dict[str, Any]:
+        return {name: copied(each) for (kind, name), each in self.objects.items() if kind == wanted}
 
     def step(self) -> Plan:
         """Decide once and carry the Plan out."""

@@ -27,6 +27,8 @@ PLURALS = {
     "modeldeployments": names.KIND,
     "services": "Service",
     "deployments": "Deployment",
+    "horizontalpodautoscalers": "HorizontalPodAutoscaler",
+    "poddisruptionbudgets": "PodDisruptionBudget",
     "controllerrevisions": "ControllerRevision",
     "secrets": "Secret",
     "events": "Event",

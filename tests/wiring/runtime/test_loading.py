@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,19 @@ def test_sigterm_drains_without_a_failed_request(start, digits):
         assert pod.ended() == 0
         eventually("clients were told to go", lambda: not any(thread.is_alive() for thread in clients.threads))
     assert clients.failures == []
+
+
+def test_a_drain_is_as_long_as_the_environment_says(start, digits):
+    limit = {"LEADLINE_DRAIN_SECONDS": "1"}
+    pod = start(digits.uri("good.onnx"), digest=digits.digest("good.onnx"), environment=limit).wait_ready()
+    with socket.create_connection(("127.0.0.1", pod.public), timeout=10.0) as client:
+        client.sendall(b"POST /v2/models/digits/infer HTTP/1.1\r\nhost: digits\r\ncontent-length: 9\r\n\r\n")
+        eventually("taken up", lambda: pod.metrics()["leadline_connections"] == 1)
+        pod.terminate()
+        assert pod.ended() == 0
+    drained = next(line for line in pod.log.read_text().splitlines() if " drained " in line)
+    assert "seconds=1." in drained
+    assert "connections_cut=1" in drained
 
 
 def test_sigterm_before_there_is_a_model_ends_at_once(start, tmp_path):

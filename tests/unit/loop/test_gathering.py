@@ -1,0 +1,47 @@
+"""What is gathered of a ModelDeployment: its own children of every kind, and nobody else's."""
+
+import pytest
+from leadline_api import names
+from leadline_operator.kube import resources
+from leadline_operator.loop import gathering
+from leadline_operator.loop.cache import Cache, Key
+from leadline_operator.reconcile.observed import Settings
+
+KEY = Key("ml", "digits")
+SETTINGS = Settings("runtime:1", b"k" * 32)
+
+
+def an_object(kind, name, *, owner="uid-1"):
+    owners = [{"kind": names.KIND, "name": "digits", "uid": owner, "controller": True}]
+    labels = {names.DEPLOYMENT_LABEL: "digits"}
+    metadata = {"namespace": "ml", "name": name, "resourceVersion": "1", "labels": labels, "ownerReferences": owners}
+    return {"kind": kind, "metadata": metadata}
+
+
+@pytest.mark.parametrize(
+    ("kind", "field"),
+    [
+        ("Deployment", "deployments"),
+        ("Service", "services"),
+        ("HorizontalPodAutoscaler", "autoscalers"),
+        ("PodDisruptionBudget", "disruption_budgets"),
+    ],
+)
+def test_children_of_a_kind_are_those_that_it_owns(kind, field):
+    assert resources.BY_KIND[kind] in resources.WATCHED
+    cache = Cache()
+    live = {
+        "metadata": {
+            "namespace": "ml",
+            "name": "digits",
+            "uid": "uid-1",
+            "resourceVersion": "1",
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+        },
+        "spec": {"model": {"uri": "s3://models/good.onnx"}},
+    }
+    cache.observe(names.KIND, live)
+    cache.observe(kind, an_object(kind, "mine"))
+    cache.observe(kind, an_object(kind, "namesakes", owner="uid-0"))
+    found = gathering.observed(cache, KEY, settings=SETTINGS, report_of=lambda _: None, conflicts=())
+    assert list(getattr(found, field)) == ["mine"]
