@@ -8,7 +8,6 @@ predictions. Next step: `checking`, then `intake`. Must not keep anything for la
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -77,18 +76,16 @@ class Reporting:
         self._bytes += size
         task = asyncio.get_running_loop().create_task(self._report(connection, rules))
         self._tasks.add(task)
-        task.add_done_callback(functools.partial(self._done, size))
+        task.add_done_callback(self._tasks.discard)
 
     def close(self) -> None:
         """End what is under way."""
         for task in self._tasks:
             task.cancel()
 
-    def _done(self, size: int, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._bytes -= size
-
     async def _report(self, connection: Connection, rules: checking.Rules) -> None:
+        size = len(connection.body)
+        answer = refusal = None
         try:
             if len(connection.body) <= _SMALL_BYTES:
                 answer = await self._answered(connection, rules)
@@ -98,11 +95,14 @@ class Reporting:
                 answer = await self._brought(*checked)
         except errors.BadRequestError as error:
             self._count("Refused", 1)
-            connection.refuse(error.status, str(error))
+            refusal = error.status, str(error)
         except Exception:  # noqa: BLE001  # a defect here must not end the worker, which serves
             logs.error("report of outcomes failed", exc_info=True)
-            connection.refuse(500, "internal error of the runtime; its log has the details")
-        else:
+            refusal = 500, "internal error of the runtime; its log has the details"
+        self._bytes -= size  # before the answer: whoever has it may report again
+        if refusal is not None:
+            connection.refuse(*refusal)
+        elif answer is not None:
             connection.answer(answer)
 
     async def _answered(self, connection: Connection, rules: checking.Rules) -> bytes:
