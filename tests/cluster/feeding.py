@@ -27,7 +27,7 @@ def post(path, body):
 base, seen, failed, fates, receipts, waited = "/v2/models/" + told["name"], [], [], [], [], 0
 end = time.monotonic() + told["limit"]
 for row, truth in told["rows"]:
-    inputs = [{"name": "image", "shape": [1, 64], "datatype": "FP32", "data": row}]
+    inputs = [{"name": told["input"], "shape": [1, len(row)], "datatype": "FP32", "data": row}]
     status, answer = post(base + "/infer", {"inputs": inputs})
     if status != 200:
         failed.append([status, answer.get("error", "")])
@@ -79,6 +79,7 @@ def feed(
     rows: range,
     *,
     name: str = "digits",
+    input_name: str = "image",
     reports: bool = True,
     keeps: bool = False,
     patient: bool = True,
@@ -90,6 +91,7 @@ def feed(
     told = {
         "host": host,
         "name": name,
+        "input": input_name,
         "rows": asked,
         "reports": reports,
         "keeps": keeps,

@@ -58,12 +58,12 @@ def log_of(place: Place) -> list[Any]:
     return entries
 
 
-def replay(place: Place) -> subprocess.CompletedProcess[str]:
+def replay(place: Place, name: str = "digits") -> subprocess.CompletedProcess[str]:
     """Recompute every decision as a user would."""
     kubectl = place.cluster.kubectl_path
     environment = {**os.environ, "KUBECONFIG": place.cluster.kubeconfig, "KUBECTL": kubectl}
     program = str(Path(sys.executable).with_name("leadline"))
-    command = [program, "replay", "-n", place.namespace, "digits"]
+    command = [program, "replay", "-n", place.namespace, name]
     return subprocess.run(command, env=environment, text=True, capture_output=True, timeout=120, check=False)
 
 
