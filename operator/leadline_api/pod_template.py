@@ -215,7 +215,7 @@ class PodTemplate(Part):
     ) = None
     """RuntimeClass of the pods."""
     termination_grace_period_seconds: Annotated[int, Field(ge=LEAST_GRACE_SECONDS, le=3600)] = LEAST_GRACE_SECONDS
-    """How long a pod that ends has; requests that run are answered until 15 s before that."""
+    """How long a pod that ends has; all but 15 s of it is for requests that still run."""
     env: Annotated[list[Annotated[Variable, _OneValue]], Field(max_length=64, json_schema_extra=_BY_NAME)] = []
     """Variables of the runtime, beside Leadline's."""
     volumes: Annotated[list[Annotated[Volume, ONE_KIND]], Field(max_length=16, json_schema_extra=_BY_NAME)] = []

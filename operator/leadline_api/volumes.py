@@ -96,8 +96,10 @@ class Volume(Part):
 
 
 ONE_KIND: Final = Rule(
-    cel="[has(self.configMap), has(self.secret), has(self.emptyDir), has(self.persistentVolumeClaim)]"
-    ".filter(each, each).size() == 1",
+    cel=" + ".join(
+        f"(has(self.{kind}) ? 1 : 0)" for kind in ("configMap", "secret", "emptyDir", "persistentVolumeClaim")
+    )
+    + " == 1",
     message="a volume needs one of configMap, secret, emptyDir and persistentVolumeClaim",
     holds=lambda volume: (
         sum(
