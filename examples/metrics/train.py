@@ -8,7 +8,7 @@ ships with plotly; watched by MAE). True answers that come back judge them.
 """
 
 import argparse
-import gzip
+import io
 import sys
 from dataclasses import dataclass
 from importlib import resources
@@ -17,7 +17,7 @@ from typing import Any
 
 import leadline
 import numpy as np
-import pandas
+import pandas as pd
 from sklearn.datasets import load_breast_cancer
 from sklearn.ensemble import ExtraTreesRegressor, RandomForestRegressor
 from sklearn.linear_model import LogisticRegression
@@ -51,7 +51,7 @@ def tumours() -> Data:
 def lives() -> Data:
     """Return life expectancy in years by year, population (log), product per head (log) and continent."""
     packed = resources.files("plotly") / "package_data" / "datasets" / "gapminder.csv.gz"
-    table = pandas.read_csv(gzip.open(packed.open("rb"), "rt"))
+    table = pd.read_csv(io.BytesIO(packed.read_bytes()), compression="gzip")
     columns = [table["year"] - 1950, np.log(table["pop"]), np.log(table["gdpPercap"])]
     continents = [table["continent"] == name for name in sorted(table["continent"].unique())]
     return split("country", np.column_stack([*columns, *continents]), table["lifeExp"].to_numpy(), train_size=400)

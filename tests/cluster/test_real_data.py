@@ -20,7 +20,7 @@ from tests.cluster.feeding import Fed, feed
 from tests.cluster.support import Place, condition, is_up_to_date
 from tests.cluster.test_outcomes import ledger_says, replay
 
-LIVES = {"name": "error", "metric": "mae", "relativeMargin": "10%"}
+ERROR = {"name": "error", "metric": "mae", "relativeMargin": "10%"}
 TUMOURS = [
     {"name": "accuracy", "metric": "accuracy", "margin": "0.02"},
     {"name": "malignant-f1", "metric": "f1", "positive": "0", "margin": "0.02"},
@@ -76,21 +76,38 @@ def pairs_of(place: Place, name: str, revision: str) -> int:
     return sum(isinstance(each, PairEntry) and revision in (each.revision, each.other) for each in log)
 
 
-@pytest.mark.parametrize(
-    ("name", "input_name", "metrics", "first", "bad", "last"),
-    [
-        ("tumours", "measures", TUMOURS, range(30), range(30, 419), range(419)),
-        ("lives", "country", [LIVES], range(520), range(520, 1_304), range(1_304)),
-    ],
-)
-def test_good_successor_is_kept_and_a_worse_model_is_caught(place, unseen, name, input_name, metrics, first, bad, last):
+@dataclass(frozen=True)
+class Life:
+    """What a ModelDeployment goes through."""
+
+    name: str
+    input_name: str
+    metrics: list[dict[str, Any]]
+    first: range
+    """Rows that the first model answers; 500 of errors make a scale."""
+    bad: range
+    """Rows that the worse one is asked, at most."""
+    last: range
+    """Rows that the successor answers."""
+
+
+LIVES_OF = [
+    Life("tumours", "measures", TUMOURS, range(30), range(30, 419), range(419)),
+    Life("lives", "country", [ERROR], range(520), range(520, 1_304), range(1_304)),
+]
+
+
+@pytest.mark.parametrize("life", LIVES_OF, ids=lambda life: life.name)
+def test_good_successor_is_kept_and_a_worse_model_is_caught(place, unseen, life):
+    name, metrics = life.name, life.metrics
+
     def ask(rows: range) -> Fed:
-        return feed(place, unseen[name], rows, name=name, input_name=input_name)
+        return feed(place, unseen[name], rows, name=name, input_name=life.input_name)
 
     good = serving(place, name, "good", metrics)
-    assert ask(first).failed == []
+    assert ask(life.first).failed == []
     worse = serving(place, name, "worse", metrics)
-    fed = ask(bad)
+    fed = ask(life.bad)
     place.until_condition("Stalled", "True", "RolledBack", within=limits.VERDICT, name=name)
     status = place.until(
         lambda each: each["servingRevision"] == good and condition(each, "Reconciling")[0] == "False",
@@ -102,7 +119,7 @@ def test_good_successor_is_kept_and_a_worse_model_is_caught(place, unseen, name,
     said = status["rejected"][0]["message"]
     assert said.startswith(tuple(each["name"] for each in metrics))
     successor = serving(place, name, "successor", metrics)
-    kept = ask(last)
+    kept = ask(life.last)
     assert (kept.failed, set(kept.seen)) == ([], {successor})
     status = place.status(name)
     assert status["servingRevision"] == successor
