@@ -408,6 +408,19 @@ class Outcomes(Part):
     """Share of the predictions, drawn at random, that get a receipt."""
     key_by: Literal["receipt", "id"] = "receipt"
     """How an outcome names its prediction: by the receipt that came with it, or by the request's own id."""
+    entity: (
+        Annotated[
+            str,
+            Field(max_length=64),
+            matches(
+                r"[A-Za-z_][-A-Za-z0-9_.]*",
+                "must be the name of a request parameter: letters, digits, -, _ and ., such as customer_id",
+            ),
+        ]
+        | None
+    ) = None
+    """Request parameter that says whom a prediction is about. Of each only the first outcome of a revision is evidence, for many
+    answers about one customer are not many customers. Left out: every outcome is evidence."""
 
 
 _ShadowNeedsBlueGreen = Rule(

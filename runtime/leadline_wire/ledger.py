@@ -137,6 +137,8 @@ class OutcomeEntry(msgspec.Struct, frozen=True, omit_defaults=True, tag="outcome
     share: int = 1_000_000
     entity: str = ""
     tags: dict[str, str] = {}
+    repeats: bool = False
+    """An outcome of the same revision about the same entity is in the log already: this one is no evidence."""
 
 
 class PairEntry(msgspec.Struct, frozen=True, omit_defaults=True, tag="pair"):
@@ -157,6 +159,8 @@ class PairEntry(msgspec.Struct, frozen=True, omit_defaults=True, tag="pair"):
     score: float | None = None
     share: int = 1_000_000
     entity: str = ""
+    repeats: bool = False
+    """A pair of the same two revisions about the same entity is in the log already: this one is no evidence."""
 
 
 class DecisionEntry(msgspec.Struct, frozen=True, omit_defaults=True, tag="decision"):

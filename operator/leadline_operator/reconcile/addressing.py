@@ -58,6 +58,7 @@ def _outcomes(observed: Observed, now: float) -> OutcomeSettings | None:
         key_by=wanted.key_by,
         maturity_ms=round(quantities.seconds(wanted.maturity) * 1000),
         max_age_ms=round(quantities.seconds(wanted.max_age) * 1000),
+        entity=wanted.entity or "",
         rotation=max(0, int((now - FIRST_ROTATION_AT) // ROTATION_SECONDS)),
         output=observed.spec.model.predictions[0].output if observed.spec.model.predictions else "",
     )

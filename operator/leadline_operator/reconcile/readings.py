@@ -49,6 +49,8 @@ class Pair:
 def of_outcome(terms: Terms, entry: OutcomeEntry) -> float | Error | None:
     """Return what an outcome says of its revision; None: nothing."""
     measure = terms.measures
+    if entry.repeats:
+        return None
     if measure.is_of_errors:
         return _error(entry.prediction, entry.truth)
     if measure.is_of_a_class:
@@ -60,6 +62,8 @@ def of_outcome(terms: Terms, entry: OutcomeEntry) -> float | Error | None:
 def of_pair(terms: Terms, entry: PairEntry, *, judges_served: bool) -> Pair | None:
     """Return what a pair says of the revision that is judged: the one that answered the client, or the other; None: nothing."""
     measure = terms.measures
+    if entry.repeats:
+        return None
     if measure.is_of_errors:
         served, other = _error(entry.prediction, entry.truth), _error(entry.other_prediction, entry.truth)
         if served is None or other is None:

@@ -32,6 +32,8 @@ def judge(work: transaction.Transaction) -> int:
     for name, model_key, key, row, body, _, expires_ms in rows:
         model = work.model(name)
         entry = msgspec.structs.replace(_outcome(body), seq=work.head + 1)
+        if work.repeats(model, entry.entity, entry.revision, expires_ms=expires_ms):
+            entry = msgspec.structs.replace(entry, repeats=True)
         work.append(model, entry, expires_ms=expires_ms)
         work.connection.execute(
             "UPDATE answers SET seq = ?, body = NULL WHERE model = ? AND id = ? AND row = ?",

@@ -103,5 +103,6 @@ def _append(
         score=outcome.score,
         share=outcome.share,
         entity=outcome.entity,
+        repeats=work.repeats(model, outcome.entity, copied.revision, copied.other, expires_ms=expires_ms),
     )
     work.append(model, pair, expires_ms=expires_ms)

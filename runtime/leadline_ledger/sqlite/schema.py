@@ -8,6 +8,7 @@
     corrections  other answers to the same
     predictions  what the client's own id stands for
     copies       what another revision answered; `complete` where its pairs are in the log and no outcome is waited for
+    entities     about whom a revision, or two on the same input, had an outcome; `other` is empty for one alone
     checkpoints, decisions
 
 Floors: rows of `answers`, `copies` and `predictions` are deleted for age or number, and what is told again after that
@@ -75,7 +76,14 @@ CREATE TABLE decisions (
     model INTEGER NOT NULL, id TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (model, id)
 ) WITHOUT ROWID;
 """
-_MIGRATIONS: Final = (_FIRST,)
+_ENTITIES: Final = """
+CREATE TABLE entities (
+    model INTEGER NOT NULL, entity TEXT NOT NULL, revision TEXT NOT NULL, other TEXT NOT NULL, expires_ms INTEGER NOT NULL,
+    PRIMARY KEY (model, entity, revision, other)
+) WITHOUT ROWID;
+CREATE INDEX entities_by_age ON entities (expires_ms);
+"""
+_MIGRATIONS: Final = (_FIRST, _ENTITIES)
 """Entry N brings a database from version N to N + 1, in one transaction; a released one is never changed."""
 VERSION: Final = len(_MIGRATIONS)
 

@@ -134,6 +134,8 @@ def _answer(work: transaction.Transaction, model: transaction.Model, outcome: le
         tags=identified.tags,
     )
     if matures_ms is None:
+        if work.repeats(model, entry.entity, entry.revision, expires_ms=expires_ms):
+            entry = msgspec.structs.replace(entry, repeats=True)
         work.append(model, entry, expires_ms=expires_ms)
         seq = work.head
     elif matures_ms <= work.now_ms:

@@ -15,7 +15,7 @@ STEP_ROWS: Final = 500
 def tidy(work: transaction.Transaction) -> int:
     """Delete up to `STEP_ROWS` of each kind; return how many went."""
     # Copies before answers: which of them never met one is looked up.
-    return _log(work) + _copies(work) + _answers(work) + _predictions(work)
+    return _log(work) + _copies(work) + _answers(work) + _predictions(work) + _entities(work)
 
 
 def _log(work: transaction.Transaction) -> int:
@@ -76,4 +76,15 @@ def _predictions(work: transaction.Transaction) -> int:
         model.predictions -= 1
         model.predictions_floor = max(model.predictions_floor, identifier)
     work.counts.dropped["prediction", "age"] += len(rows)
+    return len(rows)
+
+
+def _entities(work: transaction.Transaction) -> int:
+    rows = work.connection.execute(
+        "SELECT model, entity, revision, other FROM entities WHERE expires_ms < ? ORDER BY expires_ms LIMIT ?",
+        (work.now_ms, STEP_ROWS),
+    ).fetchall()
+    work.connection.executemany(
+        "DELETE FROM entities WHERE model = ? AND entity = ? AND revision = ? AND other = ?", rows
+    )
     return len(rows)

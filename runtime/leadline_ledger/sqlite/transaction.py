@@ -64,6 +64,33 @@ class Transaction:
         name: str = self.connection.execute("SELECT name FROM models WHERE key = ?", (key,)).fetchone()[0]
         return name
 
+    def repeats(self, model: Model, entity: str, revision: str, other: str = "", *, expires_ms: int) -> bool:
+        """Tell whether an entity had an outcome of a revision, or of a pair, before; it has one now.
+
+        Args:
+            model: The ModelDeployment.
+            entity: Keyed hash; empty: none is known, so nothing repeats.
+            revision: That answered the client.
+            other: The other revision of a pair; empty: an outcome of one.
+            expires_ms: Until when it is remembered, at least.
+        """
+        if not entity:
+            return False
+        key = (model.key, entity, revision, other)
+        made = self.connection.execute(
+            "INSERT INTO entities (model, entity, revision, other, expires_ms) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT DO NOTHING",
+            (*key, expires_ms),
+        )
+        if made.rowcount:
+            return False
+        self.connection.execute(
+            "UPDATE entities SET expires_ms = max(expires_ms, ?)"
+            " WHERE model = ? AND entity = ? AND revision = ? AND other = ?",
+            (expires_ms, *key),
+        )
+        return True
+
     def append(self, model: Model, entry: ledger.Entry, *, expires_ms: int | None) -> None:
         """Append an entry that was made with `seq=self.head + 1`."""
         self.head += 1

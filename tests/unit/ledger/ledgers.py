@@ -45,10 +45,8 @@ def identifier(number=0, at_ms=NOW_MS - 1_000):
 
 
 def outcome(number=0, *, row=0, truth=1, at_ms=NOW_MS - 1_000, **more):
-    more.setdefault("prediction", predictions.of_class(1))
-    return ledger.Outcome(
-        row=row, id=identifier(number, at_ms), revision="fraud-a", truth=predictions.of_class(truth), **more
-    )
+    more = {"prediction": predictions.of_class(1), "revision": "fraud-a"} | more
+    return ledger.Outcome(row=row, id=identifier(number, at_ms), truth=predictions.of_class(truth), **more)
 
 
 def copied(number=0, *, words="i1", other_words="i2", other="fraud-b", at_ms=NOW_MS - 1_000, **more):

@@ -76,6 +76,17 @@ async def test_pair_waits_for_the_outcome_to_mature(tmp_path):
         assert in_short(await entries(kept)) == [("outcome", 1, 0), ("pair", 1, 0)]
 
 
+async def test_of_each_entity_the_first_outcome_that_matures_is_evidence_in_whatever_order_they_came(tmp_path):
+    clock = Clock()
+    about = {"entity": "e" * 16, "maturity_ms": HOUR_MS}
+    async with opened(tmp_path, clock=clock) as kept:
+        await told(kept, outcome(2, at_ms=NOW_MS, **about), outcome(1, at_ms=NOW_MS - 5, **about))
+        clock.now_ms += HOUR_MS
+        await kept.judge()
+        found = await entries(kept)
+        assert [(in_short([each])[0][1], each.repeats) for each in found] == [(1, False), (2, True)]
+
+
 async def test_clock_that_is_set_back_brings_nothing_before_what_was_judged(tmp_path):
     clock = Clock()
     async with opened(tmp_path, clock=clock) as kept:

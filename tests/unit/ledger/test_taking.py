@@ -202,3 +202,43 @@ async def test_sequence_numbers_are_not_used_again_after_a_deletion(tmp_path):
     async with opened(tmp_path, clock=clock) as kept:
         await told(kept, outcome(2, at_ms=clock.now_ms))
         assert [entry.seq for entry in await entries(kept)] == [2]
+
+
+async def test_of_each_entity_the_first_outcome_of_a_revision_is_evidence_and_the_others_are_marked(tmp_path):
+    async with opened(tmp_path) as kept:
+        about = {"entity": "e" * 16}
+        fates = await told(kept, outcome(1, **about), outcome(1, **about), outcome(2, **about), outcome(3))
+        assert fates == ["Accepted", "Duplicate", "Accepted", "Accepted"]
+        await told(
+            kept, outcome(4, revision="fraud-b", **about), outcome(5, entity="f" * 16), outcome(6, row=1, **about)
+        )
+        await told(kept, outcome(7, **about), model="other/fraud")
+        assert [each.repeats for each in await entries(kept, model="shop/fraud")] == [False, True, *[False] * 3, True]
+        assert [each.repeats for each in await entries(kept, model="other/fraud")] == [False]
+
+
+async def test_of_each_entity_the_first_pair_of_two_revisions_is_evidence(tmp_path):
+    async with opened(tmp_path) as kept:
+        about = {"entity": "e" * 16}
+        await copy(kept, copied(1), copied(2), copied(2, other="fraud-c"))
+        await told(kept, outcome(1, **about), outcome(2, **about))
+        found = [each for each in await entries(kept) if isinstance(each, ledger.PairEntry)]
+        assert [(each.other, each.repeats) for each in found] == [
+            ("fraud-b", False), ("fraud-b", True), ("fraud-c", False),
+        ]  # fmt: skip
+
+
+async def test_entity_is_remembered_as_long_as_its_newest_outcome(tmp_path):
+    clock = Clock()
+    async with opened(tmp_path, clock=clock) as kept:
+        about = {"entity": "e" * 16, "max_age_ms": DAY_MS}
+        await told(kept, outcome(1, **about))
+        clock.now_ms += DAY_MS // 2
+        await told(kept, outcome(2, at_ms=clock.now_ms, **about))
+        clock.now_ms += DAY_MS * 3 // 4
+        await kept.tidy()
+        await told(kept, outcome(3, at_ms=clock.now_ms, **about))
+        clock.now_ms += DAY_MS * 2
+        await kept.tidy()
+        await told(kept, outcome(4, at_ms=clock.now_ms, **about))
+        assert [each.repeats for each in await entries(kept)][-3:] == [True, True, False]

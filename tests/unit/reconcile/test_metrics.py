@@ -148,6 +148,21 @@ def test_terms_of_several_metrics_come_back_and_one_old_one_is_written_as_it_eve
         terms.read(DecisionEntry(1, "m", "t", "Terms", "", 0, "", terms.data_of((ACCURACY,)) | {"measure": "later"}))
 
 
+def test_outcomes_about_the_same_entity_again_are_no_evidence():
+    """Twenty wrong answers about each of a few customers are a few wrong answers."""
+    first = [
+        OutcomeEntry(seq, "ml/m", f"{seq:032x}", 0, "new", "i0", seq, truth="i1", repeats=seq % 20 != 0)
+        for seq in range(20, 420)
+    ]
+    pairs = [
+        PairEntry(seq, "ml/m", f"{seq:032x}", 0, "new", "i0", "old", "i1", seq, truth="i1", repeats=seq % 20 != 0)
+        for seq in range(420, 620)
+    ]
+    stream = fold(begun(ACCURACY, of_errors("mae")), [*first, *pairs]).first
+    assert stream.own["new"].outcomes == 20
+    assert stream.pairs["new", "old"].comparison.pairs == 10
+
+
 METRICS = [
     {"name": "accuracy", "metric": "accuracy", "margin": "0.5"},
     {"name": "ones-found", "metric": "recall", "positive": "1", "margin": "0.02"},
