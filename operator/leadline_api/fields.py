@@ -6,9 +6,10 @@ Must not know any part of a spec.
 import re
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from leadline_api import quantities, uris
 from leadline_api.rules import Rule, matches
 
 
@@ -61,3 +62,52 @@ LabelValue = Annotated[
         "must be the value of a label: letters, digits, -, _ and ., with a letter or digit at both ends",
     ),
 ]
+
+
+def _duration(text: str) -> str:
+    quantities.seconds(text)
+    return text
+
+
+Duration = Annotated[str, AfterValidator(_duration), Field(max_length=32, json_schema_extra={"format": "duration"})]
+AT_LEAST_ONE_SECOND = Rule(
+    cel="self >= duration('1s') && self <= duration('87600h')",
+    message="must be from 1s to 3650d, such as 90s, 10m or 24h",
+    holds=lambda text: quantities.seconds(text) >= 1,
+)
+NOT_NEGATIVE = Rule(
+    cel="self >= duration('0s') && self <= duration('87600h')",
+    message="must be from 0s to 3650d, such as 90s, 24h or 7d",
+    holds=lambda text: quantities.seconds(text) >= 0,
+)
+AT_MOST_ONE_DAY = Rule(
+    cel="self <= duration('24h')",
+    message="must be at most 24h",
+    holds=lambda text: quantities.seconds(text) <= 86_400,
+)
+Digest = Annotated[
+    str,
+    Field(max_length=71),
+    matches(r"sha256:[0-9a-f]{64}", "must be sha256: and the 64 lower-case hexadecimal digits that sha256sum prints"),
+]
+Uri = Annotated[
+    str,
+    Field(min_length=1, max_length=1024),
+    matches(
+        r"((file|pvc|https?|s3|gs|az|oci|hf)://\S+|models:/\S+)",
+        "must begin with file://, pvc://, http://, https://, s3://, gs://, az://, oci://, hf:// or models:/ (MLflow) "
+        "and hold no blanks",
+    ),
+    *uris.RULES,
+]
+"""Where a model is; docs/models.md has each scheme."""
+FileUri = Annotated[
+    str,
+    Field(min_length=1, max_length=1024),
+    matches(
+        r"(file|pvc|https?|s3|gs|az|hf)://\S+",
+        "must begin with file://, pvc://, http://, https://, s3://, gs://, az:// or hf:// and hold no blanks",
+    ),
+    *uris.RULES,
+]
+"""Where a single file is."""

@@ -32,6 +32,11 @@ class Reason(StrEnum):
         "The candidate answers copies of requests, and outcomes judge it beside the serving one",
         "Wait",
     )
+    CANARY = (
+        "Canary",
+        "The candidate answers a share of the requests, step by step (spec.rollout.steps)",
+        "Wait; status.traffic has the share. Or annotate leadline.dev/action=promote@<now> or rollback@<now>",
+    )
     UNDECIDED = (
         "Undecided",
         "The comparison on copies has ended without a verdict, and rollout.onUndecided is Hold",

@@ -7,71 +7,17 @@ Kubernetes (`90s`, `24h`, `7d`); `leadline_api.quantities` turns them into numbe
 Must not have a field that does not work yet.
 """
 
-import re
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from leadline_api import quantities, uris
-from leadline_api.fields import Part, name_of
+from leadline_api.fields import AT_LEAST_ONE_SECOND, AT_MOST_ONE_DAY, NOT_NEGATIVE, Digest, Duration, Part, Uri, name_of
 from leadline_api.pods import REPLICAS_OR_AUTOSCALING, SHARES_NEED_REQUESTS, Runtime
-from leadline_api.rules import VALIDATIONS, Rule, decimal, matches
-
-
-def _duration(text: str) -> str:
-    quantities.seconds(text)
-    return text
-
-
-def _is_amount(amount: str | int) -> bool:
-    if isinstance(amount, int):
-        return 0 <= amount <= 1000
-    return re.fullmatch(r"Same|(100|[0-9]{1,2})%|1000|[0-9]{1,3}", amount) is not None
-
-
-Duration = Annotated[str, AfterValidator(_duration), Field(max_length=32, json_schema_extra={"format": "duration"})]
-_AtLeastOneSecond = Rule(
-    cel="self >= duration('1s') && self <= duration('87600h')",
-    message="must be from 1s to 3650d, such as 90s, 10m or 24h",
-    holds=lambda text: quantities.seconds(text) >= 1,
-)
-_NotNegative = Rule(
-    cel="self >= duration('0s') && self <= duration('87600h')",
-    message="must be from 0s to 3650d, such as 90s, 24h or 7d",
-    holds=lambda text: quantities.seconds(text) >= 0,
-)
-_AtMostOneDay = Rule(
-    cel="self <= duration('24h')",
-    message="must be at most 24h",
-    holds=lambda text: quantities.seconds(text) <= 86_400,
-)
-Digest = Annotated[
-    str,
-    Field(max_length=71),
-    matches(r"sha256:[0-9a-f]{64}", "must be sha256: and the 64 lower-case hexadecimal digits that sha256sum prints"),
-]
-Uri = Annotated[
-    str,
-    Field(min_length=1, max_length=1024),
-    matches(
-        r"((file|pvc|https?|s3|gs|az|oci|hf)://\S+|models:/\S+)",
-        "must begin with file://, pvc://, http://, https://, s3://, gs://, az://, oci://, hf:// or models:/ (MLflow) "
-        "and hold no blanks",
-    ),
-    *uris.RULES,
-]
-"""Where a model is; docs/models.md has each scheme."""
-FileUri = Annotated[
-    str,
-    Field(min_length=1, max_length=1024),
-    matches(
-        r"(file|pvc|https?|s3|gs|az|hf)://\S+",
-        "must begin with file://, pvc://, http://, https://, s3://, gs://, az:// or hf:// and hold no blanks",
-    ),
-    *uris.RULES,
-]
-"""Where a single file is."""
+from leadline_api.quality import SOME_ARE_OF_A_CLASS, TEST_SET_NEEDS_ACCURACY, TEST_SET_NEEDS_METRICS, Quality
+from leadline_api.rollout import CANARY_HAS_STEPS, SHADOW_COMES_FIRST, STEPS_GROW, Rollout
+from leadline_api.rules import VALIDATIONS, Rule, matches
 
 
 class Credentials(Part):
@@ -131,9 +77,9 @@ class Fetch(Part):
         matches(r"[1-9][0-9]{0,4}(Mi|Gi|Ti)", "must be a size such as 500Mi, 20Gi or 1Ti"),
     ] = "2Gi"
     """Most bytes, of all files together."""
-    timeout: Annotated[Duration, _AtLeastOneSecond, _AtMostOneDay] = "1h"
+    timeout: Annotated[Duration, AT_LEAST_ONE_SECOND, AT_MOST_ONE_DAY] = "1h"
     """Longest single try; the next one goes on where it ended."""
-    ledger_after: Annotated[Duration, _AtLeastOneSecond, _AtMostOneDay] = "60s"
+    ledger_after: Annotated[Duration, AT_LEAST_ONE_SECOND, AT_MOST_ONE_DAY] = "60s"
     """A URI that needs longer has the ledger asked beside it for its copy of the bytes."""
 
 
@@ -156,204 +102,6 @@ class Model(Part):
     """Credentials for the model's and the test set's store. Left out: none."""
 
 
-class LastGood(Part):
-    """What is kept of the last good revision after a switch."""
-
-    replicas: Annotated[
-        str | int,
-        Field(json_schema_extra={"x-kubernetes-int-or-string": True, "maxLength": 16}),
-        Rule(
-            cel="type(self) == int ? self >= 0 && self <= 1000 : "
-            "self.matches(r'^(Same|(100|[0-9]{1,2})%|1000|[0-9]{1,3})$')",
-            message="must be Same, a percentage from 0% to 100% or a number of pods from 0 to 1000",
-            holds=_is_amount,
-        ),
-    ] = "Same"
-    """A number, a percentage such as `50%`, or `Same` (as many as the serving revision)."""
-    for_: Annotated[Duration, _NotNegative, Field(alias="for")] = "24h"
-    """How long it is kept warm after a switch; then it is scaled to 0."""
-
-
-class Shadow(Part):
-    """Copies of requests to a candidate before it gets traffic, so that both are judged on the same inputs."""
-
-    percent: Annotated[int, Field(ge=1, le=100)] = 100
-    """Share of the requests that is copied."""
-    for_: Annotated[Duration, _AtLeastOneSecond, Field(alias="for")] = "30m"
-    """How long a candidate is compared before it takes over; evidence against it ends this sooner, and so does a
-    minute in which no outcome came."""
-
-
-class Rollout(Part):
-    """How a new revision takes over."""
-
-    strategy: Literal["BlueGreen", "RollingUpdate"] = "BlueGreen"
-    """BlueGreen verifies a candidate dark, then switches. RollingUpdate switches first and watches while it serves."""
-    shadow: Shadow | None = None
-    """BlueGreen: compare the candidate on copies of requests before the switch. Left out: not before it."""
-    progress_deadline: Annotated[Duration, _AtLeastOneSecond] = "10m"
-    """Time for fetching, starting and testing; after that the rollout is Stalled (and still retried)."""
-    last_good: LastGood = LastGood()
-    """What is kept of the last good revision after a switch."""
-    on_undecided: Literal["Promote", "Hold"] = "Promote"
-    """What becomes of a candidate whose comparison on copies ends without a verdict. Promote: it gets the traffic, and is watched.
-    Hold: it waits for more outcomes, or for the command promote."""
-    paused: bool = False
-    """Whether the traffic stays where it is: a candidate is fetched, started and tested, and waits for the switch. A rollback
-    waits for nothing."""
-
-
-class Metric(Part):
-    """One measure of quality and what is tolerated."""
-
-    name: Annotated[
-        str,
-        Field(min_length=1, max_length=63),
-        matches(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", "must hold only a-z, 0-9 and -, such as accuracy"),
-    ]
-    """What the metric is called in status and messages."""
-    metric: Literal["accuracy", "precision", "recall", "f1", "score", "mae", "rmse", "r2"]
-    """What is measured: accuracy, the share of right answers; precision, recall or f1 of the class `positive`; score, the mean of
-    what outcomes say in `score`; of numbers mae (mean absolute error), rmse (root mean squared error) or r2 (explained share)."""
-    positive: Annotated[str, Field(min_length=1, max_length=256)] | None = None
-    """The class that precision, recall or f1 is of, as the model names or numbers it."""
-    margin: (
-        Annotated[
-            str,
-            Field(max_length=11),
-            decimal(
-                low=0.0,
-                high=1.0,
-                message='must be a number from 0 to 1 in quotes, such as "0.02": how much accuracy a revision may lose '
-                "against the last good one and still count as good",
-            ),
-        ]
-        | None
-    ) = None
-    """How much worse than the last good revision a revision may be and still count as good. Left out: 0.02."""
-    relative_margin: (
-        Annotated[
-            str,
-            Field(max_length=8),
-            matches(
-                r"(100|[0-9]{1,2})(\.[0-9]{1,3})?%",
-                'must be a percentage in quotes, such as "10%": how much larger than the last good revision\'s a '
-                "revision's error may be",
-            ),
-        ]
-        | None
-    ) = None
-    """The same of mae and rmse: by what share they may grow. Left out: 10%."""
-    floor: (
-        Annotated[
-            str,
-            Field(max_length=11),
-            decimal(
-                above=0.0,
-                high=0.9999,
-                message='must be a number above 0 and at most 0.9999 in quotes, such as "0.90": the lowest accuracy '
-                "on the test set with which a revision is admitted; leave it out for no floor",
-            ),
-        ]
-        | None
-    ) = None
-    """Lowest accuracy on the test set with which a revision is admitted."""
-
-    @property
-    def is_of_errors(self) -> bool:
-        """Tell whether errors are measured, which may grow by a share of what they are."""
-        return self.metric in ("mae", "rmse")
-
-    @property
-    def tolerance(self) -> str:
-        """The margin as it was written, or as it is where it was left out."""
-        return (self.relative_margin or "10%") if self.is_of_errors else (self.margin or "0.02")
-
-    @property
-    def tolerated(self) -> float:
-        """The margin as a number: a difference, of mae and rmse a share."""
-        return float(self.tolerance.rstrip("%")) / (100 if self.is_of_errors else 1)
-
-
-_MarginFits = Rule(
-    cel="self.metric in ['mae', 'rmse'] ? !has(self.margin) : !has(self.relativeMargin)",
-    message="an error may grow by relativeMargin (metric: mae or rmse), every other metric may lose a margin; give the one "
-    "that fits the metric",
-    holds=lambda metric: (metric.margin if metric.is_of_errors else metric.relative_margin) is None,
-    shows_value=False,
-)
-_FloorIsOfAShare = Rule(
-    cel="!has(self.floor) || !(self.metric in ['mae', 'rmse', 'r2'])",
-    message="floor is the lowest accuracy on the test set; metric: mae, rmse and r2 have none",
-    holds=lambda metric: metric.floor is None or metric.metric not in ("mae", "rmse", "r2"),
-    shows_value=False,
-)
-
-
-class TestSet(Part):
-    """Labelled examples that every revision answers at admission and again at each interval."""
-
-    __test__ = False  # pytest: a name that begins with Test is not always a test
-
-    uri: FileUri
-    """A Parquet, CSV (gzipped or not) or .npz file: a column per model input, and one with the true answers."""
-    digest: Digest | None = None
-    """`sha256:` and 64 hexadecimal digits of the file. Left out: whatever is there."""
-    truth: Annotated[str, Field(min_length=1, max_length=256)]
-    """Column that holds the true answers."""
-    interval: Annotated[Duration, _AtLeastOneSecond] = "10m"
-    """How often the serving revision answers it again."""
-
-
-class Quality(Part):
-    """How good the model must be, and what happens when it is not."""
-
-    metrics: Annotated[
-        list[Annotated[Metric, _MarginFits, _FloorIsOfAShare]],
-        Field(
-            max_length=8,
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
-        ),
-    ] = []
-    """What is measured, by name. The false rollback probability is shared out between them."""
-    false_rollback_probability: Annotated[
-        str,
-        Field(max_length=11),
-        decimal(
-            above=0.0,
-            high=0.5,
-            message='must be a number above 0 and at most 0.5 in quotes, such as "0.01": the probability of ever '
-            "rolling back a revision that is as good as the last good one",
-        ),
-    ] = "0.01"
-    """Probability of ever rolling back a revision that is as good as the last good one."""
-    test_set: TestSet | None = None
-    """Labelled examples that every revision answers at admission and again at each interval."""
-    compare_for: Annotated[Duration, _NotNegative] = "7d"
-    """How long after a switch requests are copied to the last good revision, so that both are judged on the same inputs."""
-    on_degraded: Literal["Rollback", "Alert"] = "Rollback"
-    """What happens when the serving revision is found worse than the last good one."""
-    on_decay: Literal["VerifyThenRollback", "Alert"] = "VerifyThenRollback"
-    """What happens when outcomes fall below the serving revision's own limit. VerifyThenRollback: the last good one
-    answers copies of fresh requests, and gets the traffic if it is shown to be better."""
-
-
-_TestSetNeedsAccuracy = Rule(
-    cel="!has(self.testSet) || !has(self.metrics) || size(self.metrics) == 0 || self.metrics.exists(m, m.metric == 'accuracy')",
-    message="spec.quality.testSet needs a metric: accuracy, for that is what is measured on it; add one, or leave testSet out",
-    holds=lambda quality: (
-        quality.test_set is None or not quality.metrics or any(each.metric == "accuracy" for each in quality.metrics)
-    ),
-    shows_value=False,
-)
-_OfAClass: Final = ("precision", "recall", "f1")
-_SomeAreOfAClass = Rule(
-    cel="!has(self.metrics) || self.metrics.all(m, (m.metric in ['precision', 'recall', 'f1']) == has(m.positive))",
-    message="spec.quality.metrics with metric: precision, recall or f1 needs positive (the class that is to be found, such as "
-    "fraud), and no other metric has it",
-    holds=lambda quality: all((each.metric in _OfAClass) == (each.positive is not None) for each in quality.metrics),
-    shows_value=False,
-)
 _OthersNeedOutcomes = Rule(
     cel="!has(self.quality) || !has(self.quality.metrics) || has(self.outcomes) || "
     "self.quality.metrics.all(m, m.metric == 'accuracy')",
@@ -387,22 +135,15 @@ _OneClaim = Rule(
     ),
     shows_value=False,
 )
-_TestSetNeedsMetrics = Rule(
-    cel="!has(self.testSet) || has(self.metrics) && size(self.metrics) > 0",
-    message="spec.quality.testSet needs spec.quality.metrics: what is to be measured on it; "
-    "add {name: accuracy, metric: accuracy}",
-    holds=lambda quality: bool(quality.metrics) or quality.test_set is None,
-    shows_value=False,
-)
 
 
 class Outcomes(Part):
     """True answers that come back after a prediction."""
 
-    maturity: Annotated[Duration, _NotNegative]
+    maturity: Annotated[Duration, NOT_NEGATIVE]
     """Time after which a prediction is judged, with what has come by then: longer than answers usually take, for right
     and wrong ones may come at different speeds. 0s where they come equally fast: each is judged as it comes."""
-    max_age: Annotated[Duration, _AtLeastOneSecond] = "30d"
+    max_age: Annotated[Duration, AT_LEAST_ONE_SECOND] = "30d"
     """How long outcomes are taken and kept."""
     percent: Annotated[int, Field(ge=1, le=100)] = 100
     """Share of the predictions, drawn at random, that get a receipt."""
@@ -423,11 +164,12 @@ class Outcomes(Part):
     answers about one customer are not many customers. Left out: every outcome is evidence."""
 
 
-_ShadowNeedsBlueGreen = Rule(
-    cel="!has(self.shadow) || self.strategy == 'BlueGreen'",
-    message="spec.rollout.shadow needs strategy: BlueGreen: under RollingUpdate a revision has the traffic at once, and is "
-    "compared afterwards (spec.quality.compareFor)",
-    holds=lambda rollout: rollout.shadow is None or rollout.strategy == "BlueGreen",
+_OutcomesEndSteps = Rule(
+    cel="!has(self.rollout) || !has(self.rollout.steps) || has(self.outcomes) || "
+    "self.rollout.steps.all(s, !has(s.until.outcomes))",
+    message="spec.rollout.steps[].until.outcomes needs spec.outcomes: true answers that come back; add maturity, or give a "
+    "duration",
+    holds=lambda spec: spec.outcomes is not None or all(each.until.outcomes is None for each in spec.rollout.steps),
     shows_value=False,
 )
 _AgeCoversMaturity = Rule(
@@ -436,7 +178,7 @@ _AgeCoversMaturity = Rule(
     holds=lambda outcomes: quantities.seconds(outcomes.max_age) >= quantities.seconds(outcomes.maturity),
     shows_value=False,
 )
-_ACROSS: Final = (_MetricsNeedAnswers, _OthersNeedOutcomes, _ShadowNeedsOutcomes, _OneClaim)
+_ACROSS: Final = (_MetricsNeedAnswers, _OthersNeedOutcomes, _ShadowNeedsOutcomes, _OutcomesEndSteps, _OneClaim)
 
 
 class ModelDeploymentSpec(Part):
@@ -448,9 +190,9 @@ class ModelDeploymentSpec(Part):
     """The model to serve."""
     runtime: Annotated[Runtime, REPLICAS_OR_AUTOSCALING, SHARES_NEED_REQUESTS] = Runtime()
     """The pods that answer."""
-    rollout: Annotated[Rollout, _ShadowNeedsBlueGreen] = Rollout()
+    rollout: Annotated[Rollout, SHADOW_COMES_FIRST, CANARY_HAS_STEPS, STEPS_GROW] = Rollout()
     """How a new revision takes over."""
-    quality: Annotated[Quality, _TestSetNeedsMetrics, _TestSetNeedsAccuracy, _SomeAreOfAClass] = Quality()
+    quality: Annotated[Quality, TEST_SET_NEEDS_METRICS, TEST_SET_NEEDS_ACCURACY, SOME_ARE_OF_A_CLASS] = Quality()
     """How good the model must be, and what happens when it is not."""
     outcomes: Annotated[Outcomes, _AgeCoversMaturity] | None = None
     """True answers that come back after a prediction. Left out: none are taken."""

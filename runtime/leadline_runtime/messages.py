@@ -36,6 +36,8 @@ class SetRole(msgspec.Struct, frozen=True, tag=True):
     """Comes back in `RoleInForce`; only the newest counts."""
     standby: bool
     forward: exchange.Forward | None
+    splits: list[exchange.Split]
+    """Who answers a share of the requests for predictions; empty on standby."""
 
 
 class SetEvidence(msgspec.Struct, frozen=True, tag=True):
@@ -126,6 +128,8 @@ class Counts(msgspec.Struct, frozen=True, tag=True):
     full: int = 0
     forwarded: int = 0
     unforwarded: int = 0
+    split: int = 0
+    unsplit: int = 0
     batches: int = 0
     rows: int = 0
     buckets: list[int] = []

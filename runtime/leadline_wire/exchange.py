@@ -102,6 +102,17 @@ class Copy(msgspec.Struct, frozen=True):
     """Share of the requests that is copied, in millionths."""
 
 
+class Split(msgspec.Struct, frozen=True):
+    """A share of the requests to a serving pod's public port that another revision answers in its place (a canary)."""
+
+    revision: str
+    host: str
+    port: int
+    """Of a port that never forwards."""
+    share: int
+    """Of the requests for predictions, in millionths."""
+
+
 class ExchangeRequest(msgspec.Struct, frozen=True):
     """What the operator says to one pod."""
 
@@ -120,6 +131,8 @@ class ExchangeRequest(msgspec.Struct, frozen=True):
     """None: predictions get no receipts."""
     copies: list[Copy] = []
     """To whom requests are copied while this role holds; renewed with it."""
+    splits: list[Split] = []
+    """Who answers a share of the requests while the role serving holds; renewed with it."""
 
 
 class Trouble(msgspec.Struct, frozen=True):
@@ -264,6 +277,12 @@ class ExchangeReport(msgspec.Struct, frozen=True):
     outcomes: OutcomesReport | None = None
     service: ServiceReport | None = None
     """None: an older runtime, which does not count this."""
+    split_share: int = 0
+    """Of the requests, in millionths, that others are in force to answer."""
+    split: int = 0
+    """Requests that others answered so."""
+    unsplit: int = 0
+    """Requests that were to be, and were answered with the own model, for the other one could not."""
 
 
 class Refusal(msgspec.Struct, frozen=True):

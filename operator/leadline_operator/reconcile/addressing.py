@@ -3,7 +3,7 @@
 from typing import Final
 
 from leadline_api import names, quantities
-from leadline_wire.exchange import Copy, Forward, OutcomeSettings, Role
+from leadline_wire.exchange import Copy, Forward, OutcomeSettings, Role, Split
 
 from leadline_operator.reconcile.decision import Decision
 from leadline_operator.reconcile.observed import Observed, Pod
@@ -23,7 +23,7 @@ ROTATION_SECONDS: Final = 90 * 86_400.0
 def soundings(observed: Observed, decision: Decision, now: float, *, stuck: bool) -> tuple[Sounding, ...]:
     """Return one Sounding per pod that has an address."""
     result = []
-    outcomes, copies = _outcomes(observed, now), _copies(observed, decision)
+    outcomes, copies, splits = _outcomes(observed, now), _copies(observed, decision), _splits(observed, decision)
     for pod in observed.pods:
         if not pod.ip or pod.terminating:
             continue
@@ -42,6 +42,7 @@ def soundings(observed: Observed, decision: Decision, now: float, *, stuck: bool
                 every_seconds=_every(decision, pod, role, stuck=stuck),
                 outcomes=outcomes,
                 copies=copies if pod.revision == decision.serving and role == "serving" else (),
+                splits=splits if pod.revision == decision.serving and role == "serving" else (),
             )
         )
     return tuple(result)
@@ -72,6 +73,16 @@ def _copies(observed: Observed, decision: Decision) -> tuple[Copy, ...]:
         if address:
             found.append(Copy(revision=name, host=address, port=names.SERVICE_PORT, share=share))
     return tuple(found)
+
+
+def _splits(observed: Observed, decision: Decision) -> tuple[Split, ...]:
+    """Return who answers a share of the serving pods' requests: the own port of a candidate."""
+    addresses = {name: observed.address(name) for name in decision.splits}
+    return tuple(
+        Split(revision=name, host=addresses[name], port=names.SERVICE_PORT, share=share)
+        for name, share in decision.splits.items()
+        if addresses[name]
+    )
 
 
 def _role(observed: Observed, decision: Decision, pod: Pod) -> tuple[Role, Forward | None]:

@@ -12,7 +12,7 @@ from leadline_api import names, quantities, reasons
 from leadline_api.reasons import Reason
 from leadline_api.status import ConditionType
 
-from leadline_operator.reconcile import capacity, quality, troubles
+from leadline_operator.reconcile import canary, capacity, quality, troubles
 from leadline_operator.reconcile.decision import Decision
 from leadline_operator.reconcile.findings import Finding
 from leadline_operator.reconcile.observed import Existing, Observed, Pod
@@ -44,7 +44,6 @@ def status(observed: Observed, decision: Decision, now: float) -> dict[str, Any]
         ConditionType.OUTCOMES_FLOWING: quality.outcomes_flowing(observed, decision, now),
         ConditionType.RECORDS_READABLE: _records_readable(decision),
     }
-    serves = decision.selected if decision.selected == decision.serving else ""
     stalled, reconciling = found[ConditionType.STALLED], found[ConditionType.RECONCILING]
     speaking = next(
         (each for each in (stalled, reconciling) if each.status == "True"),
@@ -63,7 +62,7 @@ def status(observed: Observed, decision: Decision, now: float) -> dict[str, Any]
         ),
         "replicas": len(observed.pods_of(decision.serving)) if decision.serving else 0,
         "selector": f"{names.DEPLOYMENT_LABEL}={observed.owner.name},{names.REVISION_LABEL}={decision.serving or 'none'}",
-        "traffic": [{"revision": serves, "percent": 100}] if serves and observed.ready_pods(serves) else [],
+        "traffic": canary.traffic(observed, decision),
         "quality": measured,
         "rejected": _rejected(observed, decision),
         "handledAction": decision.command or observed.status.get("handledAction") or "",
@@ -163,7 +162,8 @@ def _reconciling(observed: Observed, decision: Decision, now: float) -> Finding:
         return Finding(
             "True",
             decision.phase,
-            f"{decision.desired}: {decision.phase}{_progress(observed, decision)}{_because(decision)}",
+            f"{decision.desired}: {decision.phase}{_progress(observed, decision)}{canary.said(observed, decision)}"
+            f"{_because(decision)}",
         )
     if decision.handing_over:
         return Finding("True", Reason.SWITCHING, f"Pods of {decision.handing_over} still answer old connections")
@@ -207,7 +207,7 @@ def _stalled(observed: Observed, decision: Decision, now: float) -> Finding:
         return Finding("True", Reason.UNDECIDED, f"{decision.desired} {_UNDECIDED}")
     # It is for fetching, starting and testing; a comparison on copies, or a pause, takes as long as it is asked to, and pods
     # that came to be needed after it are not late.
-    lasts = decision.phase in (Reason.SHADOWING, Reason.PAUSED) or (
+    lasts = decision.phase in (Reason.SHADOWING, Reason.CANARY, Reason.PAUSED) or (
         decision.waits_for_pods and decision.trouble is None
     )
     if now - record.wanted_at < deadline or lasts:

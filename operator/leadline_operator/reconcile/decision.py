@@ -38,6 +38,8 @@ class Decision:
     """The last good revision that gets pods to answer the test set, before the traffic may go back to it."""
     verdicts: dict[tuple[str, str, str], Verdict] = field(default_factory=dict)
     """By outcomes: of a metric, a revision and another; each is made once in a pass."""
+    splits: dict[str, int] = field(default_factory=dict)
+    """Share of the requests, in millionths, that a candidate answers in place of the serving revision."""
     copies: dict[str, int] = field(default_factory=dict)
     """Revisions to which the serving pods copy requests, with the share in millionths."""
     verifying: bool = False

@@ -5,7 +5,8 @@ import json
 from dataclasses import dataclass
 
 from leadline_api import quantities
-from leadline_api.spec import Metric, ModelDeploymentSpec, TestSet
+from leadline_api.quality import Metric, TestSet
+from leadline_api.spec import ModelDeploymentSpec
 from leadline_stats import budgets
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from leadline_wire.exchange import Copy, Forward, OutcomeSettings, Role, TestSetRequest
+from leadline_wire.exchange import Copy, Forward, OutcomeSettings, Role, Split, TestSetRequest
 from leadline_wire.ledger import Decision as Told
 
 from leadline_operator.specs.metadata import Manifest
@@ -52,6 +52,7 @@ class Sounding:
     every_seconds: float
     outcomes: OutcomeSettings | None = None
     copies: tuple[Copy, ...] = ()
+    splits: tuple[Split, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

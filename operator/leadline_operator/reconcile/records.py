@@ -97,6 +97,12 @@ class Record(_Remembered, frozen=True, omit_defaults=True):
     """While this one serves below the floor, and it is not known whether the last good one is better."""
     shadow_since: float | None = None
     """When it began to answer copies of requests before it gets traffic; None: it did not."""
+    canary_step: int = 0
+    """Number of the canary's step, the first is 0; as many as there are: it is through."""
+    canary_since: float | None = None
+    """When it entered that step; None: it has not answered a share of the requests."""
+    canary_from: int = 0
+    """Outcomes of it that had come by then."""
     promoted_at: float | None = None
     """When the user last said that it need not wait for a verdict or the end of a pause; counts for the attempt that it was said in."""
     withdrawn_at: float | None = None
@@ -130,7 +136,7 @@ class Record(_Remembered, frozen=True, omit_defaults=True):
     def rejected(self, finding: Rejection) -> "Record":
         """Return the record with one more finding."""
         kept = [*self.rejections, finding][-REJECTIONS_KEPT:]
-        return msgspec.structs.replace(self, rejections=kept, shadow_since=None)
+        return msgspec.structs.replace(self, rejections=kept, shadow_since=None, canary_since=None, canary_step=0)
 
     def with_(self, **changes: object) -> "Record":
         """Return the record with some fields changed."""

@@ -11,7 +11,7 @@ from typing import Final
 from leadline_api import quantities, reasons
 from leadline_api.reasons import Reason
 
-from leadline_operator.reconcile import announcing, capacity, commands, judging, judging_outcomes, troubles
+from leadline_operator.reconcile import announcing, canary, capacity, commands, judging, judging_outcomes, troubles
 from leadline_operator.reconcile.decision import Decision
 from leadline_operator.reconcile.gate import gate_of
 from leadline_operator.reconcile.observed import Observed, Pod
@@ -106,7 +106,9 @@ def _want(decision: Decision, now: float) -> None:
     record = decision.records.setdefault(decision.desired, Record())
     newest = max((each.wanted_at for each in decision.records.values()), default=0.0)
     if record.wanted_at == 0.0 or record.wanted_at < newest:
-        decision.records[decision.desired] = record.with_(wanted_at=max(now, newest), shadow_since=None)
+        decision.records[decision.desired] = record.with_(
+            wanted_at=max(now, newest), shadow_since=None, canary_since=None, canary_step=0
+        )
 
 
 def _choose_target(observed: Observed, decision: Decision, now: float) -> None:
@@ -164,12 +166,14 @@ def _advance(observed: Observed, decision: Decision, now: float) -> None:
     decision.phase = Reason.STARTING
     if len(observed.ready_pods(name)) < capacity.least(observed):
         return
-    if observed.spec.rollout.strategy == "BlueGreen" and not _has_served_well(record):
+    if observed.spec.rollout.strategy != "RollingUpdate" and not _has_served_well(record):
         decision.phase = Reason.TESTING
         if not judging.passes(observed, decision, revision, now):
             return
         decision.phase = Reason.SHADOWING
         if not judging_outcomes.passes(observed, decision, name, now):
+            return
+        if not canary.passes(observed, decision, name, now, has_capacity=_has_capacity(observed, decision, name)):
             return
     if observed.spec.rollout.paused and not decision.records[name].is_promoted:
         decision.phase = Reason.PAUSED

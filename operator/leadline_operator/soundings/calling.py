@@ -57,6 +57,7 @@ class Caller:
                 test_set=to.test_set,
                 outcomes=to.outcomes,
                 copies=list(to.copies),
+                splits=list(to.splits),
             )
         )
         host = f"[{to.ip}]" if ":" in to.ip else to.ip

@@ -160,12 +160,22 @@ class Sounder:
 
 
 def _says(to: Sounding) -> tuple[object, ...]:
-    return (to.ip, to.role, to.forward, to.digest, to.test_set, to.outcomes, to.copies)
+    return (to.ip, to.role, to.forward, to.digest, to.test_set, to.outcomes, to.copies, to.splits)
 
 
 def _news(report: ExchangeReport) -> ExchangeReport:
     """Return a report without what changes all the time; progress counts in tenths."""
     tenths = 10 * report.bytes_done // report.bytes_total if report.bytes_total else 0
     return msgspec.structs.replace(
-        report, nonce="", epoch=0, requests=0, failures=0, forwarded=0, bytes_done=tenths, outcomes=None
+        report,
+        nonce="",
+        epoch=0,
+        requests=0,
+        failures=0,
+        forwarded=0,
+        split=0,
+        unsplit=0,
+        bytes_done=tenths,
+        outcomes=None,
+        service=None,
     )

@@ -40,8 +40,10 @@ class Counters:
         "run_buckets",
         "run_seconds",
         "seconds",
+        "split",
         "unanswerable",
         "unforwarded",
+        "unsplit",
         "wait_buckets",
         "wait_seconds",
     )
@@ -62,6 +64,10 @@ class Counters:
         self.forwarded = 0
         self.unforwarded = 0
         """Requests that a standby pod could not forward: answered 503."""
+        self.split = 0
+        """Requests that a canary answered in our place."""
+        self.unsplit = 0
+        """Requests that it could not answer, so that we did."""
         self.batches = 0
         self.rows = 0
         self.buckets = [0] * (len(messages.BUCKETS) + 1)
@@ -125,6 +131,8 @@ class Counters:
             full=self.full,
             forwarded=self.forwarded,
             unforwarded=self.unforwarded,
+            split=self.split,
+            unsplit=self.unsplit,
             batches=self.batches,
             rows=self.rows,
             buckets=list(self.buckets),

@@ -107,7 +107,8 @@ class Exchange:
         pod.epoch = request.epoch
         self._renew(request.lease_seconds)
         before = pod.role
-        if pod.take_role(request.role, request.forward):
+        changed = pod.take_role(request.role, request.forward, request.splits)
+        if changed:
             self._on_role()
         if pod.role != before:
             target = pod.forward.revision if pod.forward is not None else ""
@@ -116,13 +117,13 @@ class Exchange:
         if request.digest:
             self._on_digest(request.digest)
         self._on_test_set(request.test_set)
-        if pod.role == "standby" and not pod.forwarding:
+        if (pod.role == "standby" or changed) and not pod.is_role_in_force:
             await self._wait_in_force()
 
     async def _wait_in_force(self) -> None:
         try:
             async with asyncio.timeout(IN_FORCE_SECONDS):
-                while not self._pod.forwarding:
+                while not self._pod.is_role_in_force:
                     self._in_force.clear()
                     await self._in_force.wait()
         except TimeoutError:

@@ -93,6 +93,8 @@ class Metrics(Collector):
             ("leadline_late", "Requests that waited for the model for too long and were answered 503", counts.late),
             ("leadline_forwarded", "Requests passed on to the serving revision", counts.forwarded),
             ("leadline_unforwarded", "Requests on standby that could not be passed on", counts.unforwarded),
+            ("leadline_split", "Requests that a canary answered in this pod's place", counts.split),
+            ("leadline_unsplit", "Requests that a canary could not answer, so that this pod did", counts.unsplit),
             ("leadline_receipts", "Predictions that carried a receipt", counts.receipts),
             ("leadline_kept_predictions", "Predictions that the ledger keeps under the client's id", counts.kept),
             ("leadline_kept_predictions_dropped", "Predictions that it could not be brought", counts.kept_dropped),

@@ -3,6 +3,7 @@
 Holds values only: no I/O, no clock, no task. Nothing of it survives the process; the operator tells it again.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from leadline_wire import exchange, receipts
@@ -57,8 +58,10 @@ class Pod:
     role: exchange.Role = "serving"
     """Until an operator has called, the pod serves."""
     forward: exchange.Forward | None = None
+    splits: list[exchange.Split] = field(default_factory=list)
+    """Who answers a share of the requests; empty unless this pod serves and its role has not expired."""
     role_serial: int = 0
-    """Grows with each change of role or target."""
+    """Grows with each change of role, target or shares."""
     outcomes: exchange.OutcomeSettings | None = None
     copies: list[exchange.Copy] = field(default_factory=list)
     """To whom requests are copied; empty unless this pod serves and its role has not expired."""
@@ -80,24 +83,38 @@ class Pod:
         return self.phase == "Ready"
 
     @property
-    def forwarding(self) -> bool:
-        """Tell whether standby is in force: in all workers that accept connections, and there is one."""
-        serials = {worker.serial for worker in self.workers if worker.accepts}
-        return self.role == "standby" and serials == {self.role_serial}
+    def is_role_in_force(self) -> bool:
+        """Tell whether all workers that accept connections have confirmed the role, and there is one."""
+        return {worker.serial for worker in self.workers if worker.accepts} == {self.role_serial}
 
-    def take_role(self, role: exchange.Role, forward: exchange.Forward | None) -> bool:
+    @property
+    def forwarding(self) -> bool:
+        """Tell whether standby is in force."""
+        return self.role == "standby" and self.is_role_in_force
+
+    @property
+    def split_share(self) -> int:
+        """The share of the requests, in millionths, that others answer; 0 until that is in force."""
+        return sum(split.share for split in self.splits) if self.is_role_in_force else 0
+
+    def take_role(
+        self, role: exchange.Role, forward: exchange.Forward | None, splits: Sequence[exchange.Split] = ()
+    ) -> bool:
         """Take a role; return whether the worker must hear of it."""
         if role != "standby":
             forward = None
-        changed = (role == "standby") != (self.role == "standby") or forward != self.forward
-        self.role, self.forward = role, forward
+        shares = list(splits) if role == "serving" else []
+        changed = (role == "standby") != (self.role == "standby") or forward != self.forward or shares != self.splits
+        self.role, self.forward, self.splits = role, forward, shares
         if changed:
             self.role_serial += 1
         return changed
 
     def role_message(self) -> messages.SetRole:
         """Return the role as the worker is told."""
-        return messages.SetRole(serial=self.role_serial, standby=self.role == "standby", forward=self.forward)
+        return messages.SetRole(
+            serial=self.role_serial, standby=self.role == "standby", forward=self.forward, splits=self.splits
+        )
 
     def evidence_message(self) -> messages.SetEvidence | None:
         """Return what becomes of answers, as the worker is told; None: nothing has been said yet."""
@@ -147,6 +164,9 @@ class Pod:
             forwarded=counts.forwarded,
             outcomes=self._outcomes_report(counts) if self.outcomes is not None else None,
             service=self._service_report(counts),
+            split_share=self.split_share,
+            split=counts.split,
+            unsplit=counts.unsplit,
         )
 
     def _service_report(self, counts: messages.Counts) -> exchange.ServiceReport:

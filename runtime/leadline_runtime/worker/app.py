@@ -26,7 +26,7 @@ from leadline_runtime.telemetry import calls as observed_calls
 from leadline_runtime.telemetry import connections, observing
 from leadline_runtime.testset import runner
 from leadline_runtime.web import server
-from leadline_runtime.worker import evidence, forwarding, measuring
+from leadline_runtime.worker import evidence, forwarding, measuring, splitting
 
 _DEFECT_STATUS: Final = 70
 """EX_SOFTWARE of sysexits.h."""
@@ -57,6 +57,7 @@ class Worker:
         bare = dict.fromkeys(self._own_service.bare_paths, self._own_service.handle_bare)
         self._own_routes = routes.Routes(*names, posts=bare)
         self._forwarder = forwarding.Forwarder(self._counters, self._loop)
+        self._splitter = splitting.Splitter(config.model_name, self._counters, self._loop)
         limits = server.Limits(
             body_bytes=config.max_body_bytes,
             connections=config.max_connections,
@@ -74,7 +75,7 @@ class Worker:
         self._own.http2 = self._calls_of(self._own_service, "own").protocol
         self._batcher: batching.Batcher | None = None
         self._tests: runner.Runner | None = None
-        self._role = messages.SetRole(serial=-1, standby=False, forward=None)
+        self._role = messages.SetRole(serial=-1, standby=False, forward=None, splits=[])
         self._draining = False
         self._drain_seconds = config.drain_seconds
         self._accepting_since = 0.0
@@ -100,6 +101,7 @@ class Worker:
                     self._set_role(message)
                 case messages.SetEvidence():
                     self._evidence.take(message)
+                    self._splitter.know(message)
                 case messages.Accept():
                     await self._accept(message.slots)
                 case messages.Load():
@@ -115,8 +117,13 @@ class Worker:
     def _set_role(self, role: messages.SetRole) -> None:
         self._role = role
         self._forwarder.aim(role.forward)
-        self._public.app = self._forwarder.handle if role.standby else self._routes.handle
-        self._calls.rpc = self._forwarder.handle_call if role.standby else self._service.handle
+        self._splitter.aim(role.splits)
+        if role.standby:
+            self._public.app, self._calls.rpc = self._forwarder.handle, self._forwarder.handle_call
+        elif role.splits:
+            self._public.app, self._calls.rpc = self._splitter.over(self._routes.handle, self._service.handle)
+        else:
+            self._public.app, self._calls.rpc = self._routes.handle, self._service.handle
         self._public.close_connections(closing=role.standby or self._draining)
         self._own_task(self._confirm(role.serial))
 
@@ -240,6 +247,7 @@ class Worker:
         for port in servers:
             port.close()
         self._forwarder.close()
+        self._splitter.close()
         self._evidence.close()
         self._supervisor.close()
 

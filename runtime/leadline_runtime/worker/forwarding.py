@@ -52,25 +52,19 @@ class Forwarder:
         is_head = connection.method == b"HEAD"
 
         def reply(answer: Answer) -> None:
-            length = b"" if is_head else b"content-length: %d\r\n" % len(answer.body)
-            connection.answer(
-                b"%b%b%b\r\n%b" % (responses.first_line(answer.status), answer.lines, length, answer.body)
-            )
+            connection.answer(whole(answer, is_head=is_head))
 
         if self._can_pass(connection):
-            self._pass(connection, _rebuilt(connection), reply, is_head=is_head)
+            self._pass(connection, rebuilt(connection), reply, is_head=is_head)
 
     def handle_call(self, caller: Caller) -> None:
         """Pass one gRPC call on, as `grpc.bare` takes it."""
 
         def reply(answer: Answer) -> None:
-            if answer.status == 200:
-                caller.answer(answer.body)
-            else:
-                caller.refuse(answer.status, responses.message_of(answer.body))
+            reply_to_call(caller, answer)
 
         if self._can_pass(caller):
-            self._pass(caller, _rebuilt_call(caller), reply)
+            self._pass(caller, rebuilt_call(caller), reply)
 
     def close(self) -> None:
         """Cut all connections to the target."""
@@ -106,12 +100,26 @@ class Forwarder:
         caller.refuse(503, f"this revision is on standby, and the serving one ({revision}) does not answer")
 
 
-def _rebuilt(connection: Connection) -> bytes:
+def whole(answer: Answer, *, is_head: bool = False) -> bytes:
+    """Return an answer as it goes back to a client of REST."""
+    length = b"" if is_head else b"content-length: %d\r\n" % len(answer.body)
+    return b"%b%b%b\r\n%b" % (responses.first_line(answer.status), answer.lines, length, answer.body)
+
+
+def reply_to_call(caller: Caller, answer: Answer) -> None:
+    """Give an answer back to a client of gRPC."""
+    if answer.status == 200:
+        caller.answer(answer.body)
+    else:
+        caller.refuse(answer.status, responses.message_of(answer.body))
+
+
+def rebuilt(connection: Connection) -> bytes:
     """Return the request as it came, with its body in one piece."""
     return _written(connection.method, connection.target, connection.headers, _LEFT_OUT, connection.body)
 
 
-def _rebuilt_call(caller: Caller) -> bytes:
+def rebuilt_call(caller: Caller) -> bytes:
     """Return a call with its message as body, in its frame."""
     return _written(b"POST", caller.head.path, caller.headers, _LEFT_OUT_OF_CALLS, caller.body)
 

@@ -1,6 +1,6 @@
 """Random histories of one ModelDeployment: what users do, what breaks, and an operator that is cut off anywhere.
 
-Whatever happened before: the Service never selects a revision without pods, the traffic is all or nothing, each look ends in a
+Whatever happened before: the Service never selects a revision without pods, the shares of the traffic add up to all of it or to nothing, each look ends in a
 state in which there is nothing left to do, and a new good revision gets the traffic in the end.
 """
 
@@ -16,6 +16,7 @@ from leadline_operator.reconcile.reconciler import reconcile
 from tests.unit.reconcile.world import Model, a_world, served, uri
 
 NAMES = ("good", "honest", "worse", "other")
+STEPS = [{"weight": 10, "until": {"duration": "5s"}}, {"weight": 60, "until": {"duration": "20s"}}]
 BEST = Model(range(5), "sha256:" + "e" * 64)
 
 
@@ -23,7 +24,7 @@ class History(RuleBasedStateMachine):
     """One ModelDeployment's life."""
 
     @initialize(
-        strategy=st.sampled_from(["BlueGreen", "RollingUpdate"]),
+        strategy=st.sampled_from(["BlueGreen", "RollingUpdate", "Canary"]),
         floor=st.sampled_from(["0.80", None]),
         warm=st.sampled_from(["Same", 0]),
     )
@@ -31,6 +32,8 @@ class History(RuleBasedStateMachine):
         others = {"other": Model(range(18, 36), "sha256:" + "d" * 64), "best": BEST}
         self.world = a_world(strategy=strategy, floor=floor, **others)
         self.world.spec["rollout"]["lastGood"] = {"replicas": warm, "for": "1h"}
+        if strategy == "Canary":
+            self.world.spec["rollout"]["steps"] = STEPS
         self.wrong = {name: self.world.models[uri(name)].wrong for name in NAMES}
 
     @rule(name=st.sampled_from(NAMES))
@@ -129,10 +132,10 @@ class History(RuleBasedStateMachine):
         assert not selected or any(revision == selected for revision, _ in self.world.pods.values())
 
     @invariant()
-    def the_traffic_is_all_or_nothing(self):
+    def the_traffic_is_whole_and_shared_by_two_at_most(self):
         traffic = self.world.status.get("traffic") or []
-        assert sum(each["percent"] for each in traffic) in (0, 100)
-        assert len(traffic) <= 1
+        assert sum(each["percent"] for each in traffic) == (100 if traffic else 0)
+        assert len(traffic) <= 2
 
     def teardown(self):
         if not hasattr(self, "world"):
@@ -143,7 +146,7 @@ class History(RuleBasedStateMachine):
         self.world.settle()  # a command that nobody has seen yet is not about the next revision
         self.world.ask_for(model=uri("best"))
         self.world.settle()
-        self.world.pass_time(30)
+        self.world.pass_time(60)
         assert served(self.world)[-1] == "best", self.world.status
         assert self.world.condition("UpToDate")[0] == "True"
         aimed = [

@@ -44,7 +44,7 @@ def test_spec_needs_nothing_but_a_uri():
 
 
 def test_spec_tolerates_a_field_of_a_newer_crd():
-    assert parsed(rollout={"strategy": "BlueGreen", "steps": [{"weight": 10}]}).rollout.strategy == "BlueGreen"
+    assert parsed(rollout={"strategy": "BlueGreen", "newer": [{"weight": 10}]}).rollout.strategy == "BlueGreen"
 
 
 @pytest.mark.parametrize(
@@ -186,8 +186,8 @@ def test_keys_secret_of_the_longest_name_has_a_valid_name():
     ("parts", "said"),
     [
         (
-            {"rollout": {"strategy": "Canary"}},
-            "spec.rollout.strategy: input should be 'BlueGreen' or 'RollingUpdate'; got Canary",
+            {"rollout": {"strategy": "Bluegreen"}},
+            "spec.rollout.strategy: input should be 'BlueGreen', 'Canary' or 'RollingUpdate'; got Bluegreen",
         ),
         ({"model": {}}, "spec.model.uri: field required"),
         (

@@ -99,8 +99,16 @@ class OutcomesWorld(World):
         assert self.evidence.cursor == cut
         self.status = {"observedGeneration": -1}
 
+    def _answerer(self) -> str:
+        """Return who answers: whoever serves, or a canary in its place, evenly spread."""
+        told = [told for revision, told in self.pods.values() if told is not None and revision == self.selected]
+        for split in told[0].splits if told else ():
+            if self.asked * split.share // 1_000_000 != (self.asked - 1) * split.share // 1_000_000:
+                return split.revision
+        return self.selected
+
     def _answer(self, row: int) -> None:
-        serving = self.selected
+        serving = self._answerer()
         came = round(self.now * 1000)
         said = "i0" if row in self._model(serving).wrong else "i1"
         identifier = f"{self.asked:032x}"

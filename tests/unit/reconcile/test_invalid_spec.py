@@ -7,7 +7,7 @@ from leadline_operator.reconcile.reconciler import refuse
 
 from tests.unit.reconcile.world import World, a_world
 
-PROBLEM = "spec.rollout.strategy: input should be 'BlueGreen' or 'RollingUpdate'; got Canary"
+PROBLEM = "spec.rollout.strategy: input should be 'BlueGreen', 'Canary' or 'RollingUpdate'; got Bluegreen"
 
 
 def refused(world: World) -> World:

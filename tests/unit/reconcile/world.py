@@ -240,6 +240,7 @@ class World:
             digest="" if trouble is not None and trouble.blame == "surroundings" else model.digest,
             test_set=test,
             trouble=trouble,
+            split_share=sum(split.share for split in told.splits) if told.role == "serving" else 0,
         )
 
 

@@ -1,8 +1,9 @@
 """What a pod says of itself, whatever happens to its worker."""
 
+import msgspec
 from leadline_runtime import messages
 from leadline_runtime.supervisor.pod import Pod, Worker
-from leadline_wire.exchange import Forward, Trouble
+from leadline_wire.exchange import Forward, Split, Trouble
 
 TARGET = Forward(revision="digits-new", host="10.0.0.1", port=80)
 
@@ -48,7 +49,21 @@ def test_another_target_must_be_confirmed_anew_and_the_same_one_need_not():
 def test_candidate_and_serving_are_the_same_to_the_worker_and_forward_nowhere():
     changed = pod()
     assert not changed.take_role("candidate", TARGET)
-    assert changed.role_message() == messages.SetRole(serial=0, standby=False, forward=None)
+    assert changed.role_message() == messages.SetRole(serial=0, standby=False, forward=None, splits=[])
+
+
+def test_shares_of_a_canary_are_in_force_once_confirmed_and_only_while_serving():
+    serving = pod()
+    shares = [Split("m-2", "10.0.0.2", 80, 50_000)]
+    assert serving.take_role("serving", None, shares)
+    assert serving.split_share == 0
+    confirmed(serving, serving.role_serial)
+    assert serving.split_share == 50_000
+    assert not serving.take_role("serving", None, shares)
+    assert serving.take_role("serving", None, [msgspec.structs.replace(shares[0], share=100_000)])
+    assert serving.take_role("standby", TARGET, shares)
+    confirmed(serving, serving.role_serial)
+    assert (serving.split_share, serving.role_message().splits) == (0, [])
 
 
 def test_counts_add_up_over_workers_and_their_lives():

@@ -190,7 +190,7 @@ async def test_spec_that_cannot_be_read_is_said_in_the_status_once_and_touches_n
     await operator.idle()
     before = {at: copy.deepcopy(each) for at, each in server.objects.items() if at[0] not in (names.KIND, "Event")}
     server.requests.clear()
-    operator.see(rollout={"strategy": "Canary"})
+    operator.see(rollout={"strategy": "Bluegreen"})
     await server.until(lambda: len(server.writes()) == 2)
     await operator.idle()
     assert [each[:2] for each in server.writes()] == [("PATCH", names.KIND), ("POST", "Event")]
@@ -198,7 +198,10 @@ async def test_spec_that_cannot_be_read_is_said_in_the_status_once_and_touches_n
     status = server.objects[names.KIND, "digits"]["status"]
     stalled = next(each for each in status["conditions"] if each["type"] == "Stalled")
     assert (stalled["status"], stalled["reason"]) == ("True", "InvalidSpec")
-    assert "spec.rollout.strategy: input should be 'BlueGreen' or 'RollingUpdate'; got Canary" in stalled["message"]
+    assert (
+        "spec.rollout.strategy: input should be 'BlueGreen', 'Canary' or 'RollingUpdate'; got Bluegreen"
+        in stalled["message"]
+    )
     assert status["observedGeneration"] == 2
 
 
