@@ -105,7 +105,7 @@ def test_rows_out_of_order_are_taken_in_order_of_time_and_keep_their_numbers(tmp
     [
         (lambda answer: f"{answer}.0", "'1.0' where column 'truth' has '1'"),
         (lambda answer: f' "{answer}"', "'"),
-        (lambda answer: "FALSE TRUE".split()[answer], "'TRUE' where column 'truth' has '1'"),
+        (lambda answer: ["FALSE", "TRUE"][answer], "'TRUE' where column 'truth' has '1'"),
     ],
 )
 def test_classes_that_differ_in_form_alone_are_the_same_and_are_told(tmp_path, plain, written, said):
