@@ -49,7 +49,7 @@ def lives(entries: Sequence[Entry], rows: Sequence[Row]) -> list[Life]:
     losses: dict[str, list[tuple[int, float]]] = {}
     began: dict[str, tuple[DecisionEntry, str]] = {}
     for entry in entries:
-        if isinstance(entry, OutcomeEntry):
+        if isinstance(entry, OutcomeEntry) and not entry.wanted:
             loss = predictions.loss(entry.prediction, truth=entry.truth, correct=entry.correct, score=entry.score)
             if loss in (0.0, 1.0):
                 losses.setdefault(entry.revision, []).append((entry.seq, loss))

@@ -154,6 +154,8 @@ class _Pair:
     judged: tuple[float, float]
     other: tuple[float, float]
     seq: int
+    shown: tuple[float, float] | None = None
+    """Losses that the means are of; None: as they speak for it."""
 
     @property
     def is_doubtful(self) -> bool:
@@ -172,8 +174,8 @@ class _Folding:
 
     def outcome(self, entry: OutcomeEntry) -> None:
         terms = self.evidence.terms
-        if terms is None or not _is_about(terms, entry.truth):
-            return
+        if terms is None or entry.wanted or not _is_about(terms, entry.truth):
+            return  # what is asked for only where revisions differ is harder than the rest: it counts in pairs alone
         loss = predictions.loss(entry.prediction, truth=entry.truth, correct=entry.correct, score=entry.score)
         if loss is not None and _counts(terms, loss):
             self._own.setdefault(entry.revision, []).append((loss, entry))
@@ -187,10 +189,13 @@ class _Folding:
         served, other = losses
         if self._comes_later(entry.revision, entry.other):
             pair = _Pair((served, served), (other, other) if other is not None else (1.0, 0.0), entry.seq)
-            self._pairs.setdefault((entry.revision, entry.other), []).append(pair)
+            subject = (entry.revision, entry.other)
         else:
             pair = _Pair((other, other) if other is not None else (0.0, 1.0), (served, served), entry.seq)
-            self._pairs.setdefault((entry.other, entry.revision), []).append(pair)
+            subject = (entry.other, entry.revision)
+        if entry.agreements > 0:
+            pair = _among_agreements(pair, entry.agreements, min(terms.margin, _MARGIN_MAX))
+        self._pairs.setdefault(subject, []).append(pair)
 
     def _comes_later(self, revision: str, other: str) -> bool:
         """Tell who of two is judged: the one that was promoted later; one that never was comes after all."""
@@ -228,6 +233,23 @@ def pair_losses(entry: PairEntry) -> tuple[float, float | None] | None:
         entry.other_prediction, entry.prediction, truth=entry.truth, correct=entry.correct, score=entry.score
     )
     return None if served is None else (served, other)
+
+
+def _among_agreements(pair: _Pair, agreements: float, margin: float) -> _Pair:
+    """Return a pair that was asked for because both differ, as it weighs with the inputs on which they agree.
+
+    A difference of `margin` over all inputs is one of margin x (1 + agreements) over those on which they differ. So the loss
+    is scaled to that limit: its mean given the past is above the tolerated one exactly where that of all inputs would be, and
+    each answer tells as much as it can. For being within the margin, and for the means, it is the mean of all inputs.
+    """
+    share = 1 / (1 + agreements)
+    lost = (1 + pair.judged[0] - pair.other[0]) / 2 * (1 + margin) / (1 + margin / share)
+    return _Pair(
+        judged=(max(2 * lost - 1, 0.0), share * pair.judged[1]),
+        other=(max(1 - 2 * lost, 0.0), share * pair.other[1]),
+        seq=pair.seq,
+        shown=(share * pair.judged[0], share * pair.other[0]),
+    )
 
 
 def _is_about(terms: Terms, truth: str) -> bool:
@@ -280,6 +302,10 @@ def _more_pairs(compared: Compared, came: list[_Pair]) -> Compared:
     if any(each.is_doubtful for each in came):
         against = pairs.fold(compared.comparison, [each.judged[1] for each in came], [each.other[1] for each in came])
         comparison = replace(comparison, within=against.within)
+    if any(each.shown is not None for each in came):
+        shown = [each.shown or (each.judged[0], each.other[0]) for each in came]
+        means = pairs.fold(compared.comparison, [new for new, _ in shown], [old for _, old in shown])
+        comparison = replace(comparison, new=means.new, old=means.old)
     crossed_at, decided = comparison.worse.crossed_at, compared.decided_seq
     if crossed_at is not None and not before.crossed:
         decided = came[crossed_at - before.outcomes - 1].seq
