@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from leadline_cli import errors
 
@@ -99,10 +99,12 @@ def _parser() -> argparse.ArgumentParser:
     _replay_options(
         commands.add_parser(
             "replay",
-            help="recompute every decision of a ModelDeployment from the ledger's log, beside what others' rules would do",
+            help="recompute every decision from the ledger's log, or what would have been decided on a table of past "
+            "predictions, beside what others' rules would do",
             description="Recompute the evidence of one ModelDeployment from the ledger's log alone, hold it against the "
             "decisions in the same log, and show when window rules of others would have rolled back. Exit status 1 where "
-            "something differs.",
+            "something differs. Or, of a CSV or Parquet file of past predictions with their true answers: tell what would "
+            "have been decided, and when.",
         )
     )
     return parser
@@ -228,7 +230,8 @@ def _replay_options(replay: argparse.ArgumentParser) -> None:
     replay.add_argument(
         "source",
         metavar="FILE|NAME",
-        help="file with the log, as --save writes it or the ledger answers it; with -n the name of a ModelDeployment",
+        help="file with the log, as --save writes it or the ledger answers it; or CSV (also .gz) or Parquet file of past "
+        "predictions; with -n the name of a ModelDeployment",
     )
     replay.add_argument("-n", "--namespace", help="fetch the log of this namespace's ModelDeployment NAME by kubectl")
     replay.add_argument("--save", type=Path, metavar="FILE", help="with -n: also write the log there, an entry a line")
@@ -241,13 +244,13 @@ def _replay_options(replay: argparse.ArgumentParser) -> None:
         "--on-degraded",
         choices=("Rollback", "Alert"),
         default="Rollback",
-        help="spec.quality.onDegraded, which the log does not hold; default: Rollback",
+        help="spec.quality.onDegraded, which neither a log nor a table holds; default: Rollback",
     )
     replay.add_argument(
         "--on-decay",
         choices=("VerifyThenRollback", "Alert"),
         default="VerifyThenRollback",
-        help="spec.quality.onDecay, which the log does not hold; default: VerifyThenRollback",
+        help="spec.quality.onDecay, which neither a log nor a table holds; default: VerifyThenRollback",
     )
     replay.add_argument(
         "--system-namespace",
@@ -260,6 +263,34 @@ def _replay_options(replay: argparse.ArgumentParser) -> None:
         default="leadline",
         metavar="NAME",
         help="the operator's service account, which the ledger trusts; default: leadline",
+    )
+    _history_options(replay.add_argument_group("of a table of past predictions, one a row"))
+
+
+def _history_options(table: "argparse._ArgumentGroup") -> None:
+    table.add_argument("--metric", choices=("accuracy", "recall"), default="accuracy", help="default: accuracy")
+    table.add_argument("--positive", default="", metavar="CLASS", help="with --metric recall: the class to be found")
+    table.add_argument("--margin", type=float, default=0.02, help="what may be lost; default: 0.02")
+    table.add_argument(
+        "--probability", type=float, default=0.01, help="of ever rolling back a good revision; default: 0.01"
+    )
+    table.add_argument(
+        "--maturity", default="0s", metavar="DURATION", help="from a prediction to its true answer; default: 0s"
+    )
+    for name, what in (
+        ("time", "when it was predicted"),
+        ("revision", "which model predicted"),
+        ("prediction", "the class that was predicted"),
+        ("truth", "the true class"),
+    ):
+        table.add_argument(f"--{name}", default=name, metavar="COLUMN", help=f"{what}; default: {name}")
+    table.add_argument(
+        "--id",
+        metavar="COLUMN",
+        help="the request: rows of two revisions with one id are compared; default: id, if there",
+    )
+    table.add_argument(
+        "--entity", metavar="COLUMN", help="whom it is about: only the first row of each and revision counts"
     )
 
 
@@ -328,6 +359,8 @@ def _tune(options: argparse.Namespace) -> tuple[list[str], int]:
 def _replay(options: argparse.Namespace) -> tuple[list[str], int]:
     from leadline_cli import agreeing, fetching, logs, replays  # noqa: PLC0415 - numpy and scipy
 
+    if options.namespace is None and (columns := _history_columns(options)) is not None:
+        return _replay_history(options, columns)
     if options.namespace is None:
         if options.save is not None:
             options.wrong_usage("--save: needs -n NAMESPACE; a log that is a file is saved already")
@@ -340,6 +373,40 @@ def _replay(options: argparse.Namespace) -> tuple[list[str], int]:
     alerts = agreeing.Alerts(on_degraded=options.on_degraded == "Alert", on_decay=options.on_decay == "Alert")
     replayed = replays.replay([entries], alerts)
     return replayed.lines(exact=options.evidence), 0 if replayed.agrees else 1
+
+
+def _history_columns(options: argparse.Namespace) -> Any:
+    """Return the columns of a table of past predictions; None where the file is a log."""
+    from leadline_cli import history_files  # noqa: PLC0415 - replay alone
+
+    columns = history_files.Columns(
+        time=options.time,
+        revision=options.revision,
+        prediction=options.prediction,
+        truth=options.truth,
+        id=options.id,
+        entity=options.entity,
+    )
+    return columns if history_files.is_history(Path(options.source), columns) else None
+
+
+def _replay_history(options: argparse.Namespace, columns: Any) -> tuple[list[str], int]:
+    from leadline_cli import history_replay, history_text  # noqa: PLC0415 - numpy and scipy
+
+    if options.save is not None or options.evidence:
+        options.wrong_usage("--save, --evidence: are for the log of a ModelDeployment, not for a table of predictions")
+    if options.source.lower().endswith(".parquet"):
+        options.extra = "operator,convert"
+    chosen = history_replay.Options(
+        metric=options.metric,
+        positive=options.positive,
+        margin=options.margin,
+        probability=options.probability,
+        maturity_ms=history_replay.milliseconds(options.maturity),
+        on_degraded=options.on_degraded,
+        on_decay=options.on_decay,
+    )
+    return history_text.lines(history_replay.replay(Path(options.source), columns, chosen)), 0
 
 
 if __name__ == "__main__":

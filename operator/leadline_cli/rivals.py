@@ -49,7 +49,7 @@ def lives(entries: Sequence[Entry], rows: Sequence[Row]) -> list[Life]:
     losses: dict[str, list[tuple[int, float]]] = {}
     began: dict[str, tuple[DecisionEntry, str]] = {}
     for entry in entries:
-        if isinstance(entry, OutcomeEntry):
+        if isinstance(entry, OutcomeEntry) and not entry.wanted:
             loss = predictions.loss(entry.prediction, truth=entry.truth, correct=entry.correct, score=entry.score)
             if loss in (0.0, 1.0):
                 losses.setdefault(entry.revision, []).append((entry.seq, loss))
@@ -59,7 +59,9 @@ def lives(entries: Sequence[Entry], rows: Sequence[Row]) -> list[Life]:
     for revision, (promoted, before) in began.items():
         since = [(seq, loss) for seq, loss in losses.get(revision, ()) if seq > promoted.seq]
         previous = [loss for seq, loss in losses.get(before, ()) if seq < promoted.seq]
-        found.append(_life(revision, promoted.at_ms, since, previous, _ended(revision, rows)))
+        ended = _ended(revision, rows)
+        ours = sum(seq <= ended for seq, _ in since) if ended is not None else None
+        found.append(life(revision, promoted.at_ms, [loss for _, loss in since], previous, ours=ours))
     return found
 
 
@@ -69,10 +71,16 @@ def _ended(revision: str, rows: Sequence[Row]) -> int | None:
     return next((crossing.seq for crossing in crossings if crossing is not None), None)
 
 
-def _life(
-    revision: str, since_ms: int, since: Sequence[tuple[int, float]], previous: Sequence[float], ended: int | None
-) -> Life:
-    losses = [loss for _, loss in since]
+def life(revision: str, since_ms: int, losses: Sequence[float], previous: Sequence[float], *, ours: int | None) -> Life:
+    """Return the life of a revision.
+
+    Args:
+        revision: Its name.
+        since_ms: When it first got the traffic.
+        losses: Of its outcomes since, each 0 or 1.
+        previous: Of the revision before it, up to then.
+        ours: Number of the outcome that decided against it; None: it was not rolled back by outcomes.
+    """
     is_own = len(previous) < REFERENCE_OUTCOMES
     reference, judged, passed = _reference(previous), losses, 0
     if is_own:
@@ -90,7 +98,7 @@ def _life(
         reference=reference,
         is_own=is_own,
         rules=tuple(numbers),
-        ours=sum(seq <= ended for seq, _ in since) if ended is not None else None,
+        ours=ours,
     )
 
 

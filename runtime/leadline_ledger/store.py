@@ -102,6 +102,9 @@ class Store(Protocol):
             GoneError: The cursor is beyond the log, or of another history.
         """
 
+    async def wanted(self, model: str, *, limit: int, since_ms: int) -> ledger.Wanted:
+        """Return answers that would tell two revisions apart, of predictions since then in milliseconds since the epoch."""
+
     async def news(self, after: int, seconds: float) -> None:
         """Return when there is an entry after a cursor, or so many seconds have passed, or the store closes."""
 

@@ -6,6 +6,7 @@
     GET  /v1/resume                                      operator: Resume
     GET  /v1/log?after=SEQ&wait=SECONDS&limit=N          operator: Log, at once where there is news, else after the wait
     GET  /v1/namespaces/NAMESPACE/models/NAME/log?after= operator, people: the log of one ModelDeployment, no waiting
+    GET  /v1/namespaces/NAMESPACE/models/NAME/wanted?limit=N&since=MILLISECONDS  runtime: Wanted, predictions since then
     PUT, GET, HEAD /v1/namespaces/NAMESPACE/blobs/DIGEST runtime: model bytes by `sha256:<hex>`; PUT needs content-length
 
 Each call carries `authorization: Bearer TOKEN`, a projected service account token for the audience `AUDIENCE`. A
@@ -39,6 +40,9 @@ INTAKE_ITEMS_MAX: Final = 4_096
 LOG_WAIT_SECONDS_MAX: Final = 60.0
 LOG_LIMIT_MAX: Final = 10_000
 STATE_BYTES_MAX: Final = 1 << 20
+WANTED_MAX: Final = 500
+AGREEMENTS_MAX: Final = 1e6
+"""Inputs that one answer stands for."""
 
 
 class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -60,6 +64,11 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     """Word of the true class or value."""
     correct: bool | None = None
     score: float | None = None
+    wanted: str = ""
+    """Revision whose other prediction for the same input made this answer be asked for; empty: it came by itself. What is only
+    asked for where two revisions differ says nothing of the share of right answers: it counts in their pairs alone."""
+    agreements: float = 0.0
+    """Inputs on which the two agreed, for each on which they did not: a wanted answer stands for so many of them, too."""
     maturity_ms: int = 0
     """It is judged so long after the prediction, with what had come by then; 0: as it comes."""
     max_age_ms: int = 30 * 86_400_000
@@ -139,6 +148,9 @@ class OutcomeEntry(msgspec.Struct, frozen=True, omit_defaults=True, tag="outcome
     tags: dict[str, str] = {}
     repeats: bool = False
     """An outcome of the same revision about the same entity is in the log already: this one is no evidence."""
+    wanted: str = ""
+    """As in `Outcome`: it counts in pairs alone."""
+    agreements: float = 0.0
 
 
 class PairEntry(msgspec.Struct, frozen=True, omit_defaults=True, tag="pair"):
@@ -161,6 +173,8 @@ class PairEntry(msgspec.Struct, frozen=True, omit_defaults=True, tag="pair"):
     entity: str = ""
     repeats: bool = False
     """A pair of the same two revisions about the same entity is in the log already: this one is no evidence."""
+    agreements: float = 0.0
+    """Inputs on which the two agreed, beside this one, that the answer stands for; see `Outcome.wanted`."""
 
 
 class DecisionEntry(msgspec.Struct, frozen=True, omit_defaults=True, tag="decision"):
@@ -235,6 +249,32 @@ class Log(msgspec.Struct, frozen=True):
     entries: list[Entry]
     timeline: str = ""
     """Names the ledger's history up to here; goes back with the cursor."""
+
+
+class Unanswered(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One row of one prediction whose answer would tell which of two revisions is right."""
+
+    id: str
+    row: int
+    revision: str
+    """That answered the client."""
+    prediction: str
+    other: str
+    other_prediction: str
+    client_id: str = ""
+    """The client's own request id, where predictions are kept by it."""
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """Of the newest comparison: which answers are wanted, drawn at random from all that are."""
+
+    items: list[Unanswered]
+    agreements: float
+    """Inputs on which both agreed, for each on which they did not; at most `AGREEMENTS_MAX`."""
+    compared: int
+    """Predictions that were looked at, those answered already left out."""
+    other: str = ""
+    """With whom the serving revision is compared; empty: with none, since then."""
 
 
 class LedgerError(msgspec.Struct, frozen=True):

@@ -15,6 +15,8 @@ from leadline_wire.ledger import OutcomeEntry, PairEntry
 from leadline_operator.reconcile.terms import Terms
 
 _NAN: Final = math.nan
+MARGIN_MAX: Final = 0.999
+"""A spec may ask for all of it; a comparison needs something that can be lost beyond the margin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ class Pair:
     other: tuple[float, float]
     seq: int
     truth: float = 0.0
+    shown: tuple[float, float] | None = None
+    """Losses that the means are of; None: as they speak for it."""
 
     @property
     def is_doubtful(self) -> bool:
@@ -49,7 +53,8 @@ class Pair:
 def of_outcome(terms: Terms, entry: OutcomeEntry) -> float | Error | None:
     """Return what an outcome says of its revision; None: nothing."""
     measure = terms.measures
-    if entry.repeats:
+    # What is asked for only where revisions differ is harder than the rest: it counts in pairs alone.
+    if entry.repeats or entry.wanted:
         return None
     if measure.is_of_errors:
         return _error(entry.prediction, entry.truth)
@@ -62,8 +67,8 @@ def of_outcome(terms: Terms, entry: OutcomeEntry) -> float | Error | None:
 def of_pair(terms: Terms, entry: PairEntry, *, judges_served: bool) -> Pair | None:
     """Return what a pair says of the revision that is judged: the one that answered the client, or the other; None: nothing."""
     measure = terms.measures
-    if entry.repeats:
-        return None
+    if entry.repeats or (entry.agreements > 0 and (measure.is_of_errors or measure.is_of_a_class)):
+        return None  # what an answer stands for is known of right and wrong alone
     if measure.is_of_errors:
         served, other = _error(entry.prediction, entry.truth), _error(entry.other_prediction, entry.truth)
         if served is None or other is None:
@@ -82,10 +87,12 @@ def of_pair(terms: Terms, entry: PairEntry, *, judges_served: bool) -> Pair | No
         return None
     first, unsure = found
     if unsure is not None:
-        return _pair(first, unsure, entry.seq, judges_served=judges_served)
-    if judges_served:
-        return Pair((first, first), (1.0, 0.0), entry.seq)
-    return Pair((0.0, 1.0), (first, first), entry.seq)
+        pair = _pair(first, unsure, entry.seq, judges_served=judges_served)
+    elif judges_served:
+        pair = Pair((first, first), (1.0, 0.0), entry.seq)
+    else:
+        pair = Pair((0.0, 1.0), (first, first), entry.seq)
+    return _among_agreements(pair, entry.agreements, min(terms.margin, MARGIN_MAX)) if entry.agreements > 0 else pair
 
 
 def pair_losses(entry: PairEntry) -> tuple[float, float | None] | None:
@@ -97,6 +104,23 @@ def pair_losses(entry: PairEntry) -> tuple[float, float | None] | None:
         entry.other_prediction, entry.prediction, truth=entry.truth, correct=entry.correct, score=entry.score
     )
     return None if served is None else (served, other)
+
+
+def _among_agreements(pair: Pair, agreements: float, margin: float) -> Pair:
+    """Return a pair that was asked for because both differ, as it weighs with the inputs on which they agree.
+
+    A difference of `margin` over all inputs is one of margin x (1 + agreements) over those on which they differ. So the loss
+    is scaled to that limit: its mean given the past is above the tolerated one exactly where that of all inputs would be, and
+    each answer tells as much as it can. For being within the margin, and for the means, it is the mean of all inputs.
+    """
+    share = 1 / (1 + agreements)
+    lost = (1 + pair.judged[0] - pair.other[0]) / 2 * (1 + margin) / (1 + margin / share)
+    return Pair(
+        judged=(max(2 * lost - 1, 0.0), share * pair.judged[1]),
+        other=(max(1 - 2 * lost, 0.0), share * pair.other[1]),
+        seq=pair.seq,
+        shown=(share * pair.judged[0], share * pair.other[0]),
+    )
 
 
 def _pair(served: float, other: float, seq: int, *, truth: float = 0.0, judges_served: bool) -> Pair:

@@ -16,11 +16,9 @@ import numpy as np
 from leadline_stats import budgets, classes, contrasts, deviations, limits, measures, pairs, references, verdicts
 from leadline_wire.ledger import OutcomeEntry
 
-from leadline_operator.reconcile.readings import Error, Pair
+from leadline_operator.reconcile.readings import MARGIN_MAX, Error, Pair
 from leadline_operator.reconcile.terms import Terms
 
-_MARGIN_MAX: Final = 0.999
-"""A spec may ask for all of it; a comparison needs something that can be lost beyond the margin."""
 _WAITING_MAX: Final = 5_000
 """Errors, failures with them, that wait for a scale; what comes while there are so many is mostly failures, and forgotten."""
 
@@ -273,7 +271,7 @@ def _compared(stream: Stream, subject: tuple[str, str], begun: Begun, seq: int) 
     comparison: verdicts.Comparison
     if terms.measures.contrasts:
         measure = classes.Measure(terms.measures.value)
-        comparison = contrasts.begin(measure, margin=min(terms.margin, _MARGIN_MAX), alpha=alpha)
+        comparison = contrasts.begin(measure, margin=min(terms.margin, MARGIN_MAX), alpha=alpha)
     else:
         margin = terms.margin
         if stream.scale is not None:
@@ -281,7 +279,7 @@ def _compared(stream: Stream, subject: tuple[str, str], begun: Begun, seq: int) 
             if known is None or known.watch.all.mean is None:
                 return None
             margin = stream.reading.tolerated(known.watch.all.mean)
-        comparison = pairs.begin(margin=min(margin, _MARGIN_MAX), alpha=alpha)
+        comparison = pairs.begin(margin=min(margin, MARGIN_MAX), alpha=alpha)
     return Compared(comparison=comparison, since_seq=seq)
 
 
@@ -291,6 +289,10 @@ def _more_pairs(compared: Compared, came: Sequence[Pair]) -> Compared:
     if any(each.is_doubtful for each in came):
         against = _folded(compared.comparison, [each.judged[1] for each in came], [each.other[1] for each in came])
         comparison = _within_of(comparison, against)
+    if any(each.shown is not None for each in came) and isinstance(comparison, pairs.Comparison):
+        shown = [each.shown or (each.judged[0], each.other[0]) for each in came]
+        means = _folded(compared.comparison, [new for new, _ in shown], [old for _, old in shown])
+        comparison = replace(comparison, new=means.new, old=means.old)
     crossed_at, decided = comparison.worse.crossed_at, compared.decided_seq
     if crossed_at is not None and not before.crossed:
         decided = came[crossed_at - before.outcomes - 1].seq

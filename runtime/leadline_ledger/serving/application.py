@@ -50,6 +50,7 @@ def application(parts: Parts) -> web.Application:
             web.get("/v1/resume", calls.resume, allow_head=False),
             web.get("/v1/log", calls.log, allow_head=False),
             web.get(f"{model}/log", calls.log_of_model, allow_head=False),
+            web.get(f"{model}/wanted", calls.wanted, allow_head=False),
             web.put(blob, content.put),
             web.get(blob, content.get),
             web.get("/healthz", alive),

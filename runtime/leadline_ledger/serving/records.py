@@ -94,6 +94,13 @@ class Records:
         timeline = request.query.get("timeline", "")
         return _stretch(await self._store.read(after, limit=limit, model=model, timeline=timeline))
 
+    async def wanted(self, request: web.Request) -> web.Response:
+        """Return answers that would tell two revisions apart."""
+        model = self._model(request)
+        limit = _number(request, "limit", 50, ledger.WANTED_MAX, least=1)
+        since_ms = _number(request, "since", 0, (1 << 48) - 1)
+        return _json(await self._store.wanted(model, limit=limit, since_ms=since_ms))
+
     def _model(self, request: web.Request) -> str:
         namespace, name = self._rim.require_namespace(request), request.match_info["name"]
         for part in (namespace, name):

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 from leadline_wire import ledger
 
 from leadline_ledger import errors, logs, store
-from leadline_ledger.sqlite import maturing, reading, schema, taking, tidying, transaction, writer
+from leadline_ledger.sqlite import maturing, reading, schema, taking, tidying, transaction, wanting, writer
 
 T = TypeVar("T")
 _CALL_SECONDS: Final = 30.0
@@ -128,6 +128,10 @@ class SqliteStore:
         return await self._read(
             lambda connection: reading.stretch(connection, after, limit=limit, model=model, timeline=timeline)
         )
+
+    async def wanted(self, model: str, *, limit: int, since_ms: int) -> ledger.Wanted:
+        """Return answers that would tell two revisions apart."""
+        return await self._read(lambda connection: wanting.wanted(connection, model, limit=limit, since_ms=since_ms))
 
     async def news(self, after: int, seconds: float) -> None:
         """Return when there is an entry after a cursor, or the time is over, or the store closes."""

@@ -32,7 +32,7 @@ def judge(work: transaction.Transaction) -> int:
     for name, model_key, key, row, body, _, expires_ms in rows:
         model = work.model(name)
         entry = msgspec.structs.replace(_outcome(body), seq=work.head + 1)
-        if work.repeats(model, entry.entity, entry.revision, expires_ms=expires_ms):
+        if not entry.wanted and work.repeats(model, entry.entity, entry.revision, expires_ms=expires_ms):
             entry = msgspec.structs.replace(entry, repeats=True)
         work.append(model, entry, expires_ms=expires_ms)
         work.connection.execute(

@@ -85,6 +85,8 @@ def _append(
     outcome: ledger.OutcomeEntry,
     expires_ms: int,
 ) -> None:
+    if outcome.wanted and outcome.wanted != copied.other:
+        return  # asked for because another pair differed: it would be a choice of this one's
     word, other_word = word_of(copied.predictions, outcome.row), word_of(copied.other_predictions, outcome.row)
     if not word or not other_word:
         return
@@ -104,5 +106,6 @@ def _append(
         share=outcome.share,
         entity=outcome.entity,
         repeats=work.repeats(model, outcome.entity, copied.revision, copied.other, expires_ms=expires_ms),
+        agreements=outcome.agreements,
     )
     work.append(model, pair, expires_ms=expires_ms)

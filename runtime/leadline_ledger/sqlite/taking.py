@@ -25,6 +25,7 @@ MET: Final = (
 )
 """Whether a copy's prediction was ever answered; those that were not are counted when they go."""
 _stored: Final = msgspec.json.Decoder(ledger.Stored).decode
+_entry: Final = msgspec.json.Decoder(ledger.OutcomeEntry).decode
 
 
 def check(intake: ledger.Intake) -> None:
@@ -45,6 +46,10 @@ def check(intake: ledger.Intake) -> None:
             raise errors.BadInputError(f"{where}: expected exactly one of truth, correct and score")
         if not 0 <= outcome.row <= _ROW_MAX:
             raise errors.BadInputError(f"{where}.row: expected 0 to {_ROW_MAX}, got {outcome.row}")
+        if not 0 <= outcome.agreements <= (ledger.AGREEMENTS_MAX if outcome.wanted else 0):
+            raise errors.BadInputError(
+                f"{where}.agreements: expected 0 to {ledger.AGREEMENTS_MAX:.0f}, with wanted; got {outcome.agreements}"
+            )
         _check_age(f"{where}.maturity_ms", outcome.maturity_ms)
         _check_age(f"{where}.max_age_ms", outcome.max_age_ms)
     for place, stored in enumerate(intake.predictions):
@@ -109,6 +114,8 @@ def _answer(work: transaction.Transaction, model: transaction.Model, outcome: le
         "SELECT answer, seq FROM answers WHERE model = ? AND id = ? AND row = ?", (model.key, key, identified.row)
     ).fetchone()
     if found is not None:
+        if found[0] == answer and not outcome.wanted and _comes_by_itself(work, model, identified, found[1]):
+            return "Accepted"
         if found[0] == answer:
             return "TooLate" if found[1] == TOO_LATE else "Duplicate"
         _keep_correction(work, model, key, identified.row, answer)
@@ -132,9 +139,11 @@ def _answer(work: transaction.Transaction, model: transaction.Model, outcome: le
         share=identified.share,
         entity=identified.entity,
         tags=identified.tags,
+        wanted=identified.wanted,
+        agreements=identified.agreements,
     )
     if matures_ms is None:
-        if work.repeats(model, entry.entity, entry.revision, expires_ms=expires_ms):
+        if not entry.wanted and work.repeats(model, entry.entity, entry.revision, expires_ms=expires_ms):
             entry = msgspec.structs.replace(entry, repeats=True)
         work.append(model, entry, expires_ms=expires_ms)
         seq = work.head
@@ -148,6 +157,49 @@ def _answer(work: transaction.Transaction, model: transaction.Model, outcome: le
     if matures_ms is None:
         pairing.after_outcome(work, model, entry, key, expires_ms)
     return "TooLate" if seq == TOO_LATE else "Accepted"
+
+
+def _comes_by_itself(
+    work: transaction.Transaction, model: transaction.Model, outcome: ledger.Outcome, seq: int | None
+) -> bool:
+    """Let an answer that was wanted count as any other, now that it came by itself, too; tell whether that was so.
+
+    Else those inputs on which revisions differ, the hard ones, would be missing among a revision's outcomes. Where its pair
+    is in the log already it stays the only one.
+
+    Args:
+        work: The transaction.
+        model: Whose.
+        outcome: Without `wanted`.
+        seq: Where the answer stands in the log; None: it still matures.
+    """
+    key = bytes.fromhex(outcome.id)
+    if seq == TOO_LATE or (seq is not None and outcome.maturity_ms):
+        return False
+    where = (model.key, key, outcome.row)
+    found = work.connection.execute(
+        "SELECT COALESCE(log.body, answers.body), answers.expires_ms FROM answers LEFT JOIN log ON log.seq = answers.seq"
+        " WHERE answers.model = ? AND answers.id = ? AND answers.row = ?",
+        where,
+    ).fetchone()
+    entry = _entry(found[0]) if found is not None and found[0] is not None else None
+    if entry is None or not entry.wanted:
+        return False
+    if seq is None:
+        body = transaction.encode(msgspec.structs.replace(entry, wanted="", agreements=0.0))
+        work.connection.execute("UPDATE answers SET body = ? WHERE model = ? AND id = ? AND row = ?", (body, *where))
+        return True
+    again = msgspec.structs.replace(
+        entry,
+        seq=work.head + 1,
+        came_at_ms=work.now_ms,
+        wanted="",
+        agreements=0.0,
+        repeats=work.repeats(model, entry.entity, entry.revision, expires_ms=found[1]),
+    )
+    work.append(model, again, expires_ms=found[1])
+    work.connection.execute("UPDATE answers SET seq = ? WHERE model = ? AND id = ? AND row = ?", (work.head, *where))
+    return True
 
 
 def _identified(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from leadline_wire import receipts
+from leadline_wire import ledger, receipts
 
 from leadline_runtime import VERSION
 from leadline_runtime.oip import datatypes, signature
@@ -56,6 +56,7 @@ def document(model: signature.Signature, name: str, revision: str, *, has_outcom
         paths[f"{prefix}/infer"] = {"post": _infer(f"modelInfer{suffix}")}
     if has_outcomes:
         paths[f"{base}/outcomes"] = {"post": _outcomes()}
+        paths[f"{base}/outcomes/wanted"] = {"get": _wanted()}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -278,6 +279,20 @@ def _outcomes() -> dict[str, Any]:
         "requestBody": {"required": True, "content": {_JSON: {"schema": {"type": "object"}}}},
         "responses": {
             "200": {"description": "Kept", "content": {_JSON: {"schema": {"type": "object"}}}},
+            "default": _failure("Says what was expected"),
+        },
+    }
+
+
+def _wanted() -> dict[str, Any]:
+    schema = {"type": "integer", "minimum": 1, "maximum": ledger.WANTED_MAX, "default": 50}
+    return {
+        "operationId": "wantedOutcomes",
+        "summary": "Predictions whose true answers would tell two revisions apart; see docs/outcomes.md",
+        "parameters": [{"name": "limit", "in": "query", "schema": schema}],
+        "responses": {
+            "200": {"description": "Some of them, drawn at random", "content": {_JSON: {"schema": {"type": "object"}}}},
+            "404": _failure("Nothing is compared, or outcomes are not taken"),
             "default": _failure("Says what was expected"),
         },
     }

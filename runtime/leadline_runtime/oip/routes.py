@@ -31,6 +31,7 @@ class Routes:
         revision: str,
         outcomes: Handler | None = None,
         *,
+        wanted: Handler | None = None,
         posts: Mapping[bytes, Handler] | None = None,
     ) -> None:
         self._name = name
@@ -38,6 +39,7 @@ class Routes:
         self._waiting_for = "the model is being fetched"
         self._infer: Handler = self._not_ready
         self._outcomes = outcomes
+        self._wanted = wanted
         self._posts = posts or {}
         """What else is posted here, by path: calls of gRPC that other pods of ours pass on."""
         self._described: dict[str, bytes] | None = None
@@ -111,7 +113,7 @@ class Routes:
             return "statistics are not offered here; the admin port has them under /metrics"
         return (
             f"there is no path {whole[:_SHOWN_MAX]}; expected /v2, /v2/health/live, /v2/health/ready, /v2/repository/index, "
-            f"{openapi.PATH} or {models}[/ready|/config|/infer|/outcomes]"
+            f"{openapi.PATH} or {models}[/ready|/config|/infer|/outcomes|/outcomes/wanted]"
         )
 
     def _build(self) -> None:
@@ -139,8 +141,11 @@ class Routes:
             whole = None if body is None else responses.json(body)
             handlers[b"GET", path] = self._not_ready if whole is None else _answering(whole)
             handlers[b"HEAD", path] = self._not_ready if whole is None else _answering(responses.without_body(whole))
-        self._handlers = handlers
         self._methods = dict.fromkeys(gets, b"GET, HEAD")
+        if self._wanted is not None:
+            handlers[b"GET", model + b"/outcomes/wanted"] = self._wanted
+            self._methods[model + b"/outcomes/wanted"] = b"GET"
+        self._handlers = handlers
         self._methods |= {path: method for method, path in handlers if method == b"POST"}
 
     def _index(self, connection: Connection) -> None:

@@ -7,7 +7,7 @@ A receipt brings all that is known of the prediction; by the client's own id the
 import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,11 +15,12 @@ import orjson
 from leadline_wire import exchange, ledger, predictions, receipts
 
 from leadline_runtime import errors
+from leadline_runtime.outcomes import wanting
 from leadline_runtime.outcomes.recording import CLIENT_ID_CHARACTERS_MAX
 from leadline_runtime.outcomes.words import Words
 
 _ANSWERS: Final = ("truth", "correct", "score")
-_FIELDS: Final = frozenset({"receipt", "id", "row", *_ANSWERS})
+_FIELDS: Final = frozenset({"receipt", "id", "row", "wanted", *_ANSWERS})
 _EXPECTED: Final = 'expected {"receipt": "...", "row": 0} and one of truth, correct and score'
 _LINES_MAX: Final = 4 * ledger.INTAKE_ITEMS_MAX
 """Of one report, empty ones counted."""
@@ -110,6 +111,7 @@ def _by_receipt(item: dict[str, Any], row: int | None, rules: Rules, now_ms: int
     if row not in rows:
         raise errors.BadRequestError(f"row: {row} is not in the receipt, which is of {_rows(rows)}")
     word = rows[row]
+    asked = _asked(item, row, rules, lambda asked: asked.id == receipt.id)
     own = rules.words if receipt.revision == rules.revision else None
     truth, correct, score = _answer(item, word[:1], own)
     return ledger.Outcome(
@@ -123,6 +125,8 @@ def _by_receipt(item: dict[str, Any], row: int | None, rules: Rules, now_ms: int
         truth=truth,
         correct=correct,
         score=score,
+        wanted=asked.other if asked is not None else "",
+        agreements=asked.agreements if asked is not None else 0.0,
         maturity_ms=settings.maturity_ms,
         max_age_ms=settings.max_age_ms,
     )
@@ -140,15 +144,37 @@ def _by_id(item: dict[str, Any], row: int, rules: Rules) -> ledger.Outcome:
         )
     kind = "v" if rules.words is not None and rules.words.is_value else ""
     truth, correct, score = _answer(item, kind, None)
+    request = wanting.hash_of(identifier)
+    asked = _asked(item, row, rules, lambda asked: asked.request == request)
     return ledger.Outcome(
         row=row,
         client_id=identifier,
         truth=truth,
         correct=correct,
         score=score,
+        wanted=asked.other if asked is not None else "",
+        agreements=asked.agreements if asked is not None else 0.0,
         maturity_ms=settings.maturity_ms,
         max_age_ms=settings.max_age_ms,
     )
+
+
+def _asked(
+    item: dict[str, Any], row: int, rules: Rules, is_same: Callable[[wanting.Asked], bool]
+) -> wanting.Asked | None:
+    """Return why an answer was asked for; None: it comes by itself."""
+    token = item.get("wanted")
+    if token is None:
+        return None
+    if not isinstance(token, str):
+        raise errors.BadRequestError("wanted: expected a string, the token of what is wanted")
+    try:
+        asked = wanting.read(token, rules.keys)
+    except wanting.BadTokenError as error:
+        raise errors.BadRequestError(f"wanted: {error}") from error
+    if asked.row != row or not is_same(asked):
+        raise errors.BadRequestError("wanted: the token is of another prediction, or another row of it")
+    return asked
 
 
 def _answer(item: dict[str, Any], kind: str, words: Words | None) -> tuple[str, bool | None, float | None]:

@@ -51,11 +51,12 @@ class Worker:
         self._counters = counters.Counters()
         self._evidence = evidence.Evidence(config, self._counters, self._loop, _now_ms)
         names = (config.model_name, config.revision, self._evidence.reporting.handle)
-        self._routes = routes.Routes(*names)
+        wanted = self._evidence.wanting.handle
+        self._routes = routes.Routes(*names, wanted=wanted)
         self._service = service.Service(config.model_name, config.revision)
         self._own_service = service.Service(config.model_name, config.revision)
         bare = dict.fromkeys(self._own_service.bare_paths, self._own_service.handle_bare)
-        self._own_routes = routes.Routes(*names, posts=bare)
+        self._own_routes = routes.Routes(*names, wanted=wanted, posts=bare)
         self._forwarder = forwarding.Forwarder(self._counters, self._loop)
         self._splitter = splitting.Splitter(config.model_name, self._counters, self._loop)
         limits = server.Limits(

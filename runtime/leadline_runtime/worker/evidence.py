@@ -21,6 +21,7 @@ from leadline_runtime.outcomes.intake import Intake, Token
 from leadline_runtime.outcomes.minting import Minter
 from leadline_runtime.outcomes.recording import Recorder
 from leadline_runtime.outcomes.reporting import Reporting
+from leadline_runtime.outcomes.wanting import Wanting
 from leadline_runtime.outcomes.words import Words
 
 _OFF: Final = (404, "outcomes of this model are not taken: its ModelDeployment has no spec.outcomes")
@@ -42,8 +43,10 @@ class Evidence:
         self._told: messages.SetEvidence | None = None
         self._model: Model | None = None
         self._inference: Inference | None = None
-        path = f"/v1/namespaces/{config.namespace or 'default'}/models/{config.model_name}/intake"
-        self._intake = Intake(loop, counters, Token(config.ledger_token_file, loop).read, path)
+        base = f"/v1/namespaces/{config.namespace or 'default'}/models/{config.model_name}"
+        token = Token(config.ledger_token_file, loop).read
+        self._intake = Intake(loop, counters, token, f"{base}/intake")
+        self.wanting = Wanting(loop, token, f"{base}/wanted", now_ms)
         self._copier = Copier(
             loop, counters, config.revision, f"/v2/models/{config.model_name}/infer", self._intake.pair
         )
@@ -64,6 +67,7 @@ class Evidence:
     def close(self) -> None:
         """End everything that is under way."""
         self.reporting.close()
+        self.wanting.close()
         self._copier.close()
         self._intake.close()
 
@@ -82,8 +86,8 @@ class Evidence:
         if outcomes is None or not told.keys:
             recorder.sign(None, self._config.revision)
             recorder.keep = None
-            self.reporting.rules = None
-            self.reporting.why_not = _OFF
+            self.reporting.rules = self.wanting.settings = None
+            self.reporting.why_not = self.wanting.why_not = _OFF
         else:
             if words is None and self._model is not None:
                 logs.warning("no receipts: cannot tell which output is the prediction", output=outcomes.output)
@@ -92,8 +96,11 @@ class Evidence:
             recorder.entity = outcomes.entity
             recorder.keep = self._intake.keep if outcomes.key_by == "id" and outcomes.ledger else None
             self._intake.aim(outcomes.ledger)
+            self.wanting.aim(outcomes.ledger)
+            self.wanting.settings = outcomes if outcomes.ledger else None
+            self.wanting.key = told.keys[-1]
             self.reporting.rules = Rules(outcomes, keys, self._config.revision, words) if outcomes.ledger else None
-            self.reporting.why_not = _NO_LEDGER
+            self.reporting.why_not = self.wanting.why_not = _NO_LEDGER
         has_ledger = outcomes is not None and bool(outcomes.ledger)
         self._copier.aim(told.copies if recorder.minter is not None and has_ledger else [])
         recorder.copier = self._copier if self._copier.is_on else None

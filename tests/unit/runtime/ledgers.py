@@ -32,6 +32,8 @@ class Ledger:
     """Answered instead."""
     refuses_kept: bool = False
     """Calls with kept predictions are malformed to it."""
+    wanted: ledger.Wanted = field(default_factory=lambda: ledger.Wanted([], 0.0, 0))
+    """What is told of the answers that are wanted."""
     port: int = 0
 
     def __post_init__(self) -> None:
@@ -47,6 +49,7 @@ class Ledger:
         application = web.Application(client_max_size=64 << 20)
         base = "/v1/namespaces/{namespace}"
         application.router.add_post(base + "/models/{name}/intake", self._intake)
+        application.router.add_get(base + "/models/{name}/wanted", self._wanted)
         application.router.add_get(base + "/blobs/{digest}", self._blob)
         application.router.add_put(base + "/blobs/{digest}", self._put)
         runner = web.AppRunner(application, shutdown_timeout=0.1, access_log=None)
@@ -59,6 +62,14 @@ class Ledger:
         finally:
             self.gate.set()
             await runner.cleanup()
+
+    async def _wanted(self, request: web.Request) -> web.Response:
+        self.paths.append(request.path_qs)
+        self.tokens.append(request.headers.get("authorization", ""))
+        await self.gate.wait()
+        if self.status != 200:
+            return web.json_response({"error": f"status {self.status} on purpose"}, status=self.status)
+        return web.Response(body=self.raw if self.raw is not None else msgspec.json.encode(self.wanted))
 
     async def _intake(self, request: web.Request) -> web.Response:
         self.paths.append(request.path)

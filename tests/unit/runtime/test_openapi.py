@@ -53,6 +53,7 @@ def test_the_document_is_valid(served, has_outcomes):
     whole = openapi.document(served.model.signature, "m", "m-1", has_outcomes=has_outcomes)
     OpenAPIV31SpecValidator(json.loads(json.dumps(whole))).validate()
     assert ("/v2/models/m/outcomes" in whole["paths"]) is has_outcomes
+    assert ("/v2/models/m/outcomes/wanted" in whole["paths"]) is has_outcomes
 
 
 @pytest.mark.parametrize("shape", [(), ("N",), (2, 2), ("N", "H", 3)])

@@ -100,6 +100,8 @@ async def test_intake_beyond_the_bytes_that_may_wait_is_refused_and_can_be_told_
         ("POST", f"{MODEL}/decisions", RUNTIME, 403),
         ("PUT", f"{MODEL}/checkpoint", RUNTIME, 403),
         ("GET", f"{MODEL}/log", OTHER, 403),
+        ("GET", f"{MODEL}/wanted", OTHER, 403),
+        ("GET", f"{MODEL}/wanted", RUNTIME, 200),
         ("GET", f"{MODEL}/log", RUNTIME, 200),
         ("GET", f"{MODEL}/log", OPERATOR, 200),
         ("POST", f"{MODEL}/intake", OPERATOR, 200),
@@ -212,3 +214,17 @@ async def test_metrics_count_outcomes_entries_and_calls(tmp_path, api):
         'leadline_ledger_token_reviews_total{result="known"} 1.0',
     ):
         assert line in text.splitlines(), text
+
+
+async def test_wanted_answers_are_told_to_runtimes_of_the_namespace_by_their_number_and_time(tmp_path, api):
+    async with here(tmp_path, api) as ledger_here:
+        copies = [copied(number) for number in range(60)]
+        await ledger_here.call("POST", f"{MODEL}/intake", ledger.Intake(copies=copies))
+        numbers = []
+        for query in ("", "?limit=7", "?since=281474976710655"):
+            status, body, _ = await ledger_here.call("GET", f"{MODEL}/wanted{query}")
+            assert status == 200
+            numbers.append(len(msgspec.json.decode(body, type=ledger.Wanted).items))
+        assert numbers == [50, 7, 0]
+        for query in ("?limit=0", "?limit=501", "?since=soon"):
+            assert (await ledger_here.call("GET", f"{MODEL}/wanted{query}"))[0] == 400
