@@ -103,7 +103,7 @@ SHADOW_COMES_FIRST = Rule(
     shows_value=False,
 )
 CANARY_HAS_STEPS = Rule(
-    cel="(self.strategy == 'Canary') == (has(self.steps) && size(self.steps) > 0)",
+    cel="(has(self.strategy) && self.strategy == 'Canary') == (has(self.steps) && size(self.steps) > 0)",
     message="spec.rollout.strategy: Canary needs steps, such as {weight: 5, until: {duration: 30m}}, and no other strategy has "
     "them",
     holds=lambda rollout: (rollout.strategy == "Canary") == bool(rollout.steps),
