@@ -88,9 +88,17 @@ def stretches(
         high = min(low + STRETCH, len(history.rows))
         columns = (history.revisions, history.predictions, history.truths, planned.known_ms)
         pieces = [column[low:high].tolist() for column in columns]
-        pairs = planned.pairs[paired : paired + int(np.searchsorted(laters[paired:], high))].tolist()
-        paired += len(pairs)
-        pairs.reverse()
+        piece = planned.pairs[paired : paired + int(np.searchsorted(laters[paired:], high))][::-1]
+        paired += len(piece)
+        others = piece[:, 1]
+        pairs = list(
+            zip(
+                piece[:, 0].tolist(),
+                history.revisions[others].tolist(),
+                history.predictions[others].tolist(),
+                strict=True,
+            )
+        )
         for place, revision, predicted, true, known_ms in zip(range(low, high), *pieces, strict=True):
             while waiting and waiting[-1].place <= place:
                 promoted = waiting.pop()
@@ -102,14 +110,9 @@ def stretches(
             stretch.append(OutcomeEntry(len(rows) + 1, MODEL, "", place, names[revision], word, known_ms, truth))
             rows.append(place)
             while pairs and pairs[-1][0] == place:
-                other = pairs.pop()[1]
-                other_word = words[int(history.predictions[other])]
-                other_name = names[int(history.revisions[other])]
-                stretch.append(
-                    PairEntry(
-                        len(rows) + 1, MODEL, "", place, names[revision], word, other_name, other_word, known_ms, truth
-                    )
-                )
+                _, beside, said = pairs.pop()
+                answers = (names[revision], word, names[beside], words[said])
+                stretch.append(PairEntry(len(rows) + 1, MODEL, "", place, *answers, known_ms, truth))
                 rows.append(place)
         yield stretch
         stretch = []

@@ -40,25 +40,23 @@ def lines(replayed: Replayed) -> list[str]:
 def _revisions(replayed: Replayed) -> Iterator[str]:
     metric = replayed.options.metric
     yield (
-        f"{'revision':{_NAME_COLUMNS}} {'since (UTC)':16} {'rows':>10} {'outcomes':>10} {metric:>8} "
+        f"{'revision':{_NAME_COLUMNS}} {'since (UTC)':16} {'outcomes':>10} {'pairs':>9} {metric:>8} "
         f"{'[at any look]':14} {'held to':>7} verdict"
     )
     for life in replayed.lives:
         verdict = life.verdict
         low, high = verdict.interval
         held = verdict.limit if verdict.limit is not None else verdict.reference
-        marks = f", {life.pairs:,} pairs" if life.pairs else ""
-        if life.overlaps:
-            marks += ", overlaps"
         yield (
-            f"{_name(life.revision):{_NAME_COLUMNS}} {_when(life.since_ms)} {life.rows:>10,} {life.outcomes:>10,} "
-            f"{_mean(verdict.estimate):>8} [{low:.3f}, {high:.3f}] {_mean(held):>7} {verdict.name.value}{marks}"
-        )[:COLUMNS].rstrip()
-    if any(life.overlaps for life in replayed.lives):
-        yield from textwrap.wrap(
-            "overlaps: the revision before went on answering. Each row counts for its revision; one takes over with its "
-            "first row.",
-            COLUMNS,
+            f"{_name(life.revision):{_NAME_COLUMNS}} {_when(life.since_ms)} {life.outcomes:>10,} {life.pairs or '-':>9} "
+            f"{_mean(verdict.estimate):>8} [{low:.3f}, {high:.3f}] {_mean(held):>7} {verdict.name.value}"
+        )
+    overlapping = [life.revision for life in replayed.lives if life.overlaps]
+    if overlapping:
+        shown = ", ".join(overlapping[:5]) + (", ..." if len(overlapping) > 5 else "")
+        yield from _item(
+            f"The revision before {shown} went on answering: each row counts for its revision, and one takes over with its "
+            "first row."
         )
 
 

@@ -14,7 +14,7 @@ from leadline_wire import ledger, predictions
 from leadline_ledger.sqlite import pairing
 
 COPIES_MAX: Final = 5_000
-"""Newest copies that are looked at: some ten milliseconds."""
+"""Newest copies that are looked at: some 30 milliseconds."""
 _ROWS_MAX: Final = 20_000
 """Rows of them."""
 _NONE: Final = ledger.Wanted(items=[], agreements=0.0, compared=0)
@@ -35,12 +35,12 @@ def wanted(connection: sqlite3.Connection, name: str, *, limit: int, since_ms: i
         return _NONE
     _, revision, other, _, _ = copies[0]
     copies = [each for each in copies if each[1:3] == (revision, other)]
-    answered = _answered(connection, model[0], copies[-1][0], copies[0][0])
     open_, agreeing, asked_before, looked_at = list[ledger.Unanswered](), 0, 0, 0
     for key, _, _, words, other_words in copies:
+        answered = _answered(connection, model[0], key)
         for row in sorted(predictions.split(words)):
             word, other_word = pairing.word_of(words, row), pairing.word_of(other_words, row)
-            by_itself = answered.get((key, row))
+            by_itself = answered.get(row)
             if by_itself or not word or not other_word:
                 continue
             looked_at += 1
@@ -62,14 +62,14 @@ def wanted(connection: sqlite3.Connection, name: str, *, limit: int, since_ms: i
     )
 
 
-def _answered(connection: sqlite3.Connection, model: int, first: bytes, last: bytes) -> dict[tuple[bytes, int], bool]:
-    """Return which rows were answered, and whether by themselves: not because they were wanted."""
+def _answered(connection: sqlite3.Connection, model: int, key: bytes) -> dict[int, bool]:
+    """Return which rows of a prediction were answered, and whether by themselves: not because they were wanted."""
     rows = connection.execute(
-        "SELECT answers.id, answers.row, json_extract(CAST(COALESCE(log.body, answers.body, '{}') AS TEXT), '$.wanted')"
-        " FROM answers LEFT JOIN log ON log.seq = answers.seq WHERE answers.model = ? AND answers.id BETWEEN ? AND ?",
-        (model, first, last),
+        "SELECT answers.row, json_extract(CAST(COALESCE(log.body, answers.body, '{}') AS TEXT), '$.wanted')"
+        " FROM answers LEFT JOIN log ON log.seq = answers.seq WHERE answers.model = ? AND answers.id = ?",
+        (model, key),
     )
-    return {(key, row): not asked for key, row, asked in rows}
+    return {row: not asked for row, asked in rows}
 
 
 def _named(connection: sqlite3.Connection, model: int, item: ledger.Unanswered) -> ledger.Unanswered:

@@ -33,6 +33,7 @@ def logs(draw: st.DrawFn) -> list[Entry]:
             log.append(DecisionEntry(len(log) + 1, MODEL, f"d{number}", decided, revision, 1_000 * number, other))
             continue
         wrong_each = draw(st.integers(2, 40))
+        asked = draw(st.sampled_from([0.0, 0.0, 2.5]))  # how much each answer stands for, where it was asked for
         for place in range(draw(st.integers(1, 700))):
             seq, said, truth = len(log) + 1, "i0" if place % wrong_each == 0 else "i1", f"i{place % 7 != 0:d}"
             beside = draw(words) if place < 3 else "i1"
@@ -43,8 +44,12 @@ def logs(draw: st.DrawFn) -> list[Entry]:
             if kind == "outcomes":
                 log.append(OutcomeEntry(seq, MODEL, f"{seq:032x}", 0, revision, said, 10 * seq, truth=truth))
             else:
-                entry = PairEntry(seq, MODEL, f"{seq:032x}", 0, revision, said, other, beside, 10 * seq, truth=truth)
-                log.append(entry)
+                weight = {"agreements": asked} if asked and place % 2 else {}
+                log.append(
+                    PairEntry(
+                        seq, MODEL, f"{seq:032x}", 0, revision, said, other, beside, 10 * seq, truth=truth, **weight
+                    )
+                )
     return log
 
 

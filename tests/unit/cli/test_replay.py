@@ -258,3 +258,12 @@ def test_page_shows_what_the_command_prints(tmp_path):
         return re.sub(r"\b[0-9a-f]{10}\b", "REVISION", text)  # their names follow the whole pod template
 
     assert plain(block) == plain(printed)
+
+
+def test_outcomes_that_were_asked_for_are_none_of_a_life():
+    log = [
+        msgspec.structs.replace(entry, wanted="other") if isinstance(entry, OutcomeEntry) and entry.seq % 2 else entry
+        for entry in replay_logs.condemned()
+    ]
+    left = sum(isinstance(entry, OutcomeEntry) and not entry.wanted for entry in log)
+    assert sum(life.outcomes for life in replays.replay([log]).lives) <= left

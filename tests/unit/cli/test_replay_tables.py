@@ -100,6 +100,14 @@ def test_rows_out_of_order_are_taken_in_order_of_time_and_keep_their_numbers(tmp
     assert any("not in order" in note for note in history_replay.replay(path, Columns(), Options()).notes)
 
 
+def test_rows_of_one_time_stay_in_the_order_of_the_file(tmp_path):
+    days = [f"2026-01-{1 + place // 250:02}" for place in range(len(ROWS))]
+    in_order = [(day, *row[1:]) for day, row in zip(days, ROWS, strict=True)]
+    expected = found(histories_of.write(tmp_path / "in_order.csv", in_order))[1].found
+    later_day_first = found(histories_of.write(tmp_path / "other.csv", [*in_order[750:], *in_order[:750]]))[1].found
+    assert later_day_first.outcome == expected.outcome
+
+
 @pytest.mark.parametrize(
     ("written", "said"),
     [
