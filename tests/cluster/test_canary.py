@@ -7,7 +7,11 @@ from tests.cluster.feeding import feed
 from tests.cluster.support import Place, condition, is_up_to_date
 from tests.cluster.test_outcomes import OUTCOMES, serving
 
-ONE_STEP: dict[str, Any] = {"strategy": "Canary", "steps": [{"weight": 25, "until": {"duration": "1h"}}]}
+ONE_STEP: dict[str, Any] = {
+    "strategy": "Canary",
+    "steps": [{"weight": 25, "until": {"duration": "1h"}}],
+    "shadow": {"percent": 100, "for": "1s"},  # every request that is not passed on is copied: enough to decide here
+}
 BY_OUTCOMES: dict[str, Any] = {"strategy": "Canary", "steps": [{"weight": 40, "until": {"outcomes": 60}}]}
 
 
