@@ -38,6 +38,7 @@ from leadline_operator.reconcile.observed import Settings
 from leadline_operator.soundings import keys
 from leadline_operator.soundings.calling import Caller
 from leadline_operator.soundings.ledger import Ledger
+from leadline_operator.soundings.notices import Notices
 from leadline_operator.soundings.outcomes import Outcomes
 from leadline_operator.soundings.sounder import Sounder
 
@@ -59,6 +60,9 @@ class Environment:
     ledger_url: str
     """Empty: there is no ledger, and outcomes are not taken."""
     ledger_token_file: Path
+    decisions_url: str
+    """Who is told of decisions; empty: nobody."""
+    decisions_secret_file: Path
 
     @classmethod
     def read(cls) -> "Environment":
@@ -78,6 +82,10 @@ class Environment:
             health_port=int(os.environ.get("LEADLINE_HEALTH_PORT", "8080")),
             ledger_url=os.environ.get("LEADLINE_LEDGER_URL", ""),
             ledger_token_file=Path(os.environ.get("LEADLINE_LEDGER_TOKEN_FILE", f"{names.LEDGER_TOKEN_DIR}/token")),
+            decisions_url=os.environ.get("LEADLINE_DECISIONS_URL", ""),
+            decisions_secret_file=Path(
+                os.environ.get("LEADLINE_DECISIONS_SECRET_FILE", "/etc/leadline/decisions/secret")
+            ),
         )
 
 
@@ -192,6 +200,7 @@ async def _lead(environment: Environment, api: Api, root_key: bytes, health: ser
     clock = time.time  # noqa: TID251 - the one place that reads the clock
     ledger = Ledger(environment.ledger_url, environment.ledger_token_file) if environment.ledger_url else None
     outcomes = Outcomes(ledger, woken=lambda *key: queue.add(Key(*key)), now=clock) if ledger is not None else None
+    notices = Notices(environment.decisions_url, environment.decisions_secret_file, now=clock, registry=health.registry)
     executor = Executor(api, cache, Recorder(api, instance=environment.pod), now=clock)
     try:
         await watching.sweep(api, cache, queue)
@@ -208,6 +217,7 @@ async def _lead(environment: Environment, api: Api, root_key: bytes, health: ser
         settings_of=settings_of,
         now=clock,
         outcomes=outcomes,
+        notices=notices,
     )
     tasks = [
         asyncio.create_task(elector.hold(), name="lease"),
@@ -215,6 +225,7 @@ async def _lead(environment: Environment, api: Api, root_key: bytes, health: ser
         asyncio.create_task(queue.run_due_times(), name="due times"),
         asyncio.create_task(watching.keep_sweeping(api, cache, queue), name="sweeper"),
         asyncio.create_task(health.run(), name="health"),
+        asyncio.create_task(notices.run(), name="notices"),
         *(asyncio.create_task(worker.run(), name=f"worker {number}") for number in range(WORKERS)),
     ]
     if outcomes is not None:

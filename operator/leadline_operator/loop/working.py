@@ -14,6 +14,7 @@ from leadline_operator.loop.queueing import Queue
 from leadline_operator.reconcile.observed import Existing, Settings
 from leadline_operator.reconcile.plan import Plan
 from leadline_operator.reconcile.reconciler import reconcile, refuse
+from leadline_operator.soundings.notices import Notices
 from leadline_operator.soundings.outcomes import Outcomes
 from leadline_operator.soundings.sounder import Sounder
 
@@ -37,10 +38,11 @@ class Worker:
         settings_of: Callable[[Key], Settings],
         now: Callable[[], float],
         outcomes: Outcomes | None = None,
+        notices: Notices | None = None,
     ) -> None:
         self._queue, self._cache, self._executor, self._sounder = queue, cache, executor, sounder
         self._settings_of, self._now = settings_of, now
-        self._outcomes = outcomes
+        self._outcomes, self._notices = outcomes, notices
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -94,6 +96,8 @@ class Worker:
             return  # and nothing is told of what was not done
         if self._outcomes is not None:
             self._outcomes.announce(key.namespace, key.name, plan.told)
+        if self._notices is not None:
+            self._notices.tell(existing.owner, plan.notices)
         if wrote:
             self._queue.add(key)  # until a pass finds nothing to do
         owed = self._executor.is_owed_a_status(key)

@@ -6,6 +6,7 @@ was deleted and made again. Must not decide anything new.
 """
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from leadline_wire.ledger import Decision as Told
@@ -18,6 +19,8 @@ from leadline_operator.reconcile.observed import Observed
 from leadline_operator.reconcile.records import Record, Rejection
 
 _TEXT_MAX = 1_024
+NOTICE_SECONDS = 3_600.0
+"""For how long a decision is news."""
 
 
 def announcements(observed: Observed, decision: Decision, now: float) -> tuple[Told, ...]:
@@ -31,6 +34,30 @@ def announcements(observed: Observed, decision: Decision, now: float) -> tuple[T
         number = evidence.remembered(serving).verifications + 1
         told.append(Told(f"verify/{serving}/{number}", "Verifying", serving, _ms(now), other=back))
     return tuple(each for each in told if each.id not in evidence.decisions)
+
+
+def notices(observed: Observed, decision: Decision, now: float) -> tuple[Told, ...]:
+    """Return what was decided lately, oldest first, whether or not there is a ledger: for whoever wants to be told."""
+    since = _ms(now - NOTICE_SECONDS)
+    switches = [
+        _switch(observed, decision, name, record.serving_since)
+        for name, record in decision.records.items()
+        if record.serving_since is not None and _ms(record.serving_since) >= since
+    ]
+    lately = [each for each in (*_findings(decision), *switches) if each.at_ms >= since]
+    return tuple(sorted((_with_digests(observed, decision, each) for each in lately), key=lambda each: each.at_ms))
+
+
+def _with_digests(observed: Observed, decision: Decision, told: Told) -> Told:
+    """Return a decision without what only a restored revision needs, and with the models' digests."""
+    digests = {
+        key: decision.digests.get(name) or (observed.by_name[name].digest if name in observed.by_name else "")
+        for key, name in (("digest", told.revision), ("otherDigest", told.other))
+    }
+    kept = {key: value for key, value in told.data.items() if key not in ("inputs", "template")}
+    probability = observed.spec.quality.false_rollback_probability
+    more = {"falseRollbackProbability": probability, **{key: value for key, value in digests.items() if value}}
+    return Told(told.id, told.kind, told.revision, told.at_ms, other=told.other, data=kept | more)
 
 
 def _terms(observed: Observed, evidence: Evidence, now: float) -> list[Told]:
@@ -52,6 +79,8 @@ def _findings(decision: Decision) -> list[Told]:
                 data["provisional"] = "true"
             if rejection.command:
                 data["command"] = rejection.command
+            if rejection.measured:
+                data["measured"] = json.dumps(rejection.measured)
             told = Told(f"rejected/{name}/{_ms(rejection.at)}", "Rejected", name, _ms(rejection.at), data=data)
             found.append((rejection.at, 0, told))
         if record.retries:
@@ -177,6 +206,12 @@ def _record(evidence: Evidence, revision: str) -> Record | None:
     return record if is_known else None
 
 
+def measured_of(data: Mapping[str, str]) -> dict[str, str]:
+    """Return the numbers that a decision rests on, as they were told; empty: none were."""
+    found: dict[str, str] = json.loads(data.get("measured", "{}"))
+    return found
+
+
 def _rejection(entry: DecisionEntry) -> Rejection:
     data = entry.data
     return Rejection(
@@ -187,6 +222,7 @@ def _rejection(entry: DecisionEntry) -> Rejection:
         served=data.get("served") == "true",
         command=data.get("command", ""),
         provisional=data.get("provisional") == "true",
+        measured=measured_of(data),
     )
 
 

@@ -3,7 +3,9 @@
 `rollout.decide` makes it, with `commands` and `judging` each filling in their part; `children` and `conditions` read it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from leadline_api.reasons import Reason
 from leadline_stats.verdicts import Verdict
@@ -78,9 +80,18 @@ class Decision:
         """Tell whether a revision may be tried: nothing is known against it, and what is known can be read."""
         return not self.is_rejected(name) and not self.is_unreadable(name)
 
-    def reject(self, name: str, reason: Reason, message: str, now: float, *, gate: str) -> None:
-        """Remember a finding against a candidate."""
-        finding = Rejection(gate=gate, reason=reason, message=message, at=now)
+    def reject(
+        self,
+        name: str,
+        reason: Reason,
+        message: str,
+        now: float,
+        *,
+        gate: str,
+        measured: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """Remember a finding against a candidate, with the numbers that it rests on."""
+        finding = Rejection(gate=gate, reason=reason, message=message, at=now, measured=dict(measured))
         self.records[name] = self.records[name].rejected(finding)
         self.trouble = None
         self.events.append(Event("Warning", reason, f"Revision {name} is rejected: {message}"))

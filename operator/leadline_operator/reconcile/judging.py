@@ -11,6 +11,7 @@ from leadline_api import quantities, reasons
 from leadline_api.reasons import Reason
 from leadline_wire.exchange import Trouble
 
+from leadline_operator.reconcile import measured as measured_by
 from leadline_operator.reconcile import testing, troubles
 from leadline_operator.reconcile.decision import Decision
 from leadline_operator.reconcile.observed import Observed, Revision
@@ -139,7 +140,18 @@ def _condemn(observed: Observed, decision: Decision, judgement: testing.Judgemen
         alert(observed, decision, judgement)
         return
     reason = Reason.BELOW_FLOOR if judgement.reason is Reason.BELOW_FLOOR else Reason.DEGRADED
-    finding = Rejection(gate=decision.gate.key, reason=reason, message=judgement.message, at=now, served=True)
+    numbers = {}
+    if record.test is not None:
+        numbers = measured_by.by_test_set(
+            decision.gate,
+            record.test,
+            reference=judgement.reference,
+            p_value=judgement.p_value,
+            alpha=decision.gate.alpha_of_try(record.retries),
+        )
+    finding = Rejection(
+        gate=decision.gate.key, reason=reason, message=judgement.message, at=now, served=True, measured=numbers
+    )
     # What its own answers were at admission is no longer what it answers: another try asks anew.
     test = None if judgement.reason is Reason.DEGRADED else record.test
     decision.records[name] = record.rejected(finding).with_(
@@ -218,7 +230,14 @@ def passes(observed: Observed, decision: Decision, revision: Revision, now: floa
     measured = {"p_value": judgement.p_value, "compared_with": rival, "reference": judgement.reference}
     if judgement.reason is not None:
         decision.records[name] = record.with_(**measured)
-        decision.reject(name, judgement.reason, judgement.message, now, gate=gate.key)
+        numbers = measured_by.by_test_set(
+            gate,
+            record.test,
+            reference=judgement.reference,
+            p_value=judgement.p_value,
+            alpha=gate.alpha_of_try(record.retries),
+        )
+        decision.reject(name, judgement.reason, judgement.message, now, gate=gate.key, measured=numbers)
         return False
     decision.records[name] = record.with_(admitted_gate=gate.key, **measured)
     return True

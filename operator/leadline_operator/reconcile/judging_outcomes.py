@@ -14,7 +14,7 @@ from leadline_api import quantities
 from leadline_api.reasons import Reason
 from leadline_stats import verdicts
 
-from leadline_operator.reconcile import capacity, judging, terms, testing, troubles
+from leadline_operator.reconcile import capacity, judging, measured, terms, testing, troubles
 from leadline_operator.reconcile.decision import Decision
 from leadline_operator.reconcile.evidence import Evidence
 from leadline_operator.reconcile.observed import Observed
@@ -111,11 +111,12 @@ def judge_serving(observed: Observed, decision: Decision, now: float) -> None:
         return
     _withdraw(observed, decision, found, now)
     degraded = [each for each in found if each.verdict.name is verdicts.Name.DEGRADED]
-    worst = next((each.verdict for each in degraded if not each.verdict.provisional), None)
+    worst = next((each for each in degraded if not each.verdict.provisional), None)
     if worst is not None and _leads_back(observed, decision):
-        _reject(decision, Rejection(decision.gate.key, Reason.DEGRADED, worst.message, now, served=True))
+        _reject(decision, worst, Reason.DEGRADED, now)
     elif worst is not None:
-        judging.alert(observed, decision, testing.Judgement(Reason.DEGRADED, worst.message, None, worst.reference))
+        said = worst.verdict
+        judging.alert(observed, decision, testing.Judgement(Reason.DEGRADED, said.message, None, said.reference))
     elif degraded:
         _provisionally(observed, decision, degraded[0], now)
     else:
@@ -135,7 +136,9 @@ def is_found_worse(observed: Observed, decision: Decision, name: str, now: float
         compared = stream.pairs.get((name, rival))
         if compared is not None and compared.is_worse:
             case = verdicts.Case(stream.terms.metric, stream.reading, compared.comparison, None, other=rival)
-            decision.reject(name, Reason.DEGRADED, verdicts.decide(case).message, now, gate=decision.gate.key)
+            verdict = verdicts.decide(case)
+            numbers = measured.by_outcomes(stream, verdict, seq=compared.decided_seq)
+            decision.reject(name, Reason.DEGRADED, verdict.message, now, gate=decision.gate.key, measured=numbers)
             return True
     return False
 
@@ -187,8 +190,21 @@ def _leads_back(observed: Observed, decision: Decision) -> bool:
     return bool(decision.last_good) and observed.spec.quality.on_degraded == "Rollback"
 
 
-def _reject(decision: Decision, finding: Rejection) -> None:
-    name = decision.serving
+def _reject(decision: Decision, found: Known, reason: Reason, now: float, *, provisional: bool = False) -> None:
+    """Remember a finding against the serving revision that leads back."""
+    name, compared, own = decision.serving, found.compared, found.own
+    decided = own.decided_seq if own is not None else 0
+    if compared is not None and compared.is_worse:
+        decided = compared.decided_seq
+    finding = Rejection(
+        gate=decision.gate.key,
+        reason=reason,
+        message=found.verdict.message,
+        at=now,
+        served=True,
+        provisional=provisional,
+        measured=measured.by_outcomes(found.stream, found.verdict, seq=decided),
+    )
     record = decision.records[name].rejected(finding)
     decision.records[name] = record.with_(admitted_gate="", compared_with=decision.last_good)
 
@@ -199,8 +215,7 @@ def _provisionally(observed: Observed, decision: Decision, found: Known, now: fl
     if decision.records[name].withdrawn_at is not None or not _leads_back(observed, decision):
         judging.alert(observed, decision, testing.Judgement(Reason.DECAYED, verdict.message, None, verdict.reference))
         return
-    finding = Rejection(decision.gate.key, Reason.DECAYED, verdict.message, now, served=True, provisional=True)
-    _reject(decision, finding)
+    _reject(decision, found, Reason.DECAYED, now, provisional=True)
 
 
 def _decayed(observed: Observed, decision: Decision, found: Known, now: float) -> None:

@@ -79,5 +79,7 @@ class Plan:
     soundings: tuple[Sounding, ...] = ()
     told: tuple[Told, ...] = ()
     """Decisions that the ledger is to hold, in this order."""
+    notices: tuple[Told, ...] = ()
+    """What was decided lately, for whoever wants to be told; the same ones at each pass."""
     wake_after_seconds: float | None = None
     """None: only when something changes."""

@@ -27,6 +27,7 @@ def reconcile(observed: Observed, now: float) -> Plan:
         status_events=_transitions(observed, status),
         soundings=addressing.soundings(observed, decision, now, stuck=stuck),
         told=announcing.announcements(observed, decision, now),
+        notices=announcing.notices(observed, decision, now),
         wake_after_seconds=min(decision.wakes, default=None),
     )
 

@@ -32,6 +32,8 @@ class Rejection(_Remembered, frozen=True, omit_defaults=True):
     """The user's command that asked for it, if one did."""
     provisional: bool = False
     """By a limit alone: withdrawn if the revision that the traffic went back to falls below it as well."""
+    measured: dict[str, str] = {}
+    """The numbers that it rests on, as they were: see `measured` in docs/decisions.md."""
 
 
 class TestResult(_Remembered, frozen=True, omit_defaults=True):
