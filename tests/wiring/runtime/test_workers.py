@@ -200,7 +200,6 @@ def test_sigterm_drains_all_workers_without_a_failed_request(pair, digits):
     coming = Clients(pair.public, digits.rows[0], count=3, keep=False)
     keeping.stop_when_closed = True
     with keeping, coming:
-        # That one worker got all of so many connections: 1 in 500,000.
         eventually("both serve", lambda: min(answered(pair)) > 20 or None)
         pair.terminate()
         eventually("draining", lambda: pair.ready().startswith("Draining"))
