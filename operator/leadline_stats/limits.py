@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
 import numpy.typing as npt
 
 from leadline_stats import betting, blocks, budgets, checks, intervals, references
@@ -32,7 +31,7 @@ class Plan:
     outcomes: int = references.LEAST_OUTCOMES
     """First outcomes that make the reference, at least 500. More make a higher limit, later."""
     graded: bool = False
-    """Whether outcomes are scores in [0, 1], instead of right or wrong."""
+    """Whether outcomes are scores in [0, 1], instead of right or wrong, or of several rows that are."""
 
     def __post_init__(self) -> None:
         checks.within("margin", self.margin, 0.0, 1.0)
@@ -110,20 +109,18 @@ def fold(watch: Watch, losses: npt.ArrayLike, tolerated: Callable[[float], float
 
     Args:
         watch: What came before.
-        losses: Shape (n,), each in [0, 1], in order of arrival; only 0 and 1 unless the plan says graded.
+        losses: Shape (n,), each in [0, 1], in order of arrival.
         tolerated: From the mean loss of the outcomes that make the reference to how much it may grow; None: by the
             plan's margin, whatever the loss is.
 
     Raises:
-        ValueError: A loss is NaN or outside [0, 1], or is neither 0 nor 1 where answers are right or wrong.
+        ValueError: A loss is NaN or outside [0, 1].
     """
     arrived = checks.shares_of_one("losses", losses)
     recent = blocks.fold(watch.recent, arrived)
     plan = watch.plan
     if plan is not None and watch.missing:
         first, arrived = arrived[: watch.missing], arrived[watch.missing :]
-        if not plan.graded:
-            _bits(first)
         watch = dataclasses.replace(watch, all=intervals.fold(watch.all, first))
         if not watch.missing:
             watch = _referenced(watch, plan, tolerated)
@@ -225,10 +222,3 @@ def _with(watch: Watch, reference: references.Reference) -> Watch:
         worse=betting.begin(limit=reference.tolerated_loss, alpha=reference.alpha),
         within=betting.mirrored(limit=reference.tolerated_loss, alpha=watch.promotion),
     )
-
-
-def _bits(losses: npt.NDArray[np.float64]) -> None:
-    fit = (losses == 0) | (losses == 1)
-    if not fit.all():
-        index = int(np.argmin(fit))
-        raise ValueError(f"losses[{index}]: expected 0 or 1, got {losses[index]:g}; say graded for scores")

@@ -105,13 +105,19 @@ def of_scores(scores: intervals.Summary, *, margin: float, alpha: float) -> Refe
 
 
 def of_losses(losses: intervals.Summary, *, margin: float, alpha: float, graded: bool) -> Reference:
-    """Return the reference estimated from losses: by `of_scores` where they are graded, else by `of_answers`.
+    """Return the reference estimated from losses: by `of_answers` where all are right or wrong, else by `of_scores`.
+
+    Args:
+        losses: Of at least 500 outcomes. One of several rows, some of them right, is neither right nor wrong.
+        margin: Tolerated growth of the mean loss, in [0, 1).
+        alpha: Share of the fixed limit, in (0, 1).
+        graded: Whether they are of scores, which may be 0 or 1 by chance.
 
     Raises:
         ValueError: As those do.
     """
     scores = intervals.flipped(losses)
-    if graded:
+    if graded or any(scores.weights[1:-1]):
         return of_scores(scores, margin=margin, alpha=alpha)
     right = round(scores.weights[-1])  # bits are on the grid: the last point counts the right ones
     return of_answers(right, scores.outcomes, margin=margin, alpha=alpha)

@@ -147,10 +147,13 @@ class OutcomeEntry(msgspec.Struct, frozen=True, omit_defaults=True, tag="outcome
     entity: str = ""
     tags: dict[str, str] = {}
     repeats: bool = False
-    """An outcome of the same revision about the same entity is in the log already: this one is no evidence."""
+    """An outcome of the same revision about the same entity, or other rows of the same prediction, are in the log already:
+    this one is no evidence."""
     wanted: str = ""
     """As in `Outcome`: it counts in pairs alone."""
     agreements: float = 0.0
+    more: int = 0
+    """Rows of the same prediction that follow at once: together they are one outcome, the mean of all that count."""
 
 
 class PairEntry(msgspec.Struct, frozen=True, omit_defaults=True, tag="pair"):
@@ -172,9 +175,12 @@ class PairEntry(msgspec.Struct, frozen=True, omit_defaults=True, tag="pair"):
     share: int = 1_000_000
     entity: str = ""
     repeats: bool = False
-    """A pair of the same two revisions about the same entity is in the log already: this one is no evidence."""
+    """A pair of the same two revisions about the same entity, or of other rows of the same prediction, is in the log already:
+    this one is no evidence."""
     agreements: float = 0.0
     """Inputs on which the two agreed, beside this one, that the answer stands for; see `Outcome.wanted`."""
+    more: int = 0
+    """As in `OutcomeEntry`."""
 
 
 class DecisionEntry(msgspec.Struct, frozen=True, omit_defaults=True, tag="decision"):

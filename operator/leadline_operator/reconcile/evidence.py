@@ -86,12 +86,14 @@ def begin(evidence: Evidence, several: tuple[Terms, ...]) -> Evidence:
 
 
 def fold(evidence: Evidence, entries: Iterable[Entry]) -> Evidence:
-    """Return the Evidence after more entries of the same ModelDeployment; those up to its cursor are passed over."""
+    """Return the Evidence after more entries of the same ModelDeployment; those up to its cursor are passed over.
+
+    Rows of one prediction are one outcome: where the last of them are not there yet, the cursor stays before the first.
+    """
     folding = _Folding(evidence)
     for entry in entries:
         if entry.seq <= folding.cursor:
             continue
-        folding.cursor = entry.seq
         if isinstance(entry, OutcomeEntry):
             folding.outcome(entry)
         elif isinstance(entry, PairEntry):
@@ -99,6 +101,8 @@ def fold(evidence: Evidence, entries: Iterable[Entry]) -> Evidence:
         else:
             folding.flush()
             folding.evidence = _decided(folding.evidence, entry)
+        if isinstance(entry, DecisionEntry) or not entry.more:
+            folding.cursor = entry.seq
     folding.flush()
     return replace(folding.evidence, cursor=folding.cursor)
 
@@ -110,14 +114,24 @@ class _Folding:
         self.evidence = evidence
         self.cursor = evidence.cursor
         self._gathered: dict[str, Gathering] = {}
+        self._rows: list[OutcomeEntry] = []
+        self._paired_rows: list[PairEntry] = []
 
     def outcome(self, entry: OutcomeEntry) -> None:
+        self._rows.append(entry)
+        if entry.more > 0:
+            return  # one outcome with the rows that follow
+        rows, self._rows = self._rows, []
         for name, stream in self.evidence.streams.items():
-            said = readings.of_outcome(stream.terms, entry)
-            if said is not None:
+            said = [each for each in (readings.of_outcome(stream.terms, row) for row in rows) if each is not None]
+            if said:
                 self._gathered.setdefault(name, Gathering()).outcome(entry, said)
 
     def pair(self, entry: PairEntry) -> None:
+        self._paired_rows.append(entry)
+        if entry.more > 0:
+            return
+        rows, self._paired_rows = self._paired_rows, []
         judges_served = self._comes_later(entry.revision, entry.other)
         subject = (entry.revision, entry.other) if judges_served else (entry.other, entry.revision)
         of_errors = (each for each in self.evidence.streams.values() if each.terms.measures.is_of_errors)
@@ -125,9 +139,10 @@ class _Folding:
         if begins:
             self.flush()  # what is tolerated follows from the outcomes up to here and no others, wherever the log was cut
         for name, stream in self.evidence.streams.items():
-            said = readings.of_pair(stream.terms, entry, judges_served=judges_served)
-            if said is not None:
-                self._gathered.setdefault(name, Gathering()).pair(*subject, said)
+            read = (readings.of_pair(stream.terms, row, judges_served=judges_served) for row in rows)
+            said = [each for each in read if each is not None]
+            if said:
+                self._gathered.setdefault(name, Gathering()).pair(*subject, entry.seq, said)
         if begins:
             self.flush()
 

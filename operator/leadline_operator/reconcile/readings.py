@@ -1,10 +1,13 @@
 """What an entry of the log says by one metric: a loss in [0, 1], an error, or nothing.
 
 A failure of a revision that was reached is the largest loss by each measure. Where a prediction was only called right or wrong,
-measures that need the true answer (recall, F1, errors) say nothing of it. Must not add anything up.
+measures that need the true answer (recall, F1, errors) say nothing of it. The rows of one request depend on each other, and
+count as their mean. Must not know what came before.
 """
 
+import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -40,6 +43,7 @@ class Pair:
     """Losses; for MAE, RMSE and R2 errors; NaN where the input does not count for it."""
     other: tuple[float, float]
     seq: int
+    """Rows of one request have the same."""
     truth: float = 0.0
     shown: tuple[float, float] | None = None
     """Losses that the means are of; None: as they speak for it."""
@@ -93,6 +97,32 @@ def of_pair(terms: Terms, entry: PairEntry, *, judges_served: bool) -> Pair | No
     else:
         pair = Pair((0.0, 1.0), (first, first), entry.seq)
     return _among_agreements(pair, entry.agreements, min(terms.margin, MARGIN_MAX)) if entry.agreements > 0 else pair
+
+
+def mean(losses: Sequence[float]) -> float:
+    """Return the mean loss of the rows of one request: what the request counts as; NaN: none of them counts."""
+    counted = [each for each in losses if not math.isnan(each)]
+    if len(counted) == 1:
+        return counted[0]
+    return sum(counted) / len(counted) if counted else _NAN
+
+
+def by_outcome(rows: Sequence[Pair]) -> list[Pair]:
+    """Return pairs of losses with the rows of each request, which have the same `seq`, as their mean."""
+    if len({row.seq for row in rows}) == len(rows):
+        return list(rows)
+    return [_together(list(group)) for _, group in itertools.groupby(rows, lambda row: row.seq)]
+
+
+def _together(rows: Sequence[Pair]) -> Pair:
+    if len(rows) == 1:
+        return rows[0]
+    judged, other = ([mean([row[way] for row in side]) for way in (0, 1)] for side in _sides(rows))
+    return Pair((judged[0], judged[1]), (other[0], other[1]), rows[0].seq, rows[0].truth)
+
+
+def _sides(rows: Sequence[Pair]) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
+    return [row.judged for row in rows], [row.other for row in rows]
 
 
 def pair_losses(entry: PairEntry) -> tuple[float, float | None] | None:

@@ -7,6 +7,7 @@ made a scale, by which they, and all that come later, become losses.
 Must not know which entry follows which, or what was decided: that is for `evidence`.
 """
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ import numpy as np
 from leadline_stats import budgets, classes, contrasts, deviations, limits, measures, pairs, references, verdicts
 from leadline_wire.ledger import OutcomeEntry
 
+from leadline_operator.reconcile import readings
 from leadline_operator.reconcile.readings import MARGIN_MAX, Error, Pair
 from leadline_operator.reconcile.terms import Terms
 
@@ -76,6 +78,7 @@ class Waiting:
     error: float
     truth: float
     seq: int
+    """Of the outcome: rows of one request have the same."""
     came_ms: int
 
 
@@ -133,20 +136,26 @@ class Gathering:
         self._errors: list[Waiting] = []
         self._pairs: dict[tuple[str, str], list[Pair]] = {}
 
-    def outcome(self, entry: OutcomeEntry, said: float | Error) -> None:
-        """Take what an outcome says."""
-        if isinstance(said, Error):
-            self._errors.append(Waiting(entry.revision, said.error, said.truth, entry.seq, entry.came_at_ms))
-        else:
-            self._own.setdefault(entry.revision, []).append((said, entry.seq, entry.came_at_ms))
+    def outcome(self, entry: OutcomeEntry, said: Sequence[float | Error]) -> None:
+        """Take what an outcome says, by each of its rows that count; `entry` is the last of them."""
+        losses = [each for each in said if not isinstance(each, Error)]
+        if losses:
+            self._own.setdefault(entry.revision, []).append((readings.mean(losses), entry.seq, entry.came_at_ms))
+            return
+        for each in said:
+            if isinstance(each, Error):
+                self._errors.append(Waiting(entry.revision, each.error, each.truth, entry.seq, entry.came_at_ms))
 
-    def pair(self, revision: str, other: str, said: Pair) -> None:
-        """Take what a pair says of a revision beside another."""
-        self._pairs.setdefault((revision, other), []).append(said)
+    def pair(self, revision: str, other: str, seq: int, said: Sequence[Pair]) -> None:
+        """Take what a pair says of a revision beside another, by each of its rows that count; `seq` is its last entry."""
+        if len(said) > 1:
+            said = [replace(each, seq=seq) for each in said]
+        self._pairs.setdefault((revision, other), []).extend(said)
 
     def added(self, stream: Stream, begun: Mapping[str, Begun]) -> Stream:
         """Return the stream with all that was gathered, and forget it."""
         stream = self._scaled(stream)
+        self._pairs = {subject: readings.by_outcome(said) for subject, said in self._pairs.items()}
         if self._own:
             stream, self._own = _with_outcomes(stream, self._own, begun), {}
         if self._pairs:
@@ -179,8 +188,11 @@ class Gathering:
             self._pairs = {subject: said for subject, said in later.items() if said}
         if errors and stream.scale is not None:
             losses = _losses(stream.scale, [(each.error, each.truth) for each in errors])
-            for loss, each in zip(losses, errors, strict=True):
-                self._own.setdefault(each.revision, []).append((loss, each.seq, each.came_ms))
+            of_rows = zip(losses, errors, strict=True)
+            for (revision, seq), rows in itertools.groupby(of_rows, lambda each: (each[1].revision, each[1].seq)):
+                found = list(rows)
+                loss = readings.mean([loss for loss, _ in found])
+                self._own.setdefault(revision, []).append((loss, seq, found[0][1].came_ms))
         if stream.scale is not None:
             scale = stream.scale
             self._pairs = {subject: _paired(scale, said) for subject, said in self._pairs.items()}

@@ -11,35 +11,42 @@ import msgspec
 from leadline_wire import ledger
 
 from leadline_ledger import errors
-from leadline_ledger.sqlite import pairing, transaction
+from leadline_ledger.sqlite import appending, transaction
 
 BATCH: Final = 1_000
 """Answers per transaction: a few tens of milliseconds, so that intake is not held up."""
 HORIZON: Final = "judged_to_ms"
 """Key in `meta`: up to when answers have been judged."""
 _outcome: Final = msgspec.json.Decoder(ledger.OutcomeEntry).decode
+_DUE: Final = (
+    "SELECT models.name, answers.model, answers.id, answers.row, answers.body, answers.matures_ms, answers.expires_ms"
+    " FROM answers JOIN models ON models.key = answers.model"
+)
 
 
 def judge(work: transaction.Transaction) -> int:
-    """Append up to `BATCH` answers whose time has come; return how many."""
+    """Append some `BATCH` answers whose time has come; return how many."""
     rows = work.connection.execute(
-        "SELECT models.name, answers.model, answers.id, answers.row, answers.body, answers.matures_ms, answers.expires_ms"
-        " FROM answers JOIN models ON models.key = answers.model"
-        " WHERE answers.seq IS NULL AND answers.matures_ms <= ?"
+        f"{_DUE} WHERE answers.seq IS NULL AND answers.matures_ms <= ?"
         " ORDER BY answers.matures_ms, answers.id, answers.row LIMIT ?",
         (work.now_ms, BATCH),
     ).fetchall()
-    for name, model_key, key, row, body, _, expires_ms in rows:
-        model = work.model(name)
-        entry = msgspec.structs.replace(_outcome(body), seq=work.head + 1)
-        if not entry.wanted and work.repeats(model, entry.entity, entry.revision, expires_ms=expires_ms):
-            entry = msgspec.structs.replace(entry, repeats=True)
-        work.append(model, entry, expires_ms=expires_ms)
+    if len(rows) == BATCH:  # the rest of the last prediction's rows: they are one outcome
+        _, model_key, key, row, _, matures_ms, _ = rows[-1]
+        rows += work.connection.execute(
+            f"{_DUE} WHERE answers.model = ? AND answers.id = ? AND answers.row > ? AND answers.seq IS NULL"
+            " AND answers.matures_ms = ? ORDER BY answers.row",
+            (model_key, key, row, matures_ms),
+        ).fetchall()
+    due = [
+        appending.Due(work.model(name), key, _outcome(body), expires_ms)
+        for name, _, key, _, body, _, expires_ms in rows
+    ]
+    for each, seq in appending.append(work, due):
         work.connection.execute(
             "UPDATE answers SET seq = ?, body = NULL WHERE model = ? AND id = ? AND row = ?",
-            (work.head, model_key, key, row),
+            (seq, each.model.key, each.key, each.entry.row),
         )
-        pairing.after_outcome(work, model, entry, key, expires_ms)
     if rows:
         work.connection.execute(
             "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = max(value, ?2)",

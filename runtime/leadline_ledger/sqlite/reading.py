@@ -10,8 +10,15 @@ from leadline_ledger import errors, store
 from leadline_ledger.sqlite import schema
 
 STRETCH_BYTES_MAX: Final = 8 << 20
-"""Entries of one answer, but for the first: the rest is read with the next cursor."""
+"""Of one answer's entries, but for the first: the rest is read with the next cursor."""
+
+
+class _Part(msgspec.Struct):
+    more: int = 0
+
+
 _decision: Final = msgspec.json.Decoder(ledger.DecisionEntry).decode
+_part: Final = msgspec.json.Decoder(_Part).decode
 
 
 def stretch(connection: sqlite3.Connection, after: int, *, limit: int, model: str, timeline: str) -> store.Stretch:
@@ -31,16 +38,18 @@ def stretch(connection: sqlite3.Connection, after: int, *, limit: int, model: st
     (newest,) = connection.execute("SELECT name FROM starts ORDER BY ordinal DESC LIMIT 1").fetchone()
     if model:
         rows = connection.execute(
-            "SELECT body FROM log WHERE model = (SELECT key FROM models WHERE name = ?) AND seq > ? ORDER BY seq LIMIT ?",
-            (model, after, limit),
+            "SELECT body FROM log WHERE model = (SELECT key FROM models WHERE name = ?) AND seq > ? ORDER BY seq",
+            (model, after),
         )
     else:
-        rows = connection.execute("SELECT body FROM log WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit))
+        rows = connection.execute("SELECT body FROM log WHERE seq > ? ORDER BY seq", (after,))
     entries: list[bytes] = []
     size = 0
     for (body,) in rows:
         size += len(body)
-        if entries and size > STRETCH_BYTES_MAX:
+        is_full = len(entries) >= limit or size > STRETCH_BYTES_MAX
+        # Rows of one prediction are one outcome, and come in one answer.
+        if entries and is_full and not _goes_on(entries[-1]):
             break
         entries.append(body)
     return store.Stretch(head, newest, tuple(entries))
@@ -69,6 +78,10 @@ def resume(connection: sqlite3.Connection) -> ledger.Resume:
         for key, name, last_seq, cursor, state in rows
     ]
     return ledger.Resume(head=head, models=models, timeline=newest)
+
+
+def _goes_on(body: bytes) -> bool:
+    return b'"more"' in body and _part(body).more > 0
 
 
 def _check(connection: sqlite3.Connection, after: int, timeline: str) -> None:

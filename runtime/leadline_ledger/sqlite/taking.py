@@ -1,6 +1,6 @@
 """What a runtime brings: answers, predictions under the client's id, copies; each is taken in once.
 
-An answer that is judged as it comes is appended at once; one with a maturity waits for `maturing`. The first answer to
+An answer that is judged as it comes goes on to `appending`; one with a maturity waits for `maturing`. The first answer to
 an id and row stays, whatever comes later. Everything here happens inside one transaction of `writer`.
 """
 
@@ -11,7 +11,7 @@ import msgspec
 from leadline_wire import ledger, predictions
 
 from leadline_ledger import errors
-from leadline_ledger.sqlite import pairing, transaction
+from leadline_ledger.sqlite import appending, pairing, transaction
 
 _ID: Final = re.compile(r"[0-9a-f]{32}")
 _ROW_MAX: Final = (1 << 31) - 1
@@ -79,7 +79,9 @@ def take(work: transaction.Transaction, name: str, intake: ledger.Intake) -> lis
         _keep_prediction(work, model, stored)
     for copied in intake.copies:
         _keep_copy(work, model, copied)
-    fates = [_answer(work, model, outcome) for outcome in intake.outcomes]
+    due: dict[tuple[bytes, int], appending.Due] = {}
+    fates = [_answer(work, model, outcome, due) for outcome in intake.outcomes]
+    _append(work, due)
     work.counts.fates.update(fates)
     if model.copies > work.limits.copies_max:
         _evict_copies(work, model)
@@ -103,30 +105,37 @@ def _check_age(where: str, milliseconds: int) -> None:
         raise errors.BadInputError(f"{where}: expected 0 to {_AGE_MAX_MS}, got {milliseconds}")
 
 
-def _answer(work: transaction.Transaction, model: transaction.Model, outcome: ledger.Outcome) -> ledger.Fate:
+def _answer(
+    work: transaction.Transaction,
+    model: transaction.Model,
+    outcome: ledger.Outcome,
+    due: dict[tuple[bytes, int], appending.Due],
+) -> ledger.Fate:
+    """Take one answer in, or put it among those that are due; return what became of it."""
     identified = outcome if outcome.id else _identified(work, model, outcome)
     if identified is None:
         return "UnknownId"
     key = bytes.fromhex(identified.id)
     predicted_ms = predicted_at_ms(key)
     answer = _text(identified)
-    found = work.connection.execute(
-        "SELECT answer, seq FROM answers WHERE model = ? AND id = ? AND row = ?", (model.key, key, identified.row)
-    ).fetchone()
+    waits = due.get((key, identified.row))
+    if waits is not None and waits.entry.wanted and not outcome.wanted:
+        _append(work, due)  # it must be in the log to be there a second time
+        waits = None
+    found = (waits.answer, None) if waits is not None else _known(work, model, key, identified.row)
     if found is not None:
-        if found[0] == answer and not outcome.wanted and _comes_by_itself(work, model, identified, found[1]):
+        if found[0] != answer:
+            _keep_correction(work, model, key, identified.row, answer)
+            return "Conflict"
+        if waits is None and not outcome.wanted and _comes_by_itself(work, model, identified, found[1], due):
             return "Accepted"
-        if found[0] == answer:
-            return "TooLate" if found[1] == TOO_LATE else "Duplicate"
-        _keep_correction(work, model, key, identified.row, answer)
-        return "Conflict"
+        return "TooLate" if found[1] == TOO_LATE else "Duplicate"
     expires_ms = predicted_ms + identified.max_age_ms
     if expires_ms < work.now_ms or key <= model.answers_floor:
         return "Expired"
-    seq: int | None = None
     matures_ms = predicted_ms + identified.maturity_ms if identified.maturity_ms else None
     entry = ledger.OutcomeEntry(
-        seq=work.head + 1 if matures_ms is None else 0,
+        seq=0,
         model=model.name,
         id=identified.id,
         row=identified.row,
@@ -143,24 +152,46 @@ def _answer(work: transaction.Transaction, model: transaction.Model, outcome: le
         agreements=identified.agreements,
     )
     if matures_ms is None:
-        if not entry.wanted and work.repeats(model, entry.entity, entry.revision, expires_ms=expires_ms):
-            entry = msgspec.structs.replace(entry, repeats=True)
-        work.append(model, entry, expires_ms=expires_ms)
-        seq = work.head
-    elif matures_ms <= work.now_ms:
-        seq = TOO_LATE
-    body = None if matures_ms is None else transaction.encode(entry)
+        due[key, identified.row] = appending.Due(model, key, entry, expires_ms, answer)
+        return "Accepted"
+    seq = TOO_LATE if matures_ms <= work.now_ms else None
     work.connection.execute(
         "INSERT INTO answers (model, id, row, answer, seq, matures_ms, expires_ms, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (model.key, key, identified.row, answer, seq, matures_ms, expires_ms, body),
+        (model.key, key, identified.row, answer, seq, matures_ms, expires_ms, transaction.encode(entry)),
     )
-    if matures_ms is None:
-        pairing.after_outcome(work, model, entry, key, expires_ms)
     return "TooLate" if seq == TOO_LATE else "Accepted"
 
 
+def _known(
+    work: transaction.Transaction, model: transaction.Model, key: bytes, row: int
+) -> tuple[str, int | None] | None:
+    """Return the answer that came first, and where it stands in the log; None: none came."""
+    found: tuple[str, int | None] | None = work.connection.execute(
+        "SELECT answer, seq FROM answers WHERE model = ? AND id = ? AND row = ?", (model.key, key, row)
+    ).fetchone()
+    return found
+
+
+def _append(work: transaction.Transaction, due: dict[tuple[bytes, int], appending.Due]) -> None:
+    """Append what is due, and remember where it stands in the log."""
+    for each, seq in appending.append(work, due.values()):
+        where = (each.model.key, each.key, each.entry.row)
+        if each.is_paired:
+            work.connection.execute("UPDATE answers SET seq = ? WHERE model = ? AND id = ? AND row = ?", (seq, *where))
+            continue
+        work.connection.execute(
+            "INSERT INTO answers (model, id, row, answer, seq, expires_ms) VALUES (?, ?, ?, ?, ?, ?)",
+            (*where, each.answer, seq, each.expires_ms),
+        )
+    due.clear()
+
+
 def _comes_by_itself(
-    work: transaction.Transaction, model: transaction.Model, outcome: ledger.Outcome, seq: int | None
+    work: transaction.Transaction,
+    model: transaction.Model,
+    outcome: ledger.Outcome,
+    seq: int | None,
+    due: dict[tuple[bytes, int], appending.Due],
 ) -> bool:
     """Let an answer that was wanted count as any other, now that it came by itself, too; tell whether that was so.
 
@@ -172,6 +203,7 @@ def _comes_by_itself(
         model: Whose.
         outcome: Without `wanted`.
         seq: Where the answer stands in the log; None: it still matures.
+        due: Those that come into the log now.
     """
     key = bytes.fromhex(outcome.id)
     if seq == TOO_LATE or (seq is not None and outcome.maturity_ms):
@@ -189,16 +221,8 @@ def _comes_by_itself(
         body = transaction.encode(msgspec.structs.replace(entry, wanted="", agreements=0.0))
         work.connection.execute("UPDATE answers SET body = ? WHERE model = ? AND id = ? AND row = ?", (body, *where))
         return True
-    again = msgspec.structs.replace(
-        entry,
-        seq=work.head + 1,
-        came_at_ms=work.now_ms,
-        wanted="",
-        agreements=0.0,
-        repeats=work.repeats(model, entry.entity, entry.revision, expires_ms=found[1]),
-    )
-    work.append(model, again, expires_ms=found[1])
-    work.connection.execute("UPDATE answers SET seq = ? WHERE model = ? AND id = ? AND row = ?", (work.head, *where))
+    again = msgspec.structs.replace(entry, came_at_ms=work.now_ms, wanted="", agreements=0.0)
+    due[key, outcome.row] = appending.Due(model, key, again, found[1], _text(outcome), is_paired=True)
     return True
 
 

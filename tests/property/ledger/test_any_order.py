@@ -8,6 +8,7 @@ import itertools
 import tempfile
 from pathlib import Path
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from leadline_wire import ledger, predictions
@@ -105,6 +106,20 @@ def test_each_outcome_and_pair_is_in_the_log_exactly_once(history):
     assert sorted(outcomes_found) == sorted(oracle.outcomes())
     assert sorted(pairs_found) == sorted(oracle.pairs())
     assert [entry.seq for entry in found] == list(range(1, len(found) + 1))
+    for entry, following in itertools.pairwise([*found, None]):
+        assert entry.more == 0 or (following.id, following.more, following.repeats) == (
+            entry.id,
+            entry.more - 1,
+            entry.repeats,
+        )
+    kinds = ("outcome", "pair")
+    evidence = [
+        (kind, each.id, getattr(each, "other", ""))
+        for kind in kinds
+        for each in found
+        if each.__struct_config__.tag == kind and not (each.repeats or each.more)
+    ]
+    assert len(evidence) == len(set(evidence)), "a prediction is one outcome, whatever came of it when"
 
 
 @settings(max_examples=20, deadline=None)
@@ -118,7 +133,9 @@ def test_log_read_in_any_cuts_is_the_same(history, cuts):
             while len(pieces) < kept.head:
                 limit = next(limits)
                 found = await kept.read(len(pieces), limit=limit)
-                assert len(found.entries) == min(limit, kept.head - len(pieces))
+                last = msgspec.json.decode(found.entries[-1], type=ledger.Entry)
+                assert len(found.entries) >= min(limit, kept.head - len(pieces))
+                assert not last.more, "rows of one prediction are not cut apart"
                 pieces += found.entries
             return (await kept.read(0, limit=10_000)).entries, tuple(pieces)
 

@@ -34,7 +34,9 @@ def logs(draw: st.DrawFn) -> list[Entry]:
             continue
         wrong_each = draw(st.integers(2, 40))
         asked = draw(st.sampled_from([0.0, 0.0, 2.5]))  # how much each answer stands for, where it was asked for
-        for place in range(draw(st.integers(1, 700))):
+        rows = 1 if asked else draw(st.sampled_from([1, 1, 3]))  # of one request
+        for place in range(draw(st.integers(1, 700)) // rows * rows):
+            more = rows - 1 - place % rows
             seq, said, truth = len(log) + 1, "i0" if place % wrong_each == 0 else "i1", f"i{place % 7 != 0:d}"
             beside = draw(words) if place < 3 else "i1"
             if several == OF_ERRORS:
@@ -42,12 +44,23 @@ def logs(draw: st.DrawFn) -> list[Entry]:
                 said = predictions.of_value(place % 7 + place % 5 / 8 + 9 * (place % wrong_each == 0))
                 beside = beside if beside.startswith("x") else predictions.of_value(place % 7 + 0.25)
             if kind == "outcomes":
-                log.append(OutcomeEntry(seq, MODEL, f"{seq:032x}", 0, revision, said, 10 * seq, truth=truth))
+                log.append(OutcomeEntry(seq, MODEL, f"{seq:032x}", 0, revision, said, 10 * seq, truth=truth, more=more))
             else:
                 weight = {"agreements": asked} if asked and place % 2 else {}
                 log.append(
                     PairEntry(
-                        seq, MODEL, f"{seq:032x}", 0, revision, said, other, beside, 10 * seq, truth=truth, **weight
+                        seq,
+                        MODEL,
+                        f"{seq:032x}",
+                        0,
+                        revision,
+                        said,
+                        other,
+                        beside,
+                        10 * seq,
+                        truth=truth,
+                        more=more,
+                        **weight,
                     )
                 )
     return log
@@ -61,7 +74,8 @@ def test_evidence_is_the_same_to_the_last_bit_for_any_cut_and_any_restart(
     evidence, begin = Evidence(), 0
     while begin < len(log):
         end = data.draw(st.integers(begin + 1, len(log)))
-        evidence = fold(evidence, log[max(0, begin - 3) : end])  # what was folded before comes again
+        again = min(max(0, begin - 3), evidence.cursor)  # what was folded before comes again, and what was cut off
+        evidence = fold(evidence, log[again:end])
         decisions = [each for each in log if isinstance(each, DecisionEntry)]
         evidence = evidence_state.read(evidence_state.write(evidence), decisions)
         begin = end

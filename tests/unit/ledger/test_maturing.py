@@ -107,6 +107,19 @@ async def test_many_answers_are_judged_in_steps(tmp_path):
         assert [await kept.judge() for _ in range(3)] == [maturing.BATCH, 1, 0]
 
 
+async def test_rows_of_one_prediction_mature_together_wherever_a_step_ends(tmp_path):
+    clock = Clock()
+    async with opened(tmp_path, clock=clock) as kept:
+        due = {"at_ms": NOW_MS, "maturity_ms": 1}
+        await told(kept, *(outcome(number, **due) for number in range(maturing.BATCH - 1)))
+        for row in (2, 0, 1):
+            await told(kept, outcome(maturing.BATCH, row=row, **due))
+        clock.now_ms += 10
+        assert [await kept.judge() for _ in range(2)] == [maturing.BATCH + 2, 0]
+        found = await entries(kept, after=maturing.BATCH - 1)
+    assert [(each.row, each.more, each.repeats) for each in found] == [(0, 2, False), (1, 1, False), (2, 0, False)]
+
+
 async def test_decision_stands_once_in_the_order(tmp_path):
     decision = ledger.Decision("promote-1", "Promoted", "fraud-b", NOW_MS, other="fraud-a", data={"why": "better"})
     async with opened(tmp_path) as kept:

@@ -6,6 +6,7 @@ from leadline_wire import ledger
 
 from tests.unit.ledger.ledgers import (
     DAY_MS,
+    MODEL,
     NOW_MS,
     Clock,
     copied,
@@ -242,3 +243,46 @@ async def test_entity_is_remembered_as_long_as_its_newest_outcome(tmp_path):
         await kept.tidy()
         await told(kept, outcome(4, at_ms=clock.now_ms, **about))
         assert [each.repeats for each in await entries(kept)][-3:] == [True, True, False]
+
+
+async def test_rows_of_a_prediction_that_come_at_once_stand_together_and_later_ones_are_no_evidence(tmp_path):
+    async with opened(tmp_path) as kept:
+        await copy(kept, copied(1, words="i1~i1~i1~i1", other_words="i2~i2~i2~i2"))
+        await told(kept, outcome(1, row=2), outcome(2), outcome(1, row=0))
+        await told(kept, outcome(1, row=1), outcome(1, row=3))
+        found = await entries(kept)
+    assert [(kind, row) for kind, _, row in in_short(found)] == [
+        ("outcome", 0), ("outcome", 2), ("pair", 0), ("pair", 2), ("outcome", 0),
+        ("outcome", 1), ("outcome", 3), ("pair", 1), ("pair", 3),
+    ]  # fmt: skip
+    assert [each.more for each in found] == [1, 0, 1, 0, 0, 1, 0, 1, 0]
+    assert [each.repeats for each in found] == [False] * 5 + [True] * 4
+
+
+async def test_rows_that_were_there_before_the_copy_are_one_pair(tmp_path):
+    async with opened(tmp_path) as kept:
+        await told(kept, outcome(1, row=0))
+        await told(kept, outcome(1, row=1))
+        await copy(kept, copied(1, words="i1~i1", other_words="i2~i2"))
+        found = await entries(kept)
+    assert [(each.more, each.repeats) for each in found] == [(0, False), (0, True), (1, False), (0, False)]
+
+
+async def test_rows_about_an_entity_are_evidence_together(tmp_path):
+    async with opened(tmp_path) as kept:
+        about = {"entity": "e" * 16}
+        await copy(kept, copied(1, words="i1~i1", other_words="i2~i2"), copied(2, words="i1~i1", other_words="i2~i2"))
+        await told(kept, *(outcome(number, row=row, **about) for number in (1, 2) for row in (0, 1)))
+        found = await entries(kept)
+    assert [each.repeats for each in found] == [False] * 4 + [True] * 4
+
+
+async def test_rows_of_a_prediction_are_never_cut_apart_by_a_stretch_of_the_log(tmp_path):
+    async with opened(tmp_path) as kept:
+        await told(kept, *(outcome(number, row=row) for number in range(3) for row in range(number + 1)))
+        for model in ("", MODEL):
+            sizes = [
+                len((await kept.read(after, limit=limit, model=model)).entries)
+                for after, limit in ((0, 1), (0, 2), (1, 1), (3, 2), (3, 9))
+            ]
+            assert sizes == [1, 3, 2, 3, 3]

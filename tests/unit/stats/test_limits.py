@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from leadline_stats import limits, references
+from leadline_stats import intervals, limits, references
 
 PLAN = limits.Plan(margin=0.02, alpha=0.004)
 
@@ -101,6 +101,9 @@ def test_plan_refuses_fewer_outcomes_than_a_reference_needs():
         limits.Plan(margin=0.02, alpha=0.004, outcomes=100)
 
 
-def test_scores_are_refused_when_the_plan_says_right_or_wrong():
-    with pytest.raises(ValueError, match=r"losses\[1\]: expected 0 or 1, got 0.5; say graded for scores"):
-        limits.fold(limits.planned(PLAN), [0, 0.5])
+def test_outcomes_of_several_rows_make_a_reference_by_the_bound_for_scores():
+    in_halves = [0.0, 0.5] * 250
+    watch = limits.fold(limits.planned(PLAN), in_halves)
+    scores = intervals.fold(intervals.EMPTY, [1 - loss for loss in in_halves])
+    assert watch.reference == references.of_scores(scores, margin=PLAN.margin, alpha=PLAN.alpha)
+    assert watch.reference.value == 0.75
