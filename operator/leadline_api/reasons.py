@@ -134,6 +134,13 @@ class Reason(StrEnum):
     )
     ALERT = "Alert", "The serving revision was found bad; spec.quality.onDegraded is Alert", "Look, and decide"
     QUALITY_WATCHED = "QualityWatched", "The serving revision is judged, and nothing was found", "Nothing"
+    OBJECTIVES_MET = "ObjectivesMet", "Requests are answered as spec.objectives asks, as far as can be told", "Nothing"
+    OBJECTIVES_MISSED = (
+        "ObjectivesMissed",
+        "Pods of the revision failed requests, or answered too slowly, more often than spec.objectives allows",
+        "See the pods' logs and their load; give a new revision or more pods, or change spec.objectives",
+    )
+    NO_OBJECTIVES = "NoObjectives", "spec.objectives is not set", "Set spec.objectives, or nothing"
     OUTCOMES_JUDGED = "OutcomesJudged", "Outcomes come back and are judged", "Nothing"
     NO_OUTCOMES = "NoOutcomes", "No outcome came yet", "Report true answers: docs/outcomes.md"
     OUTCOMES_STOPPED = "OutcomesStopped", "Outcomes came before, and none for a long while", "See who reports them"

@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from leadline_api import quantities, uris
 from leadline_api.fields import AT_LEAST_ONE_SECOND, AT_MOST_ONE_DAY, NOT_NEGATIVE, Digest, Duration, Part, Uri, name_of
+from leadline_api.objectives import ONE_IS_SET, Objectives
 from leadline_api.pods import REPLICAS_OR_AUTOSCALING, SHARES_NEED_REQUESTS, Runtime
 from leadline_api.quality import SOME_ARE_OF_A_CLASS, TEST_SET_NEEDS_ACCURACY, TEST_SET_NEEDS_METRICS, Quality
 from leadline_api.rollout import CANARY_HAS_STEPS, SHADOW_COMES_FIRST, STEPS_GROW, Rollout
@@ -194,6 +195,8 @@ class ModelDeploymentSpec(Part):
     """How a new revision takes over."""
     quality: Annotated[Quality, TEST_SET_NEEDS_METRICS, TEST_SET_NEEDS_ACCURACY, SOME_ARE_OF_A_CLASS] = Quality()
     """How good the model must be, and what happens when it is not."""
+    objectives: Annotated[Objectives, ONE_IS_SET] | None = None
+    """How the pods must answer, whatever they answer. Left out: that is not judged."""
     outcomes: Annotated[Outcomes, _AgeCoversMaturity] | None = None
     """True answers that come back after a prediction. Left out: none are taken."""
 

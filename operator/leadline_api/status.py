@@ -25,6 +25,7 @@ class ConditionType(StrEnum):
     STALLED = "Stalled"
     QUALITY_OK = "QualityOK"
     OUTCOMES_FLOWING = "OutcomesFlowing"
+    OBJECTIVES_MET = "ObjectivesMet"
     RECORDS_READABLE = "RecordsReadable"
 
 

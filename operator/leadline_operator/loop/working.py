@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from leadline_api import names
@@ -11,9 +12,11 @@ from leadline_operator.loop import gathering
 from leadline_operator.loop.cache import Cache, Key
 from leadline_operator.loop.executing import Executor, Gone
 from leadline_operator.loop.queueing import Queue
+from leadline_operator.reconcile import objectives
 from leadline_operator.reconcile.observed import Existing, Settings
 from leadline_operator.reconcile.plan import Plan
 from leadline_operator.reconcile.reconciler import reconcile, refuse
+from leadline_operator.reconcile.service_levels import ServiceLevel
 from leadline_operator.soundings.notices import Notices
 from leadline_operator.soundings.outcomes import Outcomes
 from leadline_operator.soundings.sounder import Sounder
@@ -43,6 +46,8 @@ class Worker:
         self._queue, self._cache, self._executor, self._sounder = queue, cache, executor, sounder
         self._settings_of, self._now = settings_of, now
         self._outcomes, self._notices = outcomes, notices
+        self._service_levels: dict[Key, dict[str, ServiceLevel]] = {}
+        """What was counted since the records were written; what is lost here the pods' counters still hold."""
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -80,12 +85,19 @@ class Worker:
             return
         if observed is None:
             self._sounder.address(key, ())
+            self._service_levels.pop(key, None)
             if self._cache.get(names.KIND, key) is None:
                 self._executor.forget(key)
                 if self._outcomes is not None:
                     self._outcomes.forget(key.namespace, key.name)
             return
-        plan = reconcile(observed, self._now())
+        now = self._now()
+        levels = objectives.seen(observed, self._service_levels.get(key, {}), now)
+        if levels:
+            self._service_levels[key] = levels
+        else:
+            self._service_levels.pop(key, None)
+        plan = reconcile(replace(observed, service_levels=levels), now)
         self._sounder.address(key, plan.soundings)
         await self._carry_out(key, observed, plan)
 

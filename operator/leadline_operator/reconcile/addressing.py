@@ -5,6 +5,7 @@ from typing import Final
 from leadline_api import names, quantities
 from leadline_wire.exchange import Copy, Forward, OutcomeSettings, Role, Split
 
+from leadline_operator.reconcile import objectives
 from leadline_operator.reconcile.decision import Decision
 from leadline_operator.reconcile.observed import Observed, Pod
 from leadline_operator.reconcile.plan import Sounding
@@ -39,7 +40,10 @@ def soundings(observed: Observed, decision: Decision, now: float, *, stuck: bool
                 forward=forward,
                 digest=revision.digest if revision else "",
                 test_set=decision.requests.get(pod.revision),
-                every_seconds=_every(decision, pod, role, stuck=stuck),
+                every_seconds=min(
+                    _every(decision, pod, role, stuck=stuck),
+                    objectives.slot_seconds(observed, pod.revision, now) or STEADY_SECONDS,
+                ),
                 outcomes=outcomes,
                 copies=copies if pod.revision == decision.serving and role == "serving" else (),
                 splits=splits if pod.revision == decision.serving and role == "serving" else (),

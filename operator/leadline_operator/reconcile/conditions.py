@@ -1,7 +1,7 @@
 """Say what is: conditions for machines, phase and summary for people.
 
 Ready: the URL answers with the serving revision. UpToDate: serving is desired. Stalled: serving is not desired and a
-person is needed. QualityOK and OutcomesFlowing: see `quality`. RecordsReadable: what is remembered of each revision can
+person is needed. QualityOK and OutcomesFlowing: see `quality`; ObjectivesMet: see `objectives`. RecordsReadable: what is remembered of each revision can
 be read. Not known is Unknown, never bad.
 """
 
@@ -12,7 +12,7 @@ from leadline_api import names, quantities, reasons
 from leadline_api.reasons import Reason
 from leadline_api.status import ConditionType
 
-from leadline_operator.reconcile import canary, capacity, quality, troubles
+from leadline_operator.reconcile import canary, capacity, objectives, quality, troubles
 from leadline_operator.reconcile.decision import Decision
 from leadline_operator.reconcile.findings import Finding
 from leadline_operator.reconcile.observed import Existing, Observed, Pod
@@ -42,14 +42,17 @@ def status(observed: Observed, decision: Decision, now: float) -> dict[str, Any]
         ConditionType.STALLED: _stalled(observed, decision, now),
         ConditionType.QUALITY_OK: quality.condition(observed, decision, now, measured=measured, because=because),
         ConditionType.OUTCOMES_FLOWING: quality.outcomes_flowing(observed, decision, now),
+        ConditionType.OBJECTIVES_MET: objectives.condition(observed, decision),
         ConditionType.RECORDS_READABLE: _records_readable(decision),
     }
     stalled, reconciling = found[ConditionType.STALLED], found[ConditionType.RECONCILING]
+    bad = (
+        found[kind]
+        for kind in (ConditionType.QUALITY_OK, ConditionType.OBJECTIVES_MET)
+        if found[kind].status == "False"
+    )
     speaking = next(
-        (each for each in (stalled, reconciling) if each.status == "True"),
-        found[ConditionType.QUALITY_OK]
-        if found[ConditionType.QUALITY_OK].status == "False"
-        else found[ConditionType.READY],
+        (each for each in (stalled, reconciling) if each.status == "True"), next(bad, found[ConditionType.READY])
     )
     result: dict[str, Any] = {
         "observedGeneration": observed.generation,

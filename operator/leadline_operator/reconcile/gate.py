@@ -43,9 +43,10 @@ def gate_of(spec: ModelDeploymentSpec) -> Gate:
     named = [test_set.uri, test_set.digest, test_set.truth, output] if test_set else []
     others = [_limits(each) for each in quality.metrics if each is not metric]
     limits = (_limits(metric) if metric else []) + ([others] if others else [])
+    objectives = [spec.objectives.words] if spec.objectives is not None else []
     shares = budgets.shares(float(quality.false_rollback_probability), metrics=max(1, len(quality.metrics)))
     return Gate(
-        key=key_of([limits, quality.false_rollback_probability, named]),
+        key=key_of([limits, quality.false_rollback_probability, named, *objectives]),
         metric=metric.name if metric else "",
         margin=metric.tolerated if metric and test_set else 0.0,
         floor=float(metric.floor) if metric and metric.floor is not None else None,

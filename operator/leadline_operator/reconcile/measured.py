@@ -8,6 +8,7 @@ from leadline_stats.verdicts import Verdict
 
 from leadline_operator.reconcile.gate import Gate
 from leadline_operator.reconcile.records import TestResult
+from leadline_operator.reconcile.service_levels import ServiceLevel
 from leadline_operator.reconcile.streams import Stream
 
 
@@ -64,6 +65,26 @@ def by_test_set(
         "pValue": _number(p_value),
     }
     return {name: value for name, value in found.items() if value}
+
+
+def by_objectives(level: ServiceLevel) -> dict[str, str]:
+    """Return what a finding by the objectives rests on: of the one that was missed first."""
+    name = level.missed[0]
+    monitor = level.monitors[name]
+    return {
+        "by": "objectives",
+        "metric": name,
+        "requests": str(level.requests),
+        "failures": str(level.failures),
+        "slow": str(level.slow),
+        "slots": str(monitor.outcomes),
+        "estimate": _number(monitor.mean),
+        "limit": repr(monitor.limit),
+        "alpha": repr(monitor.alpha),
+        "evidence": repr(monitor.evidence),
+        "needed": repr(monitor.needed),
+        "decidedAt": str(monitor.crossed_at),
+    }
 
 
 def _number(value: float | None) -> str:

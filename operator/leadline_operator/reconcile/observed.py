@@ -4,6 +4,7 @@ Plain values, read from the cache and from the pods' newest reports. `None` for 
 reached yet: no answer is not a bad answer.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -14,6 +15,7 @@ from leadline_wire.exchange import ExchangeReport
 
 from leadline_operator.reconcile import records
 from leadline_operator.reconcile.evidence import Evidence
+from leadline_operator.reconcile.service_levels import ServiceLevel
 from leadline_operator.specs import revisions, services
 from leadline_operator.specs.metadata import Manifest, Owner
 
@@ -131,6 +133,8 @@ class Observed(Existing):
     """The same with the spec: the input of every decision."""
 
     spec: ModelDeploymentSpec
+    service_levels: Mapping[str, ServiceLevel] = field(default_factory=dict)
+    """How the pods of revisions that get requests answer; by revision."""
 
     @property
     def desired(self) -> str:

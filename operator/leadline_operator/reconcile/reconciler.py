@@ -42,9 +42,9 @@ def refuse(existing: Existing, problem: str, now: float) -> Plan:
 
 
 def _transitions(observed: Existing, status: dict[str, Any]) -> tuple[Event, ...]:
-    """Return the Events that follow from conditions alone: trouble that made the rollout stall, records."""
+    """Return the Events that follow from conditions alone: trouble that made the rollout stall, objectives, records."""
     found = []
-    for kind, bad in (("Stalled", "True"), ("RecordsReadable", "False")):
+    for kind, bad in (("Stalled", "True"), ("ObjectivesMet", "False"), ("RecordsReadable", "False")):
         before, after = _condition(observed.status, kind), _condition(status, kind)
         if after.get("status") != bad or (before.get("status"), before.get("reason")) == (bad, after["reason"]):
             continue
@@ -61,6 +61,7 @@ _SAID_ALREADY = (
     Reason.BELOW_FLOOR,
     Reason.TEST_DEGRADED,
     Reason.DEGRADED,
+    Reason.OBJECTIVES_MISSED,
     Reason.ROLLED_BACK_BY_COMMAND,
     Reason.UNREADABLE_RECORD,
 )

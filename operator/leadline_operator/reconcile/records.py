@@ -109,6 +109,8 @@ class Record(_Remembered, frozen=True, omit_defaults=True):
     """When the user last said that it need not wait for a verdict or the end of a pause; counts for the attempt that it was said in."""
     withdrawn_at: float | None = None
     """When a provisional finding against it was withdrawn; there is no second one. None: none was."""
+    service_level: dict[str, Any] | None = None
+    """How its pods have answered, as `service_levels` writes it; None: nothing is known, or nobody asked."""
     alerted: str = ""
     """Gate under which an alert was raised already."""
     handled_action: str = ""
@@ -197,7 +199,7 @@ def _beside(found: dict[str, Any]) -> dict[str, Any]:
         if isinstance(value, dict):
             result[name] = _beside(value)
         elif isinstance(value, list):
-            result[name] = [_beside(each) for each in value]
+            result[name] = [_beside(each) if isinstance(each, dict) else each for each in value]
         else:
             result[name] = value
     return result

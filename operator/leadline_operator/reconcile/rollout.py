@@ -11,7 +11,16 @@ from typing import Final
 from leadline_api import quantities, reasons
 from leadline_api.reasons import Reason
 
-from leadline_operator.reconcile import announcing, canary, capacity, commands, judging, judging_outcomes, troubles
+from leadline_operator.reconcile import (
+    announcing,
+    canary,
+    capacity,
+    commands,
+    judging,
+    judging_outcomes,
+    objectives,
+    troubles,
+)
 from leadline_operator.reconcile.decision import Decision
 from leadline_operator.reconcile.gate import gate_of
 from leadline_operator.reconcile.observed import Observed, Pod
@@ -41,6 +50,7 @@ def decide(observed: Observed, now: float) -> Decision:
     commands.obey(observed, decision, now)
     judging.judge_serving(observed, decision, now)
     judging_outcomes.judge_serving(observed, decision, now)
+    objectives.judge_serving(observed, decision, now)
     decision.last_good = _last_good(decision)
     _choose_target(observed, decision, now)
     _switch(observed, decision, now)
@@ -149,7 +159,10 @@ def _advance(observed: Observed, decision: Decision, now: float) -> None:
     if against is not None:
         decision.reject(name, reasons.known(against.reason), against.message, now, gate="")
         return
-    if not _has_served_well(record) and judging_outcomes.is_found_worse(observed, decision, name, now):
+    if not _has_served_well(record) and (
+        judging_outcomes.is_found_worse(observed, decision, name, now)
+        or objectives.is_missed(observed, decision, name, now)
+    ):
         return
     decision.trouble = troubles.unchecked(observed, name) or troubles.trouble(observed, name)
     if decision.trouble is not None and decision.trouble.reason == Reason.SIGNATURE_NOT_CHECKED:
