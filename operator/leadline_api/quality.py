@@ -20,11 +20,11 @@ class Metric(Part):
         matches(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", "must hold only a-z, 0-9 and -, such as accuracy"),
     ]
     """What the metric is called in status and messages."""
-    metric: Literal["accuracy", "precision", "recall", "f1", "score", "mae", "rmse", "r2"]
-    """What is measured: accuracy, the share of right answers; precision, recall or f1 of the class `positive`; score, the mean of
-    what outcomes say in `score`; of numbers mae (mean absolute error), rmse (root mean squared error) or r2 (explained share)."""
+    metric: Literal["accuracy", "precision", "recall", "f1", "auc", "score", "mae", "rmse", "r2"]
+    """What is measured: accuracy, the share of right answers; precision, recall or f1 of the class `positive`; auc, how often that
+    class gets a higher score where it is true than where it is not; score, the mean of what outcomes say in `score`; of numbers mae (mean absolute error), rmse (root mean squared error) or r2 (explained share)."""
     positive: Annotated[str, Field(min_length=1, max_length=256)] | None = None
-    """The class that precision, recall or f1 is of, as the model names or numbers it."""
+    """The class that precision, recall, f1 or auc is of, as the model names or numbers it."""
     margin: (
         Annotated[
             str,
@@ -154,12 +154,18 @@ TEST_SET_NEEDS_ACCURACY = Rule(
     ),
     shows_value=False,
 )
-_OfAClass: Final = ("precision", "recall", "f1")
+_OfAClass: Final = ("precision", "recall", "f1", "auc")
 SOME_ARE_OF_A_CLASS = Rule(
-    cel="!has(self.metrics) || self.metrics.all(m, (m.metric in ['precision', 'recall', 'f1']) == has(m.positive))",
-    message="spec.quality.metrics with metric: precision, recall or f1 needs positive (the class that is to be found, such as "
+    cel="!has(self.metrics) || self.metrics.all(m, (m.metric in ['precision', 'recall', 'f1', 'auc']) == has(m.positive))",
+    message="spec.quality.metrics with metric: precision, recall, f1 or auc needs positive (the class that is to be found, such as "
     "fraud), and no other metric has it",
     holds=lambda quality: all((each.metric in _OfAClass) == (each.positive is not None) for each in quality.metrics),
+    shows_value=False,
+)
+ONE_IS_OF_SCORES = Rule(
+    cel="!has(self.metrics) || self.metrics.filter(m, m.metric == 'auc').size() <= 1",
+    message="spec.quality.metrics may have one metric: auc: the score of one class goes with each prediction",
+    holds=lambda quality: sum(each.metric == "auc" for each in quality.metrics) <= 1,
     shows_value=False,
 )
 TEST_SET_NEEDS_METRICS = Rule(

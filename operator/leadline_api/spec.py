@@ -16,7 +16,13 @@ from leadline_api import quantities, uris
 from leadline_api.fields import AT_LEAST_ONE_SECOND, AT_MOST_ONE_DAY, NOT_NEGATIVE, Digest, Duration, Part, Uri, name_of
 from leadline_api.objectives import ONE_IS_SET, Objectives
 from leadline_api.pods import REPLICAS_OR_AUTOSCALING, SHARES_NEED_REQUESTS, Runtime
-from leadline_api.quality import SOME_ARE_OF_A_CLASS, TEST_SET_NEEDS_ACCURACY, TEST_SET_NEEDS_METRICS, Quality
+from leadline_api.quality import (
+    ONE_IS_OF_SCORES,
+    SOME_ARE_OF_A_CLASS,
+    TEST_SET_NEEDS_ACCURACY,
+    TEST_SET_NEEDS_METRICS,
+    Quality,
+)
 from leadline_api.rollout import CANARY_HAS_STEPS, SHADOW_COMES_FIRST, STEPS_GROW, Rollout
 from leadline_api.rules import VALIDATIONS, Rule, matches
 
@@ -35,6 +41,8 @@ class Prediction(Part):
 
     output: Annotated[str, Field(min_length=1, max_length=256)]
     """Name of the output that holds the predicted class."""
+    scores: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+    """Name of the output that holds the scores of the classes, for metric: auc; left out: the only one that can hold them."""
 
 
 class PublicKey(Part):
@@ -193,7 +201,9 @@ class ModelDeploymentSpec(Part):
     """The pods that answer."""
     rollout: Annotated[Rollout, SHADOW_COMES_FIRST, CANARY_HAS_STEPS, STEPS_GROW] = Rollout()
     """How a new revision takes over."""
-    quality: Annotated[Quality, TEST_SET_NEEDS_METRICS, TEST_SET_NEEDS_ACCURACY, SOME_ARE_OF_A_CLASS] = Quality()
+    quality: Annotated[
+        Quality, TEST_SET_NEEDS_METRICS, TEST_SET_NEEDS_ACCURACY, SOME_ARE_OF_A_CLASS, ONE_IS_OF_SCORES
+    ] = Quality()
     """How good the model must be, and what happens when it is not."""
     objectives: Annotated[Objectives, ONE_IS_SET] | None = None
     """How the pods must answer, whatever they answer. Left out: that is not judged."""

@@ -32,6 +32,8 @@ class Measure(enum.StrEnum):
     """Root of the mean squared error."""
     R2 = "r2"
     """Share of the truths' variance that is explained."""
+    AUC = "auc"
+    """Area under the ROC curve of a class: how often it gets a higher score where it is true than where it is not."""
 
     @property
     def is_of_a_class(self) -> bool:
@@ -42,6 +44,11 @@ class Measure(enum.StrEnum):
     def is_of_errors(self) -> bool:
         """Tell whether predictions are numbers, and errors are measured."""
         return self in (Measure.MAE, Measure.RMSE, Measure.R2)
+
+    @property
+    def is_graded(self) -> bool:
+        """Tell whether losses are any numbers in [0, 1]; else right or wrong."""
+        return self in (Measure.SCORE, Measure.AUC) or self.is_of_errors
 
     @property
     def has_relative_margin(self) -> bool:

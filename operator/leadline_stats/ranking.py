@@ -42,8 +42,8 @@ EMPTY: Final = Waiting(positives=(), negatives=())
 """No row waits."""
 
 
-def fold(waiting: Waiting, scores: npt.ArrayLike, true: npt.ArrayLike) -> tuple[Waiting, FloatArray]:
-    """Return the rows that wait now, and the losses of the positives that could be compared.
+def fold(waiting: Waiting, scores: npt.ArrayLike, true: npt.ArrayLike) -> tuple[Waiting, FloatArray, list[int]]:
+    """Return the rows that wait now, the losses of the positives that could be compared, and when.
 
     Args:
         waiting: What came before, for as many revisions.
@@ -52,7 +52,8 @@ def fold(waiting: Waiting, scores: npt.ArrayLike, true: npt.ArrayLike) -> tuple[
         true: Shape (n,), whether the row is a positive.
 
     Returns:
-        The losses: shape (m, revisions), each in [0, 1], in the order in which positives were compared.
+        What waits; the losses: shape (m, revisions), each in [0, 1], in the order in which positives were compared; and of
+        each the row with which it could be.
 
     Raises:
         ValueError: The lengths differ, or a score is NaN.
@@ -66,13 +67,15 @@ def fold(waiting: Waiting, scores: npt.ArrayLike, true: npt.ArrayLike) -> tuple[
         raise ValueError(f"scores[{int(np.isnan(columns).any(axis=1).argmax())}]: expected a number, got nan")
     positives, negatives = deque(waiting.positives, WAITING_MAX), deque(waiting.negatives, WAITING_MAX)
     found: list[list[float]] = []
-    for row, is_positive in zip(map(tuple, columns.tolist()), truths.tolist(), strict=True):
+    places: list[int] = []
+    for place, (row, is_positive) in enumerate(zip(map(tuple, columns.tolist()), truths.tolist(), strict=True)):
         (positives if is_positive else negatives).append(row)
         if positives and negatives:
             others = [negatives.popleft() for _ in range(min(NEGATIVES_MAX, len(negatives)))]
             found.append(_losses(positives.popleft(), others))
+            places.append(place)
     shape = (len(found), columns.shape[1])
-    return Waiting(tuple(positives), tuple(negatives)), np.array(found, dtype=np.float64).reshape(shape)
+    return Waiting(tuple(positives), tuple(negatives)), np.array(found, dtype=np.float64).reshape(shape), places
 
 
 def to_plain(waiting: Waiting) -> dict[str, object]:

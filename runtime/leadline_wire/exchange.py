@@ -90,6 +90,10 @@ class OutcomeSettings(msgspec.Struct, frozen=True):
     """Which receipt key signs now (`receipts.key_of`); those before it are still believed."""
     output: str = ""
     """Model output that holds the prediction; empty: from the model's metadata, else the only label-like output."""
+    positive: str = ""
+    """Class whose score goes with each prediction; empty: none does."""
+    scores: str = ""
+    """Model output that holds it; empty: the only one that can be meant."""
 
 
 class Copy(msgspec.Struct, frozen=True):

@@ -2,6 +2,7 @@
 
     i7      a class by number             s<base64url, no padding>   a class by name
     p<hex>  a score in [0, 1]             v<hex>                     a value (regression)
+    p<hex>i7, p<hex>s<base64url>          a class, and the score in [0, 1] of the class that is watched (metric: auc)
     x<word> no usable answer: x5xx, x4xx, xtimeout, xnan, xclass
 
 The hexadecimal is the number as a big-endian IEEE 754 double: 16 digits, exact. Several rows are joined by `~`; a row
@@ -25,6 +26,7 @@ NAME_BYTES_MAX: Final = 256
 
 Value = int | str | float
 _DOUBLE: Final = struct.Struct(">d")
+_SCORE_CHARACTERS: Final = 17
 
 
 class BadWordError(ValueError):
@@ -50,6 +52,11 @@ def of_score(score: float) -> str:
     return f"p{_DOUBLE.pack(score).hex()}"
 
 
+def with_score(word: str, score: float) -> str:
+    """Return the word of a class together with a score: of the class that is watched, whichever was predicted."""
+    return of_score(score) + word
+
+
 def of_value(value: float) -> str:
     """Return the word of a value."""
     return f"v{_DOUBLE.pack(value).hex()}"
@@ -65,13 +72,30 @@ def is_failure(word: str) -> bool:
     return word.startswith("x")
 
 
+def score_of(word: str) -> float | None:
+    """Return the score that a word has, alone or beside a class; None: it has none."""
+    if word[:1] != "p" or len(word) < _SCORE_CHARACTERS:
+        return None
+    try:
+        (number,) = _DOUBLE.unpack(bytes.fromhex(word[1:_SCORE_CHARACTERS]))
+    except ValueError:
+        return None
+    return float(number)
+
+
+def answer_of(word: str) -> str:
+    """Return the word of the class alone, without the score beside it; any other word as it is."""
+    return word[_SCORE_CHARACTERS:] if word[:1] == "p" and len(word) > _SCORE_CHARACTERS else word
+
+
 def read(word: str) -> Value:
-    """Return what a word says.
+    """Return what a word says; of a class with a score the class.
 
     Raises:
         BadWordError: It is no word, or stands for no usable answer.
     """
-    kind, rest = word[:1], word[1:]
+    answer = answer_of(word)
+    kind, rest = answer[:1], answer[1:]
     try:
         if kind == "i":
             return int(rest)
@@ -142,7 +166,7 @@ def other_loss(
         return 1.0
     if truth:
         return float(not _same_class(other, truth))
-    if other == prediction:
+    if answer_of(other) == answer_of(prediction):
         return loss(prediction, correct=correct, score=score)
     return 1.0 if correct is True else None
 

@@ -189,7 +189,22 @@ class Place:
         parts.append(
             self.cluster.kubectl("logs", "-n", "leadline-system", "deploy/leadline", "--tail=40", check=False).stdout
         )
-        return "\n".join(parts)
+        return "\n".join([*parts, *self._of_pods()])
+
+    def _of_pods(self) -> list[str]:
+        """Return what each runtime pod logged, and what it counted of copies, outcomes and requests passed on."""
+        listed = self.cluster.kubectl("get", "pods", "-n", self.namespace, "-o", "name", check=False).stdout
+        found = []
+        for pod in listed.split():
+            found.append(
+                f"{pod}: {self.cluster.kubectl('logs', '-n', self.namespace, pod, '--tail=20', check=False).stdout}"
+            )
+            name = pod.removeprefix("pod/")
+            raw = f"/api/v1/namespaces/{self.namespace}/pods/{name}:8081/proxy/metrics"
+            metrics = self.cluster.kubectl("get", "--raw", raw, check=False).stdout
+            told = ("leadline_copies", "leadline_outcomes", "leadline_receipts", "leadline_forwarded", "leadline_split")
+            found += [line for line in metrics.splitlines() if line.startswith(told)]
+        return found
 
     def ask(self, path: str, body: Any = None, *, host: str = "digits") -> tuple[int, Any]:
         """Ask the model's URL from a pod; return the HTTP status and the answer."""

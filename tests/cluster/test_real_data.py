@@ -24,6 +24,7 @@ ERROR = {"name": "error", "metric": "mae", "relativeMargin": "10%"}
 TUMOURS = [
     {"name": "accuracy", "metric": "accuracy", "margin": "0.02"},
     {"name": "malignant-f1", "metric": "f1", "positive": "0", "margin": "0.02"},
+    {"name": "malignant-auc", "metric": "auc", "positive": "0", "margin": "0.02"},
 ]
 
 

@@ -57,6 +57,7 @@ def _outcomes(observed: Observed, now: float) -> OutcomeSettings | None:
     wanted = observed.spec.outcomes
     if wanted is None or not observed.settings.ledger_url:
         return None
+    prediction = next(iter(observed.spec.model.predictions), None)
     return OutcomeSettings(
         ledger=observed.settings.ledger_url,
         share=wanted.percent * 10_000,
@@ -65,7 +66,9 @@ def _outcomes(observed: Observed, now: float) -> OutcomeSettings | None:
         max_age_ms=round(quantities.seconds(wanted.max_age) * 1000),
         entity=wanted.entity or "",
         rotation=max(0, int((now - FIRST_ROTATION_AT) // ROTATION_SECONDS)),
-        output=observed.spec.model.predictions[0].output if observed.spec.model.predictions else "",
+        output=prediction.output if prediction is not None else "",
+        positive=next((each.positive or "" for each in observed.spec.quality.metrics if each.metric == "auc"), ""),
+        scores=(prediction.scores or "") if prediction is not None else "",
     )
 
 

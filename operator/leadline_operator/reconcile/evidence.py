@@ -16,7 +16,7 @@ from typing import Final
 from leadline_stats import references
 from leadline_wire.ledger import DecisionEntry, Entry, OutcomeEntry, PairEntry
 
-from leadline_operator.reconcile import readings, streams, terms
+from leadline_operator.reconcile import ranks, readings, streams, terms
 from leadline_operator.reconcile.streams import Begun, Gathering, Own, Stream
 from leadline_operator.reconcile.terms import Terms
 
@@ -240,7 +240,8 @@ def _verified(stream: Stream, revision: str, other: str) -> Stream:
     own, compared = stream.own.get(revision), stream.pairs.get((revision, other))
     if own is None or compared is None or not own.has_decayed or compared.since_seq > own.decided_seq:
         return stream
-    return replace(stream, pairs={key: each for key, each in stream.pairs.items() if key != (revision, other)})
+    kept = {key: each for key, each in stream.pairs.items() if key != (revision, other)}
+    return replace(stream, pairs=kept, ranks=ranks.without(stream.ranks, revision, other))
 
 
 def _anew(stream: Stream, revision: str) -> Stream:
@@ -248,6 +249,7 @@ def _anew(stream: Stream, revision: str) -> Stream:
         stream,
         own={name: own for name, own in stream.own.items() if name != revision},
         pairs={subject: each for subject, each in stream.pairs.items() if subject[0] != revision},
+        ranks=ranks.without(stream.ranks, revision),
     )
 
 

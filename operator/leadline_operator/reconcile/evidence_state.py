@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 import msgspec
-from leadline_stats import contrasts, deviations, limits, pairs
+from leadline_stats import contrasts, deviations, limits, pairs, ranking
 from leadline_stats.measures import Measure
 from leadline_wire.ledger import DecisionEntry
 
@@ -81,6 +81,8 @@ def _stream(stream: Stream) -> dict[str, Any]:
     }
     if stream.scale is not None:
         plain["scale"] = deviations.to_plain(stream.scale)
+    if stream.ranks:
+        plain["ranks"] = [[*subject, ranking.to_plain(each)] for subject, each in stream.ranks.items()]
     if stream.waiting:
         plain["waiting"] = [
             [each.revision, each.error.hex(), each.truth.hex(), each.seq, each.came_ms] for each in stream.waiting
@@ -99,6 +101,7 @@ def _read_stream(plain: dict[str, Any]) -> Stream:
         own={name: _read_own(own) for name, own in plain["own"].items()},
         fresh={name: _read_own(own) for name, own in plain["fresh"].items()},
         pairs={(subject, other): _read_compared(each) for subject, other, each in plain["pairs"]},
+        ranks={(subject, other): ranking.from_plain(each) for subject, other, each in plain.get("ranks", ())},
     )
 
 

@@ -15,6 +15,7 @@ from leadline_stats.measures import Measure
 from leadline_wire import predictions
 from leadline_wire.ledger import OutcomeEntry, PairEntry
 
+from leadline_operator.reconcile.ranks import Scored
 from leadline_operator.reconcile.terms import Terms
 
 _NAN: Final = math.nan
@@ -54,7 +55,7 @@ class Pair:
         return _differ(*self.judged) or _differ(*self.other)
 
 
-def of_outcome(terms: Terms, entry: OutcomeEntry) -> float | Error | None:
+def of_outcome(terms: Terms, entry: OutcomeEntry) -> float | Error | Scored | None:
     """Return what an outcome says of its revision; None: nothing."""
     measure = terms.measures
     # What is asked for only where revisions differ is harder than the rest: it counts in pairs alone.
@@ -62,17 +63,22 @@ def of_outcome(terms: Terms, entry: OutcomeEntry) -> float | Error | None:
         return None
     if measure.is_of_errors:
         return _error(entry.prediction, entry.truth)
+    if measure is Measure.AUC:
+        return _scored(terms, [entry.prediction], entry.truth, entry.seq, entry.came_at_ms)
     if measure.is_of_a_class:
         return _of_class(terms, entry.prediction, entry.truth, correct=entry.correct)
     loss = predictions.loss(entry.prediction, truth=entry.truth, correct=entry.correct, score=entry.score)
     return loss if loss is not None and _counts(terms, loss) else None
 
 
-def of_pair(terms: Terms, entry: PairEntry, *, judges_served: bool) -> Pair | None:
+def of_pair(terms: Terms, entry: PairEntry, *, judges_served: bool) -> Pair | Scored | None:
     """Return what a pair says of the revision that is judged: the one that answered the client, or the other; None: nothing."""
     measure = terms.measures
-    if entry.repeats or (entry.agreements > 0 and (measure.is_of_errors or measure.is_of_a_class)):
+    if entry.repeats or (entry.agreements > 0 and (measure.is_graded or measure.is_of_a_class)):
         return None  # what an answer stands for is known of right and wrong alone
+    if measure is Measure.AUC:
+        words = [entry.prediction, entry.other_prediction]
+        return _scored(terms, words if judges_served else words[::-1], entry.truth, entry.seq, entry.came_at_ms)
     if measure.is_of_errors:
         served, other = _error(entry.prediction, entry.truth), _error(entry.other_prediction, entry.truth)
         if served is None or other is None:
@@ -178,6 +184,22 @@ def _of_class(terms: Terms, prediction: str, truth: str, *, correct: bool | None
         return float(not correct) if measure is Measure.PRECISION and predicted and correct is not None else None
     counted = predicted or (is_true and measure is Measure.F1)
     return float(predicted != is_true) if counted else None
+
+
+def _scored(terms: Terms, words: Sequence[str], truth: str, seq: int, came_ms: int) -> Scored | None:
+    """Return the scores that predictions of one input give to the class; None: one has none, or the truth is not known."""
+    if not truth:
+        return None
+    is_positive = predictions.is_class(truth, terms.positive)
+    scores = []
+    for word in words:
+        score = predictions.score_of(word)
+        if predictions.is_failure(word):
+            score = -math.inf if is_positive else math.inf
+        if score is None or math.isnan(score):
+            return None
+        scores.append(score)
+    return Scored(tuple(scores), is_positive, seq, came_ms)
 
 
 def _error(prediction: str, truth: str) -> Error | None:

@@ -17,7 +17,8 @@ import numpy as np
 from leadline_stats import budgets, classes, contrasts, deviations, limits, measures, pairs, references, verdicts
 from leadline_wire.ledger import OutcomeEntry
 
-from leadline_operator.reconcile import readings
+from leadline_operator.reconcile import ranks, readings
+from leadline_operator.reconcile.ranks import Ranks, Scored, Subject
 from leadline_operator.reconcile.readings import MARGIN_MAX, Error, Pair
 from leadline_operator.reconcile.terms import Terms
 
@@ -95,6 +96,8 @@ class Stream:
     """Outcomes of a revision since the traffic went back to it provisionally, against the limit that decided."""
     pairs: Mapping[tuple[str, str], Compared] = field(default_factory=dict)
     """By the revision that is judged and the one that it is compared with."""
+    ranks: Ranks = field(default_factory=dict)
+    """Scores that wait to be ranked against others, for AUC."""
 
     @property
     def reading(self) -> measures.Reading:
@@ -135,10 +138,15 @@ class Gathering:
         """Losses by revision, each with its entry and the time at which it came."""
         self._errors: list[Waiting] = []
         self._pairs: dict[tuple[str, str], list[Pair]] = {}
+        self._scored: dict[Subject, list[Scored]] = {}
 
-    def outcome(self, entry: OutcomeEntry, said: Sequence[float | Error]) -> None:
+    def outcome(self, entry: OutcomeEntry, said: Sequence[float | Error | Scored]) -> None:
         """Take what an outcome says, by each of its rows that count; `entry` is the last of them."""
-        losses = [each for each in said if not isinstance(each, Error)]
+        if isinstance(said[0], Scored):
+            # Of the rows of one request, which depend on each other, one is ranked.
+            self._scored.setdefault((entry.revision, ""), []).append(said[0])
+            return
+        losses = [each for each in said if isinstance(each, float)]
         if losses:
             self._own.setdefault(entry.revision, []).append((readings.mean(losses), entry.seq, entry.came_at_ms))
             return
@@ -146,21 +154,40 @@ class Gathering:
             if isinstance(each, Error):
                 self._errors.append(Waiting(entry.revision, each.error, each.truth, entry.seq, entry.came_at_ms))
 
-    def pair(self, revision: str, other: str, seq: int, said: Sequence[Pair]) -> None:
+    def pair(self, revision: str, other: str, seq: int, said: Sequence[Pair | Scored]) -> None:
         """Take what a pair says of a revision beside another, by each of its rows that count; `seq` is its last entry."""
-        if len(said) > 1:
-            said = [replace(each, seq=seq) for each in said]
-        self._pairs.setdefault((revision, other), []).extend(said)
+        if isinstance(said[0], Scored):
+            self._scored.setdefault((revision, other), []).append(said[0])
+            return
+        rows = [each for each in said if isinstance(each, Pair)]
+        if len(rows) > 1:
+            rows = [replace(each, seq=seq) for each in rows]
+        self._pairs.setdefault((revision, other), []).extend(rows)
 
     def added(self, stream: Stream, begun: Mapping[str, Begun]) -> Stream:
         """Return the stream with all that was gathered, and forget it."""
-        stream = self._scaled(stream)
+        stream = self._ranked(self._scaled(stream))
         self._pairs = {subject: readings.by_outcome(said) for subject, said in self._pairs.items()}
         if self._own:
             stream, self._own = _with_outcomes(stream, self._own, begun), {}
         if self._pairs:
             stream, self._pairs = _with_pairs(stream, self._pairs, begun), {}
         return stream
+
+    def _ranked(self, stream: Stream) -> Stream:
+        """Turn scores that could be ranked into losses; the others wait."""
+        if not self._scored:
+            return stream
+        waiting, found = ranks.fold(stream.ranks, self._scored)
+        self._scored = {}
+        for (revision, other), ranked in found.items():
+            for each in ranked:
+                if other:
+                    new, old = each.losses
+                    self._pairs.setdefault((revision, other), []).append(Pair((new, new), (old, old), each.by.seq))
+                else:
+                    self._own.setdefault(revision, []).append((each.losses[0], each.by.seq, each.by.came_ms))
+        return replace(stream, ranks=waiting)
 
     def _scaled(self, stream: Stream) -> Stream:
         """Turn errors into losses, or have them wait; pairs that come before there is a scale are lost.

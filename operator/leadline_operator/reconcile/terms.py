@@ -62,7 +62,7 @@ def asked(spec: ModelDeploymentSpec) -> tuple[Terms, ...]:
         Terms(
             key=key,
             metric=metric.name,
-            graded=Measure(metric.metric) is Measure.SCORE or Measure(metric.metric).is_of_errors,
+            graded=Measure(metric.metric).is_graded,
             margin=metric.tolerated,
             comparison_alpha=shares.comparison,
             limit_alpha=shares.fixed_limit,

@@ -44,7 +44,7 @@ def wanted(connection: sqlite3.Connection, name: str, *, limit: int, since_ms: i
             if by_itself or not word or not other_word:
                 continue
             looked_at += 1
-            if word == other_word:
+            if predictions.answer_of(word) == predictions.answer_of(other_word):
                 agreeing += 1
             elif by_itself is None:
                 open_.append(ledger.Unanswered(key.hex(), row, revision, word, other, other_word))

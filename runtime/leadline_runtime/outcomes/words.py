@@ -37,7 +37,15 @@ class _Table(dict[Any, bytes]):
 class Words:
     """Reads the words of one model's predictions from its outputs."""
 
-    def __init__(self, model: Model, wanted: str = "") -> None:
+    def __init__(self, model: Model, wanted: str = "", *, scores: str = "", positive: str = "") -> None:
+        """Find what is read.
+
+        Args:
+            model: The model.
+            wanted: Output that holds the prediction; empty: the one that its metadata names, or the only one that can be meant.
+            scores: Output that holds scores of classes; empty: the only one that can be meant.
+            positive: Class whose score goes with each prediction; empty: none does.
+        """
         self.is_value = model.task == scoring.REGRESSION
         self.classes: frozenset[int | str] = frozenset()
         """All that can be predicted; empty: not known."""
@@ -48,6 +56,9 @@ class Words:
         """Rows of whole numbers: the usual label."""
         self._scores: list[bytes] = []
         self._table = _Table()
+        self._score_place, self._score_column = -1, 0
+        self.lacks_scores = False
+        """The score of a class is asked for, and the model has none that can be told."""
         if self.is_value:
             self._place = scoring.value_place(model, wanted)
             return
@@ -59,6 +70,11 @@ class Words:
         self.classes = frozenset(model.classes)
         if prediction.output.datatype.kind is datatypes.Kind.FLOAT:
             self._scores = [self._table[name] for name in model.classes]
+        if positive:
+            found = scoring.find_scores(model, scores, positive)
+            self.lacks_scores = found is None
+            if found is not None:
+                self._score_place, self._score_column = found
         self._is_plain = self._has_rows and not self.is_text and not self._scores
 
     @property
@@ -73,6 +89,14 @@ class Words:
             outputs: The first dimension of each is `rows`; of a model without rows any shape, and one row.
             rows: Rows of the answer.
         """
+        words = self._of_answers(outputs, rows)
+        if self._score_place < 0:
+            return words
+        column = np.asarray(outputs[self._score_place]).reshape(rows, -1)[:, self._score_column]
+        digits = column.astype(">f8").tobytes().hex().encode()
+        return [word and b"p" + digits[16 * row : 16 * row + 16] + word for row, word in enumerate(words)]
+
+    def _of_answers(self, outputs: Sequence[Array], rows: int) -> list[bytes]:
         chosen = outputs[self._place]
         if self._is_plain and chosen.ndim == 1:
             table = self._table

@@ -126,6 +126,37 @@ def find_score(model: Model, wanted: str = "") -> Score | None:
     return Score(place, model.signature.outputs[place]) if place >= 0 else None
 
 
+def find_scores(model: Model, wanted: str, positive: str) -> tuple[int, int] | None:
+    """Return the output that holds scores of classes, and the column of one class in it; None where it cannot be told.
+
+    Args:
+        model: The model.
+        wanted: Output that was asked for; empty: the only one of floating-point numbers that can hold them.
+        positive: The class, as the model names or numbers it.
+    """
+    found = [
+        (place, output)
+        for place, output in enumerate(model.signature.outputs)
+        if output.datatype.kind is datatypes.Kind.FLOAT
+        and len(output.shape) in {1, 2}
+        and (output.name == wanted if wanted else True)
+    ]
+    if len(found) != 1:
+        return None
+    place, output = found[0]
+    width = output.shape[1] if len(output.shape) == 2 else 1
+    if width == 1:
+        return place, 0
+    names = [str(name) for name in model.classes]
+    if not names and positive.isascii() and positive.isdigit():
+        column = int(positive)  # classes that nobody named are numbered
+    elif positive in names:
+        column = names.index(positive)
+    else:
+        return None
+    return (place, column) if width == -1 or column < width else None
+
+
 def find_value(model: Model, wanted: str = "") -> Value | None:
     """Return the number that a regression predicts; None where it cannot be told."""
     place = value_place(model, wanted)

@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from leadline_wire import exchange
+
 from leadline_runtime import logs, messages, settings
 from leadline_runtime.engine.counters import Counters
 from leadline_runtime.engine.session import Model
@@ -71,12 +73,22 @@ class Evidence:
         self._copier.close()
         self._intake.close()
 
+    def _words(self, outcomes: exchange.OutcomeSettings | None) -> Words | None:
+        assert self._model is not None
+        if outcomes is None:
+            words = Words(self._model)
+        else:
+            words = Words(self._model, outcomes.output, scores=outcomes.scores, positive=outcomes.positive)
+        if words.lacks_scores:
+            logs.warning(
+                "cannot tell which output has the scores, or which column", positive=outcomes and outcomes.positive
+            )
+        return words if words.is_known else None
+
     def _apply(self) -> None:
         told, recorder = self._told, self.recorder
         outcomes = told.outcomes if told is not None else None
-        words = Words(self._model, outcomes.output if outcomes is not None else "") if self._model is not None else None
-        if words is not None and not words.is_known:
-            words = None
+        words = self._words(outcomes) if self._model is not None else None
         recorder.words = words
         if told is None:
             return

@@ -17,13 +17,14 @@ words = st.sampled_from(["i0", "i1", "x5xx"])
 OF_A_CLASS = tuple(
     replace(TERMS, metric=measure, measure=measure, positive="1") for measure in ("precision", "recall", "f1")
 )
+OF_SCORES = replace(TERMS, metric="auc", measure="auc", graded=True, positive="1")
 OF_ERRORS = tuple(replace(TERMS, metric=measure, measure=measure, graded=True) for measure in ("mae", "rmse", "r2"))
 
 
 @st.composite
 def logs(draw: st.DrawFn) -> list[Entry]:
     """Draw a log: terms first, then outcomes, pairs and decisions in any order, with long runs of outcomes in between."""
-    several = draw(st.sampled_from([(TERMS,), (TERMS, *OF_A_CLASS), OF_ERRORS]))
+    several = draw(st.sampled_from([(TERMS,), (TERMS, *OF_A_CLASS), OF_ERRORS, (TERMS, OF_SCORES)]))
     log: list[Entry] = [DecisionEntry(1, MODEL, "terms", "Terms", "", 0, data=terms.data_of(several))]
     for number in range(draw(st.integers(1, 12))):
         kind = draw(st.sampled_from(["outcomes", "pairs", "decision"]))
@@ -43,6 +44,9 @@ def logs(draw: st.DrawFn) -> list[Entry]:
                 truth = predictions.of_value(place % 7)
                 said = predictions.of_value(place % 7 + place % 5 / 8 + 9 * (place % wrong_each == 0))
                 beside = beside if beside.startswith("x") else predictions.of_value(place % 7 + 0.25)
+            if OF_SCORES in several:
+                said = predictions.with_score(said, place % 13 / 13)
+                beside = beside if beside.startswith("x") else predictions.with_score(beside, place % 11 / 11)
             if kind == "outcomes":
                 log.append(OutcomeEntry(seq, MODEL, f"{seq:032x}", 0, revision, said, 10 * seq, truth=truth, more=more))
             else:

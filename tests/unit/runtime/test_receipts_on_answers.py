@@ -299,6 +299,52 @@ def test_long_class_names_are_sampled_until_the_receipt_fits():
     assert found.share == minted.share == 500_000
 
 
+def scoring_model(folder, *, width=2, metadata=None):
+    """A model whose label is always 7, and whose scores are its inputs."""
+    label = helper.make_tensor("seven", TensorProto.INT64, [1], [7])
+    return models.save(
+        folder / "m.onnx",
+        [
+            helper.make_node("Identity", ["x"], ["probabilities"]),
+            helper.make_node("Shape", ["x"], ["rows"], end=1),
+            helper.make_node("ConstantOfShape", ["rows"], ["label"], value=label),
+        ],
+        {"x": (models.FLOAT, ("N", width))},
+        {"label": (TensorProto.INT64, ("N",)), "probabilities": (models.FLOAT, ("N", width))},
+        metadata or {},
+    )
+
+
+@pytest.mark.parametrize(
+    ("metadata", "positive", "expected"),
+    [
+        ({"leadline.classes": "[7, 3]"}, "3", 0.75),
+        ({"leadline.classes": "[7, 3]"}, "7", 0.25),
+        ({"leadline.classes": '["no", "yes"]'}, "yes", 0.75),
+        ({}, "1", 0.75),
+    ],
+)
+def test_the_score_of_the_class_that_is_watched_goes_with_the_prediction(tmp_path, metadata, positive, expected):
+    model = Served(scoring_model(tmp_path, metadata=metadata)).model
+    read = Words(model, "label", positive=positive)
+    (word,) = read.of_rows([np.array([7]), np.array([[0.25, 0.75]], dtype=np.float32)], 1)
+    assert predictions.score_of(word.decode()) == expected
+    assert predictions.read(word.decode()) == 7
+
+
+@pytest.mark.parametrize(("scores", "positive"), [("", "maybe"), ("", "5"), ("nothing", "1")])
+def test_a_class_whose_score_cannot_be_told_is_said_and_the_prediction_goes_alone(tmp_path, scores, positive):
+    read = Words(Served(scoring_model(tmp_path)).model, "label", scores=scores, positive=positive)
+    assert read.lacks_scores
+    assert read.of_rows([np.array([7]), np.array([[0.25, 0.75]])], 1) == [b"i7"]
+
+
+def test_a_single_column_is_the_score_of_the_class_that_is_watched(tmp_path):
+    read = Words(Served(scoring_model(tmp_path, width=1)).model, "label", positive="yes")
+    (word,) = read.of_rows([np.array([7]), np.array([[0.5]])], 1)
+    assert word == predictions.with_score("i7", 0.5).encode()
+
+
 def test_the_table_of_words_is_bounded(tmp_path, monkeypatch):
     monkeypatch.setattr(words, "_TABLE_MAX", 4)
     read = Words(Served(models.identity(tmp_path / "m.onnx", TensorProto.INT64, ("N", 1))).model)

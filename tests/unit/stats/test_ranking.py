@@ -18,13 +18,13 @@ def test_mean_loss_is_one_minus_the_area(prevalence):
     generator = np.random.default_rng(1)
     true = generator.random(200_000) < prevalence
     scores = generator.normal(true * 1.2)
-    _, losses = ranking.fold(ranking.EMPTY, scores, true)
+    _, losses, _ = ranking.fold(ranking.EMPTY, scores, true)
     assert len(losses) > 0.98 * min(true.sum(), (~true).sum()), "hardly a row of the rarer class is left over"
     assert 1 - losses.mean() == pytest.approx(metrics.roc_auc_score(true, scores), abs=0.006)
 
 
 def test_ties_count_half_and_each_negative_once():
-    waiting, losses = ranking.fold(ranking.EMPTY, [0.5, 0.2, 0.5, 0.9, 0.9], [False, False, True, True, False])
+    waiting, losses, _ = ranking.fold(ranking.EMPTY, [0.5, 0.2, 0.5, 0.9, 0.9], [False, False, True, True, False])
     assert losses.tolist() == [[0.25], [0.5]]
     assert waiting == ranking.EMPTY
 
@@ -33,10 +33,10 @@ def test_ties_count_half_and_each_negative_once():
 def test_any_cut_of_the_stream_gives_the_same(stream, cuts):
     scores = [score for score, _ in stream]
     true = [is_positive for _, is_positive in stream]
-    whole = ranking.fold(ranking.EMPTY, scores, true)
+    whole = ranking.fold(ranking.EMPTY, scores, true)[:2]
     waiting, parts, edges = ranking.EMPTY, [], [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
     for first, last in itertools.pairwise(edges):
-        waiting, losses = ranking.fold(waiting, scores[first:last], true[first:last])
+        waiting, losses, _ = ranking.fold(waiting, scores[first:last], true[first:last])
         waiting = ranking.from_plain(json.loads(json.dumps(ranking.to_plain(waiting))))
         parts.append(losses)
     assert waiting == whole[0]
@@ -44,17 +44,17 @@ def test_any_cut_of_the_stream_gives_the_same(stream, cuts):
 
 
 def test_revisions_are_held_against_the_same_rows():
-    _, losses = ranking.fold(ranking.EMPTY, [[0.1, 0.9], [0.8, 0.3]], [False, True])
+    _, losses, _ = ranking.fold(ranking.EMPTY, [[0.1, 0.9], [0.8, 0.3]], [False, True])
     assert losses.tolist() == [[0.0, 1.0]]
 
 
 def test_a_failed_row_outranks_nothing_and_is_outranked_by_nothing():
-    _, losses = ranking.fold(ranking.EMPTY, [0.1, -np.inf, np.inf, 0.9], [False, True, False, True])
+    _, losses, _ = ranking.fold(ranking.EMPTY, [0.1, -np.inf, np.inf, 0.9], [False, True, False, True])
     assert losses.tolist() == [[1.0], [1.0]]
 
 
 def test_rows_that_wait_are_bounded():
-    waiting, losses = ranking.fold(ranking.EMPTY, np.arange(5_000.0), np.zeros(5_000, bool))
+    waiting, losses, _ = ranking.fold(ranking.EMPTY, np.arange(5_000.0), np.zeros(5_000, bool))
     assert (len(waiting.negatives), losses.shape) == (ranking.WAITING_MAX, (0, 1))
     assert waiting.negatives[-1] == (4_999.0,), "the newest are kept"
 

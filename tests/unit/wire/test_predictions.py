@@ -96,3 +96,22 @@ def test_the_loss_is_that_of_the_answer_and_no_usable_answer_is_always_wrong(pre
 )
 def test_another_revisions_loss_is_told_only_where_it_is_known(other, answer, loss):
     assert predictions.other_loss(other, "i7", **answer) == loss
+
+
+@given(CLASSES, st.floats(0, 1))
+def test_a_class_with_a_score_is_read_as_the_class_and_its_score_comes_back(answer, score):
+    word = predictions.with_score(predictions.of_class(answer), score)
+    assert (predictions.read(word), predictions.score_of(word)) == (answer, score)
+    assert predictions.answer_of(word) == predictions.of_class(answer)
+    assert predictions.loss(word, truth=predictions.of_class(answer)) == 0.0
+    assert (
+        predictions.other_loss(predictions.with_score(predictions.of_class(answer), 0.25), word, correct=False) == 1.0
+    )
+    assert predictions.split(predictions.joined({0: word, 3: word})) == {0: word, 3: word}
+
+
+def test_other_words_have_no_score_beside_them():
+    assert predictions.score_of(predictions.of_score(0.25)) == 0.25
+    for word in ("i1", predictions.of_value(0.5), "x5xx", "pzz", "p" + "z" * 16 + "i1", ""):
+        assert predictions.score_of(word) is None
+    assert predictions.answer_of(predictions.of_score(0.25)) == predictions.of_score(0.25)
