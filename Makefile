@@ -96,7 +96,7 @@ bench-pressure: venv ## Killed workers, drains, overload, a thousand misbehaving
 	@$(PY) benchmarks/pressure.py
 
 .PHONY: bench-rollback
-bench-rollback: ## Ten rollbacks on a real cluster: from the deciding outcome to the worse model's last answer
+bench-rollback: ## Twenty rollbacks on a real cluster: from the deciding outcome to the worse model's last answer
 	@$(MAKE) -j3 prepared
 	@eval "$$(hack/cluster/env)"; KEEP=$(KEEP) hack/cluster/provide alone $(PY) benchmarks/rollback.py
 

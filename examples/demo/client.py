@@ -22,7 +22,6 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 LIMIT_SECONDS: Final = 5.0  # from asking for a connection to the last byte of the answer
-KEPT_CONNECTIONS: Final = 4  # of the keep-alive client; more than one, so that they reach several pods
 LINE_SECONDS: Final = 1.0
 LAST_LINE_SECONDS: Final = 1.0
 """The process stays this long after its last line, so that whoever follows the log gets it."""
@@ -101,6 +100,8 @@ class Target:
     host: str
     port: int
     path: str
+    connections: int
+    """That are kept."""
     kept: deque[Connection] = field(default_factory=deque)
     busy: int = 0
 
@@ -114,7 +115,7 @@ class Target:
         """Ask on the connection that rested longest, so that all of them stay in use."""
         while self.kept and not self.kept[0].is_usable():
             self.kept.popleft().writer.close()
-        if self.kept and len(self.kept) + self.busy >= KEPT_CONNECTIONS:
+        if self.kept and len(self.kept) + self.busy >= self.connections:
             connection = self.kept.popleft()
         else:
             connection = Connection(*await asyncio.open_connection(self.host, self.port))
@@ -228,10 +229,10 @@ async def report(accounts: dict[str, Account], stop: asyncio.Event) -> None:
                 await stop.wait()
 
 
-async def run(url: str, asking: list[Question], *, keep_alive_rate: float, new_rate: float) -> None:
+async def run(url: str, asking: list[Question], *, keep_alive_rate: float, new_rate: float, connections: int) -> None:
     """Ask until SIGTERM comes."""
     parts = urlsplit(url)
-    target = Target(parts.hostname or "", parts.port or 80, parts.path)
+    target = Target(parts.hostname or "", parts.port or 80, parts.path, connections)
     accounts = {"keep-alive": Account(), "new": Account()}
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -254,11 +255,20 @@ def main() -> None:
     parser.add_argument("rows", type=Path, help="rows.json: input, rows and truths")
     parser.add_argument("--keep-alive-rate", type=float, default=20.0, help="requests a second on kept connections")
     parser.add_argument("--new-rate", type=float, default=10.0, help="requests a second, each on a new connection")
+    parser.add_argument("--connections", type=int, default=4, help="connections that are kept")
     told = parser.parse_args()
     if urlsplit(told.url).scheme != "http":
         sys.exit(f"expected http://HOST[:PORT]/v2/models/NAME/infer, got {told.url!r}")
     asking = questions(told.rows.read_text(encoding="utf-8"))
-    asyncio.run(run(told.url, asking, keep_alive_rate=told.keep_alive_rate, new_rate=told.new_rate))
+    asyncio.run(
+        run(
+            told.url,
+            asking,
+            keep_alive_rate=told.keep_alive_rate,
+            new_rate=told.new_rate,
+            connections=told.connections,
+        )
+    )
 
 
 if __name__ == "__main__":

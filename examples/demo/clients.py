@@ -19,6 +19,8 @@ from examples.demo.commands import CommandError, DemoError, Kubectl
 HERE: Final = Path(__file__).resolve().parent
 ROWS: Final = 200
 """Rows that the clients ask in turn, of those that no model was trained on."""
+CONNECTIONS: Final = 4
+"""That a client keeps; more than one, so that they reach several pods."""
 START_LIMIT_SECONDS: Final = 60.0
 STOP_LIMIT_SECONDS: Final = 30.0
 
@@ -52,7 +54,7 @@ class Client:
         self.pod = f"client-{name}"
         self.account = Account(name)
 
-    async def start(self, url: str, *, image: str, reports: bool = False) -> None:
+    async def start(self, url: str, *, image: str, reports: bool = False, connections: int = CONNECTIONS) -> None:
         """Start the pod and wait for its first line; with `reports` it reports true answers, too."""
         manifest = Template((HERE / "client.yaml").read_text(encoding="utf-8"))
         await self._kubectl.apply(
@@ -61,6 +63,7 @@ class Client:
                 URL=f"{url}/v2/models/{self.name}/infer",
                 PROGRAM="reporter.py" if reports else "client.py",
                 ROWS="all-rows.json" if reports else "rows.json",
+                CONNECTIONS=connections,
                 RUNTIME_IMAGE=image,
             )
         )

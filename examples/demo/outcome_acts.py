@@ -17,7 +17,7 @@ from leadline_wire.ledger import Entry, PairEntry
 
 from examples.demo import clients, reading, stage
 from examples.demo.acts import ROLLOUT_LIMIT_SECONDS, SETTLE_LINES, Play
-from examples.demo.clients import Client
+from examples.demo.clients import CONNECTIONS, Client
 from examples.demo.commands import DemoError, run
 from examples.demo.reading import Object
 
@@ -47,6 +47,10 @@ class Condemned(NamedTuple):
     message: str
     answers: int
     """That the worse model gave in all."""
+    revision: str
+    """That was found out."""
+    acknowledged: float
+    """When the outcome that decided was acknowledged, in seconds since the epoch."""
 
 
 async def apply(play: Play, name: str, model: str, *, last_good: str) -> int:
@@ -71,11 +75,11 @@ async def serving(play: Play, name: str, generation: int) -> str:
     return reading.desired(each)
 
 
-async def ask(play: Play, name: str) -> Client:
+async def ask(play: Play, name: str, *, connections: int = CONNECTIONS) -> Client:
     """Start the client that asks a model and reports what is true."""
     url = play.watched.objects[name]["status"]["url"]
     play.clients[name] = client = Client(play.stage.kubectl, name)
-    await client.start(url, image=play.stage.images.runtime, reports=True)
+    await client.start(url, image=play.stage.images.runtime, reports=True, connections=connections)
     return client
 
 
@@ -147,7 +151,8 @@ async def condemned(play: Play, name: str, good: str, client: Client) -> Condemn
     acknowledged, last = client.account.acknowledged.get(deciding.id), client.account.last_by(worse)
     if acknowledged is None or last is None:
         raise DemoError(f"{name}: the deciding outcome {deciding.id} was not reported by the client")
-    return Condemned(last - acknowledged, deciding.number, rejected["message"], client.account.answers_by(worse))
+    answers = client.account.answers_by(worse)
+    return Condemned(last - acknowledged, deciding.number, rejected["message"], answers, worse, acknowledged)
 
 
 async def limit_alone(play: Play) -> None:

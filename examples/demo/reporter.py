@@ -100,11 +100,13 @@ class Reporter:
                     await stop.wait()
 
 
-async def run(url: str, asking: list[client.Question], *, keep_alive_rate: float, new_rate: float) -> None:
+async def run(
+    url: str, asking: list[client.Question], *, keep_alive_rate: float, new_rate: float, connections: int
+) -> None:
     """Ask and report until SIGTERM comes."""
     parts = urlsplit(url)
-    target = client.Target(parts.hostname or "", parts.port or 80, parts.path)
-    reporting = client.Target(target.host, target.port, target.path)
+    target = client.Target(parts.hostname or "", parts.port or 80, parts.path, connections)
+    reporting = client.Target(target.host, target.port, target.path, connections)
     accounts = {"keep-alive": client.Account(), "new": client.Account()}
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -132,11 +134,20 @@ def main() -> None:
     parser.add_argument("rows", type=Path, help="rows.json: input, rows and truths")
     parser.add_argument("--keep-alive-rate", type=float, default=30.0, help="requests a second on kept connections")
     parser.add_argument("--new-rate", type=float, default=10.0, help="requests a second, each on a new connection")
+    parser.add_argument("--connections", type=int, default=4, help="connections that are kept")
     told = parser.parse_args()
     if urlsplit(told.url).scheme != "http":
         sys.exit(f"expected http://HOST[:PORT]/v2/models/NAME/infer, got {told.url!r}")
     asking = client.questions(told.rows.read_text(encoding="utf-8"))
-    asyncio.run(run(told.url, asking, keep_alive_rate=told.keep_alive_rate, new_rate=told.new_rate))
+    asyncio.run(
+        run(
+            told.url,
+            asking,
+            keep_alive_rate=told.keep_alive_rate,
+            new_rate=told.new_rate,
+            connections=told.connections,
+        )
+    )
 
 
 if __name__ == "__main__":
