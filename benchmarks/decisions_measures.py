@@ -66,7 +66,7 @@ def of_ranking(before: float, after: float, alpha: float) -> tuple[float, float]
     def losses(generator: np.random.Generator, area: float, length: int) -> np.ndarray:
         true = generator.random(4 * length) < 0.25
         distance = np.sqrt(2) * stats.norm.ppf(area)
-        _, found = ranking.fold(ranking.EMPTY, generator.normal(distance * true), true)
+        _, found, _ = ranking.fold(ranking.EMPTY, generator.normal(distance * true), true)
         return found[:, 0]
 
     return rates(losses, before - MARGIN, after, 1 - (before - MARGIN), alpha, lives=200, length=2_000)

@@ -133,6 +133,11 @@ class Reason(StrEnum):
         "Train on newer outcomes; give a new revision",
     )
     ALERT = "Alert", "The serving revision was found bad; spec.quality.onDegraded is Alert", "Look, and decide"
+    QUALITY_CREEP = (
+        "QualityCreep",
+        "The serving revision is more than twice the margin below the best one that was accepted: each step was within it",
+        "Look at the revisions since; give one that is as good as the best, or accept it",
+    )
     QUALITY_WATCHED = "QualityWatched", "The serving revision is judged, and nothing was found", "Nothing"
     OBJECTIVES_MET = "ObjectivesMet", "Requests are answered as spec.objectives asks, as far as can be told", "Nothing"
     OBJECTIVES_MISSED = (
@@ -192,6 +197,16 @@ class Reason(StrEnum):
         "InvalidTestSet",
         "The test set cannot be used with the model",
         "Correct the file, or spec.quality.testSet; the message names what is missing",
+    )
+    ODD_POD = (
+        "OddPod",
+        "One pod answers the test set otherwise than at admission, and the others do not: it is restarted, at most three in a day",
+        "Nothing at first; where it happens again look at the pod's node: memory, device, driver",
+    )
+    TEST_SET_WORN = (
+        "TestSetWorn",
+        "More than 20 revisions were judged by the same test set: one that was chosen by it may only fit it",
+        "Draw a new test set, and give it a URI or digest of its own",
     )
     TEST_SET_NOT_FOUND = "TestSetNotFound", "There is nothing at the test set's URI", "Upload it, or correct the URI"
     TEST_SET_ACCESS_DENIED = (

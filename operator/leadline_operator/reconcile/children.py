@@ -164,6 +164,8 @@ def replacement(live: Manifest, wanted: Manifest) -> Manifest:
 def _deletions(observed: Observed, decision: Decision) -> list[Write]:
     named = decision.replicas.keys()
     result: list[Write] = []
+    if decision.odd_pod is not None:
+        result.append(Delete("Pod", decision.odd_pod.name, decision.odd_pod.uid))
     for kind, objects, kept in (
         ("Deployment", observed.deployments, named),
         ("Service", observed.services, named | {observed.owner.name}),

@@ -12,6 +12,7 @@ from leadline_stats.verdicts import Verdict
 from leadline_wire.exchange import TestSetRequest, Trouble
 
 from leadline_operator.reconcile.gate import Gate
+from leadline_operator.reconcile.observed import Pod
 from leadline_operator.reconcile.plan import Event
 from leadline_operator.reconcile.records import Record, Rejection, Unreadable
 from leadline_operator.reconcile.testing import Judgement
@@ -59,6 +60,12 @@ class Decision:
     phase: Reason = Reason.SERVING
     trouble: Trouble | None = None
     """What holds the candidate, or the rollback, up."""
+    odd_pod: Pod | None = None
+    """A pod of the serving revision that is to be restarted, for it alone answers otherwise than at admission."""
+    notes: list[Trouble] = field(default_factory=list)
+    """What is worth a look, and no finding: said beside what was measured."""
+    crept: Judgement | None = None
+    """The serving revision is far below the best one that was ever accepted."""
     unmeasured: Trouble | None = None
     """Why the newest replay of the serving revision says nothing."""
     finding: Judgement | None = None

@@ -12,7 +12,7 @@ from leadline_api.reasons import Reason
 from leadline_wire.exchange import Trouble
 
 from leadline_operator.reconcile import measured as measured_by
-from leadline_operator.reconcile import testing, troubles
+from leadline_operator.reconcile import odd_pods, testing, troubles, wear
 from leadline_operator.reconcile.decision import Decision
 from leadline_operator.reconcile.observed import Observed, Revision
 from leadline_operator.reconcile.plan import Event
@@ -35,7 +35,7 @@ def judge_serving(observed: Observed, decision: Decision, now: float) -> None:
         if not isinstance(answered, TestResult):
             decision.trouble = answered or testing.unheard(observed, name)
             return
-        record = decision.records[name] = record.with_(test=answered, admitted_gate="")
+        record = decision.records[name] = record.with_(test=wear.numbered(decision, name, answered), admitted_gate="")
     judgement = (
         _admit_serving(observed, decision, name)
         if record.admitted_gate != gate.key
@@ -106,6 +106,7 @@ def _replay(observed: Observed, decision: Decision, now: float) -> testing.Judge
     if replayed is None:
         decision.finding = _said_before(observed, decision)
         return None
+    odd_pods.restart(observed, decision, to_judge, record.test, now)
     return testing.judge_replay(decision.gate, record.test, replayed)
 
 
@@ -217,7 +218,7 @@ def passes(observed: Observed, decision: Decision, revision: Revision, now: floa
         if not isinstance(answered, TestResult):
             decision.trouble = answered or testing.unheard(observed, name)
             return False
-        record = decision.records[name] = record.with_(test=answered)
+        record = decision.records[name] = record.with_(test=wear.numbered(decision, name, answered))
     assert record.test is not None
     # A bad stable revision is no measure, and one without pods cannot be asked: the floor alone decides then.
     rival = "" if decision.is_rejected(decision.serving) else decision.serving

@@ -134,14 +134,18 @@ def _condition(observed: Observed, decision: Decision, now: float, *, because: s
         if decision.unmeasured is not None:
             trouble = f"{decision.unmeasured.reason}: {decision.unmeasured.message}"
             return Finding("Unknown", Reason.NOT_MEASURED, f"{measured}; the newest replay was not answered: {trouble}")
-        return Finding("True", Reason.QUALITY_WATCHED, measured)
+        return Finding("True", Reason.QUALITY_WATCHED, "; ".join([measured, *_notes(decision)]))
     found = judging_outcomes.known(observed, decision, now)
     collecting = next((each for each in found if each.verdict.name is verdicts.Name.COLLECTING), None)
     if not found or collecting is not None:
         why = collecting.verdict.why if collecting is not None else "the ledger was not read yet"
         which = f" by {collecting.metric}" if collecting is not None and len(found) > 1 else ""
         return Finding("Unknown", Reason.NOT_MEASURED, f"Outcomes cannot judge{which} yet: {why}")
-    return Finding("True", Reason.QUALITY_WATCHED, "; ".join(map(_watched, found)))
+    return Finding("True", Reason.QUALITY_WATCHED, "; ".join([*map(_watched, found), *_notes(decision)]))
+
+
+def _notes(decision: Decision) -> list[str]:
+    return [f"{each.reason}: {each.message}" for each in decision.notes]
 
 
 def _watched(found: Known) -> str:
@@ -212,7 +216,10 @@ def _bad(decision: Decision) -> Finding | None:
         return Finding("False", decision.finding.reason, decision.finding.message)
     record = decision.records.get(decision.serving)
     rejection = record.rejection(decision.gate.key) if record is not None else None
-    return Finding("False", reasons.known(rejection.reason), rejection.message) if rejection is not None else None
+    if rejection is not None:
+        return Finding("False", reasons.known(rejection.reason), rejection.message)
+    crept = decision.crept
+    return Finding("False", crept.reason, crept.message) if crept is not None and crept.reason is not None else None
 
 
 def _by_test_set(decision: Decision, record: Record) -> dict[str, Any]:

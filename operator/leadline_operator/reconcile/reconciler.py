@@ -44,15 +44,20 @@ def refuse(existing: Existing, problem: str, now: float) -> Plan:
 def _transitions(observed: Existing, status: dict[str, Any]) -> tuple[Event, ...]:
     """Return the Events that follow from conditions alone: trouble that made the rollout stall, objectives, records."""
     found = []
-    for kind, bad in (("Stalled", "True"), ("ObjectivesMet", "False"), ("RecordsReadable", "False")):
+    for kind, bad in _TOLD:
         before, after = _condition(observed.status, kind), _condition(status, kind)
         if after.get("status") != bad or (before.get("status"), before.get("reason")) == (bad, after["reason"]):
             continue
         if kind == "Stalled" and after["reason"] in _SAID_ALREADY:
             continue
+        if kind == "QualityOK" and after["reason"] != Reason.QUALITY_CREEP:
+            continue
         found.append(Event("Warning", after["reason"], after["message"]))
     return tuple(found)
 
+
+_TOLD = (("Stalled", "True"), ("ObjectivesMet", "False"), ("QualityOK", "False"), ("RecordsReadable", "False"))
+"""Conditions, and when they are bad; what is found about quality is said when it is found, but for what has crept in."""
 
 _SAID_ALREADY = (
     Reason.ROLLED_BACK,

@@ -49,6 +49,12 @@ class TestResult(_Remembered, frozen=True, omit_defaults=True):
     changed: int = 0
     invalid: int = 0
     at: float = 0.0
+    number: int = 0
+    """How many revisions the same rows had judged by then, this one included."""
+
+    def with_number(self, number: int) -> "TestResult":
+        """Return it as that of one more revision."""
+        return msgspec.structs.replace(self, number=number)
 
     @property
     def bitmap(self) -> bytes:
@@ -109,6 +115,8 @@ class Record(_Remembered, frozen=True, omit_defaults=True):
     """When the user last said that it need not wait for a verdict or the end of a pause; counts for the attempt that it was said in."""
     withdrawn_at: float | None = None
     """When a provisional finding against it was withdrawn; there is no second one. None: none was."""
+    odd_pods: list[float] = []
+    """When a pod was restarted because it alone answered the test set otherwise, within the last day; seconds since the epoch."""
     service_level: dict[str, Any] | None = None
     """How its pods have answered, as `service_levels` writes it; None: nothing is known, or nobody asked."""
     alerted: str = ""
@@ -188,7 +196,10 @@ def _with_rest(read: _Struct, raw: dict[str, Any]) -> _Struct:
         if isinstance(inner, _Remembered):
             changes[name] = _with_rest(inner, raw[name])
         elif isinstance(inner, list):
-            changes[name] = [_with_rest(*each) for each in zip(inner, raw[name], strict=True)]
+            changes[name] = [
+                _with_rest(each, told) if isinstance(each, _Remembered) else each
+                for each, told in zip(inner, raw[name], strict=True)
+            ]
     return msgspec.structs.replace(read, **changes)
 
 

@@ -16,10 +16,12 @@ from leadline_operator.reconcile import (
     canary,
     capacity,
     commands,
+    creep,
     judging,
     judging_outcomes,
     objectives,
     troubles,
+    wear,
 )
 from leadline_operator.reconcile.decision import Decision
 from leadline_operator.reconcile.gate import gate_of
@@ -55,6 +57,8 @@ def decide(observed: Observed, now: float) -> Decision:
     _choose_target(observed, decision, now)
     _switch(observed, decision, now)
     _keep(observed, decision, now)
+    creep.look(observed, decision)
+    wear.look(decision)
     return decision
 
 
