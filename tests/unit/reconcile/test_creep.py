@@ -72,10 +72,10 @@ def test_going_back_to_one_that_was_judged_is_no_new_judgement():
 
 def test_by_outcomes_it_is_said_as_well():
     world = an_outcomes_world(quality={"compareFor": "0s"})
-    world.models |= {uri(name): model for name, model in steps(18, 6).items()}
-    for name in steps(18, 6):
+    world.models |= {uri(name): model for name, model in steps(18, 9).items()}
+    for name in steps(18, 9):
         world.ask_for(model=uri(name)).settle()
         world.ask(600, step_every=50)
-    assert served(world)[-1] == "m5"
+    assert served(world)[-1] == "m8"
     assert world.condition("QualityOK") == ("False", "QualityCreep")
     assert "if the world has not moved" in said(world)
