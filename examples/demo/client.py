@@ -100,8 +100,8 @@ class Target:
     host: str
     port: int
     path: str
-    connections: int
-    """That are kept."""
+    connections: int = 4
+    """That are kept; more than one, so that they reach several pods."""
     kept: deque[Connection] = field(default_factory=deque)
     busy: int = 0
 

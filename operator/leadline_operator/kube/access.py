@@ -51,7 +51,7 @@ NEEDED: Final = (
     Permission(SERVICES, _WRITTEN),
     Permission(AUTOSCALERS, _WRITTEN),
     Permission(DISRUPTION_BUDGETS, _WRITTEN),
-    Permission(PODS, _WATCHED),
+    Permission(PODS, (*_WATCHED, "delete")),
     Permission(SECRETS, ("create",)),
     Permission(CONFIG_MAPS, ("create",)),
     Permission(EVENTS, ("create",)),
