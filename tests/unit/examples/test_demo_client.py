@@ -88,7 +88,7 @@ async def test_each_request_has_its_own_connection_in_mode_new(server, target):
 
 async def test_a_few_connections_are_kept_in_mode_keep_alive(server, target):
     await ask(target.ask_on_kept, 20)
-    assert server.connections == client.KEPT_CONNECTIONS
+    assert server.connections == client.Target.connections
 
 
 async def test_a_connection_that_the_server_closes_is_replaced_without_a_failure(server, target):
@@ -96,7 +96,7 @@ async def test_a_connection_that_the_server_closes_is_replaced_without_a_failure
     server.extra_head = "connection: close\r\n"
     account = await ask(target.ask_on_kept, 8)
     assert account.failed == 0
-    assert server.connections > client.KEPT_CONNECTIONS
+    assert server.connections > client.Target.connections
 
 
 @pytest.mark.parametrize(

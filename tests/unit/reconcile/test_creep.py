@@ -15,13 +15,13 @@ def steps(lost, count, first=15):
     return {f"m{place}": Model(range(first + place * lost), letter(place)) for place in range(count)}
 
 
-def go_through(models, **more):
-    world = a_world(**models, floor=None, **more)
+def go_through(models, *, watched=11):
+    world = a_world(**models, floor=None)
     world.spec["model"] = {"uri": uri("m0")}
     world.settle()
     for name in list(models)[1:]:
         world.ask_for(model=uri(name)).settle()
-        world.pass_time(11)
+        world.pass_time(watched)
     return world
 
 
@@ -56,14 +56,14 @@ def test_lost_status_and_a_new_operator_say_it_again_without_a_second_change():
 
 @pytest.mark.parametrize(("count", "is_worn"), [(20, False), (21, True)])
 def test_a_test_set_that_judged_more_than_twenty_revisions_is_said_to_be_worn(count, is_worn):
-    world = go_through(steps(0, count))
+    world = go_through(steps(0, count), watched=0)
     assert reasons(world).count("TestSetWorn") == is_worn
     assert ("TestSetWorn: 21 revisions" in said(world)) is is_worn
     assert world.condition("QualityOK")[0] == "True"
 
 
 def test_going_back_to_one_that_was_judged_is_no_new_judgement():
-    world = go_through(steps(0, 20))
+    world = go_through(steps(0, 20), watched=0)
     for name in ("m18", "m19", "m18"):
         world.ask_for(model=uri(name)).settle()
         world.pass_time(11)

@@ -251,11 +251,11 @@ def test_what_was_counted_is_read_back_as_it_was():
 def test_bursts_within_the_objective_condemn_at_most_one_life_in_a_hundred():
     """Half of all failures come in bursts: 1 in 100 slots fails by half, the rest by one in 200."""
     chance, missed = random.Random(3), 0
-    for _ in range(100):
+    for _ in range(40):
         level, requests, failures = service_levels.begin(ASKED, {"a": counted(0)}, 0.0), 0, 0
-        for slot in range(1, 361):
+        for slot in range(1, 241):
             requests += 200
             failures += 100 if chance.random() < 0.01 else 1
             level = service_levels.fold(level, ASKED, {"a": counted(requests, failures)}, 10.0 * slot)
         missed += bool(level.missed)
-    assert missed <= 3
+    assert missed <= 1
