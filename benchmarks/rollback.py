@@ -64,6 +64,7 @@ async def once(play: Play, number: int) -> dict[str, float]:
         "failed_requests": account.failed,
         "messages": stream.sent,
         "failed_messages": stream.failed,
+        "messages_asked_again": stream.resent,
         "streams_opened": stream.opened,
     }
 
@@ -87,6 +88,7 @@ async def measure(rounds: int) -> int:
         "median_stream_seconds": round(statistics.median(each["stream_seconds"] for each in found), 3),
         "failed_requests": sum(int(each["failed_requests"]) for each in found),
         "failed_messages": sum(int(each["failed_messages"]) for each in found),
+        "messages_asked_again": sum(int(each["messages_asked_again"]) for each in found),
         "rounds": rounds,
         "median_pairs": statistics.median(each["pair"] for each in found),
     }

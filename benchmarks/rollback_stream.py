@@ -1,7 +1,8 @@
 """A gRPC stream that is kept open through a rollback, and account of who answered its messages.
 
-Runs in the benchmark's own process, on the Service's address, and asks ten times a second. A message that was sent and not answered
-when the stream ends is a failed request; a stream that ends is opened again.
+Runs in the benchmark's own process, on the Service's address, and asks ten times a second. A pod that is left ends its streams with
+UNAVAILABLE and says to call again: the stream is opened anew, and what had no answer yet is asked once more on it, and counted. A
+message that nobody ever answers, or answers with an error, is a failed request.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import grpc
 import numpy as np
 import tritonclient.grpc.aio as triton
 from tritonclient.utils import InferenceServerException
@@ -29,17 +31,16 @@ class Stream:
     input_name: str
     row: list[float]
     sent: int = 0
-    answered: int = 0
+    resent: int = 0
     opened: int = 0
+    failed: int = 0
+    """Messages that were answered with an error, or never."""
     errors: list[str] = field(default_factory=list)
     last: dict[str, float] = field(default_factory=dict)
     """When each revision answered last, in seconds since the epoch."""
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def failed(self) -> int:
-        """Messages without a usable answer."""
-        return self.sent - self.answered
+    _open: set[str] = field(default_factory=set)
+    """Ids of messages without an answer."""
 
     @contextlib.asynccontextmanager
     async def asking(self) -> AsyncIterator["Stream"]:
@@ -51,6 +52,7 @@ class Stream:
             self._stop.set()
             async with asyncio.timeout(END_SECONDS):
                 await task
+            self.failed += len(self._open)
 
     async def _run(self) -> None:
         async with triton.InferenceServerClient(self.target) as client:
@@ -59,15 +61,20 @@ class Stream:
                 try:
                     async for result, error in client.stream_infer(self._messages()):
                         self._took(result, error)
-                except InferenceServerException as error:
-                    self.errors = [*self.errors, str(error)[:200]][-3:]
+                except (InferenceServerException, grpc.RpcError) as error:
+                    told = error.details() if isinstance(error, grpc.aio.AioRpcError) else str(error)
+                    self.errors = [*self.errors, str(told)[:200]][-3:]
                     await asyncio.sleep(PAUSE_SECONDS)
 
     async def _messages(self) -> AsyncIterator[dict[str, Any]]:
         tensor = triton.InferInput(self.input_name, [1, len(self.row)], "FP32")
         tensor.set_data_from_numpy(np.array([self.row], dtype=np.float32))
+        for identifier in list(self._open):
+            self.resent += 1
+            yield {"model_name": self.model, "inputs": [tensor], "request_id": identifier}
         while not self._stop.is_set():
             self.sent += 1
+            self._open.add(str(self.sent))
             yield {"model_name": self.model, "inputs": [tensor], "request_id": str(self.sent)}
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(PAUSE_SECONDS):
@@ -75,7 +82,9 @@ class Stream:
 
     def _took(self, result: Any, error: Any) -> None:
         if error is not None:
+            self.failed += 1
             self.errors = [*self.errors, str(error)[:200]][-3:]
             return
-        self.answered += 1
-        self.last[result.get_response().model_version] = time.time()
+        answer = result.get_response()
+        self._open.discard(answer.id)
+        self.last[answer.model_version] = time.time()

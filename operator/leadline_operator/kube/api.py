@@ -75,11 +75,14 @@ class Api:
         path = resource.path(namespace, metadata["name"])
         return await self._request("PUT", path, body=body, query=[("fieldManager", FIELD_MANAGER)])
 
-    async def delete(self, resource: Resource, namespace: str | None, name: str, *, uid: str = "") -> None:
-        """Delete an object, and what it owns in the background; with a uid, only that one."""
+    async def delete(
+        self, resource: Resource, namespace: str | None, name: str, *, uid: str = "", resource_version: str = ""
+    ) -> None:
+        """Delete an object, and what it owns in the background; with a uid, only that one, with a version only as it was."""
         body: Manifest = {"propagationPolicy": "Background"}
-        if uid:
-            body["preconditions"] = {"uid": uid}
+        conditions = {"uid": uid, "resourceVersion": resource_version}
+        if uid or resource_version:
+            body["preconditions"] = {name: value for name, value in conditions.items() if value}
         await self._request("DELETE", resource.path(namespace, name), body=body)
 
     async def apply_status(self, resource: Resource, namespace: str, body: Manifest) -> Manifest:

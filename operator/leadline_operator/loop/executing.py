@@ -235,7 +235,13 @@ class Executor:
 
     async def _delete(self, key: Key, write: Delete) -> bool:
         try:
-            await self._api.delete(BY_KIND[write.kind], key.namespace, write.name, uid=write.uid)
+            await self._api.delete(
+                BY_KIND[write.kind],
+                key.namespace,
+                write.name,
+                uid=write.uid,
+                resource_version=write.resource_version,
+            )
         except errors.NotFound:
             known = self._cache.get(write.kind, Key(key.namespace, write.name))
             if known is not None and known["metadata"]["uid"] == write.uid:

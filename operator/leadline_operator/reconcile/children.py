@@ -174,7 +174,7 @@ def _deletions(observed: Observed, decision: Decision) -> list[Write]:
     ):
         for name, live in objects.items():
             if name not in kept and not live["metadata"].get("deletionTimestamp"):
-                result.append(Delete(kind, name, live["metadata"]["uid"]))
+                result.append(_deletion(kind, live))
     spare = [
         revision
         for revision in sorted(observed.revisions, key=lambda each: -each.stored.number)
@@ -184,7 +184,10 @@ def _deletions(observed: Observed, decision: Decision) -> list[Write]:
         and not decision.is_unreadable(revision.name)
         and not revision.stored.live["metadata"].get("deletionTimestamp")
     ]
-    result += [
-        Delete("ControllerRevision", each.name, each.stored.live["metadata"]["uid"]) for each in spare[HISTORY_KEPT:]
-    ]
+    result += [_deletion("ControllerRevision", each.stored.live) for each in spare[HISTORY_KEPT:]]
     return result
+
+
+def _deletion(kind: str, live: Manifest) -> Delete:
+    metadata = live["metadata"]
+    return Delete(kind, metadata["name"], metadata["uid"], metadata.get("resourceVersion", ""))

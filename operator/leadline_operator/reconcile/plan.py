@@ -32,6 +32,8 @@ class Delete:
     kind: str
     name: str
     uid: str
+    resource_version: str = ""
+    """Only as it was observed, so that who acts late deletes nothing that has changed; empty: in whatever state (Pods)."""
 
 
 Write = Create | Replace | Delete

@@ -7,6 +7,7 @@ would. What a real API server adds is tested on a cluster.
 import copy
 import itertools
 import pickle
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ from leadline_api import names
 from leadline_api.spec import ModelDeploymentSpec
 from leadline_operator.reconcile import records
 from leadline_operator.reconcile.observed import Observed, Pod, Revision, Settings
-from leadline_operator.reconcile.plan import Create, Event, Plan, Replace, Sounding
+from leadline_operator.reconcile.plan import Create, Delete, Event, Plan, Replace, Sounding
 from leadline_operator.reconcile.reconciler import reconcile
 from leadline_operator.specs import revisions, services
 from leadline_operator.specs.metadata import Owner
@@ -140,7 +141,33 @@ class World:
             made["metadata"]["resourceVersion"] = str(next(self._numbers))
             self.objects[kind, name] = made
         else:
-            assert self.objects.pop((write.kind, write.name))["metadata"]["uid"] == write.uid
+            gone = self.objects.pop((write.kind, write.name))["metadata"]
+            assert (gone["uid"], gone["resourceVersion"]) == (write.uid, write.resource_version)
+
+    def write_late(self, writes: Iterable[Any]) -> None:
+        """Do what the API server does with the writes of somebody whose picture is old: the first conflict ends them."""
+        for write in writes:
+            if isinstance(write, Create):
+                kind, name = write.manifest["kind"], write.manifest["metadata"]["name"]
+                if (kind, name) not in self.objects:
+                    self.write(write)
+                continue
+            kind, name, uid, version = (
+                (write.kind, write.name, write.uid, write.resource_version)
+                if isinstance(write, Delete)
+                else (
+                    write.manifest["kind"],
+                    write.manifest["metadata"]["name"],
+                    write.manifest["metadata"]["uid"],
+                    write.manifest["metadata"]["resourceVersion"],
+                )
+            )
+            live = self.objects.get((kind, name), {}).get("metadata", {})
+            is_same = live.get("uid") == uid and live.get("resourceVersion") == version
+            if is_same:
+                self.write(write)
+            elif isinstance(write, Replace):
+                return
 
     def settle(self, limit: int = 60) -> Plan:
         """Step until nothing is left to do; the time moves on by a tenth of a second a step."""
