@@ -127,7 +127,7 @@ def place(installed: Cluster, store: Store, request: pytest.FixtureRequest) -> I
     installed.apply(secret, name)
     yield Place(installed, name)
     if not getattr(request.node, "failed", False):
-        installed.kubectl("delete", "namespace", name, "--wait=false")
+        installed.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
 
 
 @pytest.hookimpl(wrapper=True)
