@@ -31,6 +31,9 @@ _LINGER_SECONDS: Final = 2.0
 """How long we read and drop what a refused client still sends: closing at once would reset the connection, and the
 client would see that instead of the answer."""
 _LINGER_BYTES: Final = 64 << 20
+LEFT_IDLE_SECONDS: Final = 3.0
+"""How long a connection must have been idle to be closed where the client is to go elsewhere. One in use is closed after its next
+answer instead: a request that meets the close on its way is lost to the client."""
 
 _LEARN_MAX: Final = 4
 """Heads that are remembered in a connection's life: where each request has another one, that is a waste of time."""
@@ -279,7 +282,7 @@ class Connection(answering.Answering):
             if waited > _LINGER_SECONDS:
                 self.abort()
         elif self._is_between_requests():
-            lingered = linger_from is not None and now >= linger_from and waited >= _LINGER_SECONDS / 4
+            lingered = linger_from is not None and now >= linger_from and waited >= LEFT_IDLE_SECONDS
             if waited > limits.idle_seconds or lingered:
                 self._end(at_once=True)
         elif self._state == HEAD:
