@@ -133,11 +133,6 @@ class Reason(StrEnum):
         "Train on newer outcomes; give a new revision",
     )
     ALERT = "Alert", "The serving revision was found bad; spec.quality.onDegraded is Alert", "Look, and decide"
-    QUALITY_CREEP = (
-        "QualityCreep",
-        "The serving revision is more than twice the margin below the best one that was accepted: each step was within it",
-        "Look at the revisions since; give one that is as good as the best, or accept it",
-    )
     QUALITY_WATCHED = "QualityWatched", "The serving revision is judged, and nothing was found", "Nothing"
     OBJECTIVES_MET = "ObjectivesMet", "Requests are answered as spec.objectives asks, as far as can be told", "Nothing"
     OBJECTIVES_MISSED = (

@@ -64,8 +64,6 @@ class Decision:
     """A pod of the serving revision that is to be restarted, for it alone answers otherwise than at admission."""
     notes: list[Trouble] = field(default_factory=list)
     """What is worth a look, and no finding: said beside what was measured."""
-    crept: Judgement | None = None
-    """The serving revision is far below the best one that was ever accepted."""
     unmeasured: Trouble | None = None
     """Why the newest replay of the serving revision says nothing."""
     finding: Judgement | None = None

@@ -216,10 +216,7 @@ def _bad(decision: Decision) -> Finding | None:
         return Finding("False", decision.finding.reason, decision.finding.message)
     record = decision.records.get(decision.serving)
     rejection = record.rejection(decision.gate.key) if record is not None else None
-    if rejection is not None:
-        return Finding("False", reasons.known(rejection.reason), rejection.message)
-    crept = decision.crept
-    return Finding("False", crept.reason, crept.message) if crept is not None and crept.reason is not None else None
+    return Finding("False", reasons.known(rejection.reason), rejection.message) if rejection is not None else None
 
 
 def _by_test_set(decision: Decision, record: Record) -> dict[str, Any]:

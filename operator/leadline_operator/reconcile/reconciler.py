@@ -50,14 +50,12 @@ def _transitions(observed: Existing, status: dict[str, Any]) -> tuple[Event, ...
             continue
         if kind == "Stalled" and after["reason"] in _SAID_ALREADY:
             continue
-        if kind == "QualityOK" and after["reason"] != Reason.QUALITY_CREEP:
-            continue
         found.append(Event("Warning", after["reason"], after["message"]))
     return tuple(found)
 
 
-_TOLD = (("Stalled", "True"), ("ObjectivesMet", "False"), ("QualityOK", "False"), ("RecordsReadable", "False"))
-"""Conditions, and when they are bad; what is found about quality is said when it is found, but for what has crept in."""
+_TOLD = (("Stalled", "True"), ("ObjectivesMet", "False"), ("RecordsReadable", "False"))
+"""Conditions, and when they are bad."""
 
 _SAID_ALREADY = (
     Reason.ROLLED_BACK,

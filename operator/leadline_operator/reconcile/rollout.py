@@ -16,7 +16,6 @@ from leadline_operator.reconcile import (
     canary,
     capacity,
     commands,
-    creep,
     judging,
     judging_outcomes,
     objectives,
@@ -57,7 +56,6 @@ def decide(observed: Observed, now: float) -> Decision:
     _choose_target(observed, decision, now)
     _switch(observed, decision, now)
     _keep(observed, decision, now)
-    creep.look(observed, decision)
     wear.look(decision)
     return decision
 
