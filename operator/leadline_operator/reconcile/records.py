@@ -111,6 +111,8 @@ class Record(_Remembered, frozen=True, omit_defaults=True):
     """When a provisional finding against it was withdrawn; there is no second one. None: none was."""
     alerted: str = ""
     """Gate under which an alert was raised already."""
+    crept: str = ""
+    """Gate under which it was said, while it serves, that more than twice the margin was lost against the best accepted one."""
     handled_action: str = ""
     """Newest command that was carried out on this revision."""
     refused_action: str = ""

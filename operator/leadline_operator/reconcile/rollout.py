@@ -11,7 +11,16 @@ from typing import Final
 from leadline_api import quantities, reasons
 from leadline_api.reasons import Reason
 
-from leadline_operator.reconcile import announcing, canary, capacity, commands, judging, judging_outcomes, troubles
+from leadline_operator.reconcile import (
+    announcing,
+    canary,
+    capacity,
+    commands,
+    creep,
+    judging,
+    judging_outcomes,
+    troubles,
+)
 from leadline_operator.reconcile.decision import Decision
 from leadline_operator.reconcile.gate import gate_of
 from leadline_operator.reconcile.observed import Observed, Pod
@@ -44,6 +53,7 @@ def decide(observed: Observed, now: float) -> Decision:
     decision.last_good = _last_good(decision)
     _choose_target(observed, decision, now)
     _switch(observed, decision, now)
+    creep.judge(observed, decision, now)
     _keep(observed, decision, now)
     return decision
 
@@ -86,17 +96,11 @@ def _serving(observed: Observed, decision: Decision) -> str:
 
 
 def _last_good(decision: Decision) -> str:
-    """Return the revision that served last, is not the serving one, and has no finding against it.
-
-    A finding under another gate counts too, until the gate of today has admitted the revision.
-    """
+    """Return the revision that served last, is not the serving one, and has no finding against it."""
     served = [
         (record.served_until or record.serving_since, name)
         for name, record in decision.records.items()
-        if name != decision.serving
-        and record.serving_since is not None
-        and decision.may_try(name)
-        and (not record.rejections or record.admitted_gate == decision.gate.key)
+        if name != decision.serving and record.serving_since is not None and decision.stands(record)
     ]
     return max(served)[1] if served else ""
 
