@@ -80,6 +80,7 @@ def interval_level(alpha: float, place: int, *, begun: int = 0) -> float:
     return budgets.retest_alpha(budgets.retest_alpha(alpha, place), checks.count("begun", begun) + 1)
 
 
+@functools.lru_cache(maxsize=1024)  # of 65,536 rows it takes 30 ms, and two revisions' answers stay what they were
 def test_set_pvalue(flips: test_sets.Flips, rows: int, margin: float, *, level: float) -> float:
     """Return the p-value of "worse than the best accepted revision by no more than twice the margin".
 

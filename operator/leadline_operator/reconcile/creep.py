@@ -18,7 +18,7 @@ from leadline_operator.reconcile.observed import Observed
 from leadline_operator.reconcile.plan import Event
 from leadline_operator.reconcile.records import Record, TestResult
 
-_FOLLOWS = "no traffic moves, for each successor was within the margin of the one before it"
+_FOLLOWS = "no traffic moves, for no single step was found worse"
 
 
 def judge(observed: Observed, decision: Decision, now: float) -> None:
