@@ -4,16 +4,18 @@ Levels, measures and simulated lives are in tests/unit/stats/test_creep.py.
 """
 
 import copy
+import random
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from leadline_api import names
 from leadline_operator.reconcile import records
+from leadline_wire import predictions
 from leadline_wire.ledger import OutcomeEntry
 
 from tests.unit.reconcile.outcomes_world import MODEL, OutcomesWorld, an_outcomes_world
-from tests.unit.reconcile.world import ROWS, Model, World, a_world, reasons, served, uri
+from tests.unit.reconcile.world import ROWS, Model, World, a_world, copied, reasons, served, uri
 
 STEP = 18
 """Rows of 1,000 that each successor loses; the margin is 20."""
@@ -225,6 +227,15 @@ def test_creep_by_outcomes_survives_a_restart_without_a_second_event():
     assert reasons(world).count("QualityCreep") == told
 
 
+def test_a_few_more_outcomes_write_nothing_while_creep_is_said():
+    world = crept_by_outcomes()
+    before = copied(world.status)
+    answered(world, 20)
+    assert world.status == before
+    answered(world, 400)
+    assert world.status != before
+
+
 def test_what_was_said_by_outcomes_holds_until_the_estimates_are_back_within_twice_the_margin():
     world = crept_by_outcomes()
     told = reasons(world).count("QualityCreep")
@@ -265,3 +276,34 @@ def test_best_is_known_by_outcomes_after_its_record_is_gone():
     world.status = {"observedGeneration": -1}
     world.settle()
     assert f"over 2000 of {world.revision(uri('m0'))}, the best accepted revision" in message(world)
+
+
+def valued(world: OutcomesWorld, count: int, deviation: float, chance: random.Random) -> None:
+    """Let so many true values come back, from which the serving revision's were as far as is said."""
+    entries, first = [], world.log[-1].seq + 1
+    for seq in range(first, first + count):
+        truth = chance.gauss(100, 20)
+        said = predictions.of_value(truth + chance.gauss(0, deviation))
+        told, came = predictions.of_value(truth), round(world.now * 1000)
+        entries.append(OutcomeEntry(seq, MODEL, f"{seq:032x}", 0, world.selected, said, came, truth=told))
+    world.append(*entries)
+    world.settle()
+
+
+def test_larger_errors_add_up_by_their_share_and_the_metric_that_shows_it_is_named():
+    metrics = [
+        {"name": "fit", "metric": "r2", "margin": "0.3"},
+        {"name": "price", "metric": "mae", "relativeMargin": "10%"},
+    ]
+    world = an_outcomes_world(quality={"metrics": metrics, "onDecay": "Alert"})
+    world.models |= {uri(name): copy.copy(each) for name, each in SERIES.items()}
+    chance, said = random.Random(5), []
+    for number in range(7):
+        promote(world, f"m{number}")
+        valued(world, 3_000, 5 * 1.09**number, chance)
+        said.append(world.condition("QualityOK")[1] == "QualityCreep")
+    assert said[:3] == [False] * 3, "two steps of 9 % are less than a fifth"
+    assert said[-1]
+    assert message(world).startswith("price 6.")
+    assert "more than twice the margin 10% is lost" in message(world)
+    assert set(reasons(world)) == {"Promoted", "QualityCreep"}
