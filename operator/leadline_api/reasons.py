@@ -133,6 +133,11 @@ class Reason(StrEnum):
         "Train on newer outcomes; give a new revision",
     )
     ALERT = "Alert", "The serving revision was found bad; spec.quality.onDegraded is Alert", "Look, and decide"
+    QUALITY_CREEP = (
+        "QualityCreep",
+        "The serving revision is worse than the best accepted one by more than twice the margin; no single step was found worse",
+        "Compare it with the best one on today's inputs; go back to that in spec.model, or train a better one: docs/rollouts.md",
+    )
     QUALITY_WATCHED = "QualityWatched", "The serving revision is judged, and nothing was found", "Nothing"
     OBJECTIVES_MET = "ObjectivesMet", "Requests are answered as spec.objectives asks, as far as can be told", "Nothing"
     OBJECTIVES_MISSED = (

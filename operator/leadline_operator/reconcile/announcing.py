@@ -155,13 +155,13 @@ def remembered(evidence: Evidence, desired: str, gate: str) -> dict[str, Record]
     Of the desired one what was found against it; where that still holds, also the one that served last, so that the
     traffic has a place to go. One against which nothing was found starts like any other, with the digest it had.
     """
-    record = _record(evidence, desired)
+    record = record_of(evidence, desired)
     if record is None or not (record.rejections or record.pardoned or record.withdrawn_at):
         return {}
     found = {desired: record}
     serving = evidence.serving
     if record.rejection(gate) is not None and serving and serving != desired and template_of(evidence, serving):
-        known = _record(evidence, serving)
+        known = record_of(evidence, serving)
         if known is not None:
             found[serving] = known
     return found
@@ -185,7 +185,8 @@ def digest_of(evidence: Evidence, revision: str) -> str:
     return str(known["digest"]) if known else ""
 
 
-def _record(evidence: Evidence, revision: str) -> Record | None:
+def record_of(evidence: Evidence, revision: str) -> Record | None:
+    """Return what the log knows of a revision, as a record holds it; None: nothing that a record would hold."""
     record, is_known = Record(), False
     for entry in evidence.decisions.values():
         at = entry.at_ms / 1000

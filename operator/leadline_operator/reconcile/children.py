@@ -179,7 +179,7 @@ def _deletions(observed: Observed, decision: Decision) -> list[Write]:
         revision
         for revision in sorted(observed.revisions, key=lambda each: -each.stored.number)
         if revision.name not in decision.replicas
-        and revision.name != decision.desired
+        and revision.name not in (decision.desired, decision.best)
         and not revision.record.rejections
         and not decision.is_unreadable(revision.name)
         and not revision.stored.live["metadata"].get("deletionTimestamp")

@@ -11,6 +11,7 @@ from leadline_api.reasons import Reason
 from leadline_stats.verdicts import Verdict
 from leadline_wire.exchange import TestSetRequest, Trouble
 
+from leadline_operator.reconcile.findings import Finding
 from leadline_operator.reconcile.gate import Gate
 from leadline_operator.reconcile.observed import Pod
 from leadline_operator.reconcile.plan import Event
@@ -68,6 +69,10 @@ class Decision:
     """Why the newest replay of the serving revision says nothing."""
     finding: Judgement | None = None
     """What was found against the serving revision where it cannot go back."""
+    creep: Finding | None = None
+    """What the serving revision has lost against the best accepted one, where that is more than twice the margin."""
+    best: str = ""
+    """Accepted revision with the most right answers to today's test set: later ones are held against it, so it is kept."""
     command: str = ""
     events: list[Event] = field(default_factory=list)
     wakes: list[float] = field(default_factory=list)
@@ -84,6 +89,15 @@ class Decision:
     def may_try(self, name: str) -> bool:
         """Tell whether a revision may be tried: nothing is known against it, and what is known can be read."""
         return not self.is_rejected(name) and not self.is_unreadable(name)
+
+    def stands(self, record: Record) -> bool:
+        """Tell whether nothing is held against a revision.
+
+        A finding under another gate counts too, until the gate of today has admitted the revision.
+        """
+        if isinstance(record, Unreadable) or record.rejection(self.gate.key) is not None:
+            return False
+        return not record.rejections or record.admitted_gate == self.gate.key
 
     def reject(
         self,

@@ -118,7 +118,7 @@ def _said_before(observed: Observed, decision: Decision) -> testing.Judgement | 
     said: dict[str, Any] = next(
         (each for each in observed.status.get("conditions") or () if each.get("type") == "QualityOK"), {}
     )
-    if said.get("status") != "False":
+    if said.get("status") != "False" or said["reason"] == Reason.QUALITY_CREEP:
         return None
     return testing.Judgement(reasons.known(said["reason"]), said.get("message") or "")
 

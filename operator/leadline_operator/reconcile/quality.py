@@ -123,6 +123,8 @@ def _condition(observed: Observed, decision: Decision, now: float, *, because: s
     bad = _bad(decision)
     if bad is not None:
         return bad
+    if decision.creep is not None:
+        return decision.creep
     if record is None or not decision.gate.metric:
         asked = decision.gate.metric != ""
         return Finding("Unknown", Reason.NOT_MEASURED, "Nothing serves yet" if asked else "No metric is asked for")

@@ -121,6 +121,8 @@ class Record(_Remembered, frozen=True, omit_defaults=True):
     """How its pods have answered, as `service_levels` writes it; None: nothing is known, or nobody asked."""
     alerted: str = ""
     """Gate under which an alert was raised already."""
+    crept: str = ""
+    """Gate under which it was said, while it serves, that more than twice the margin was lost against the best accepted one."""
     handled_action: str = ""
     """Newest command that was carried out on this revision."""
     refused_action: str = ""

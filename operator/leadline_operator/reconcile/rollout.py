@@ -16,6 +16,7 @@ from leadline_operator.reconcile import (
     canary,
     capacity,
     commands,
+    creep,
     judging,
     judging_outcomes,
     objectives,
@@ -55,6 +56,7 @@ def decide(observed: Observed, now: float) -> Decision:
     decision.last_good = _last_good(decision)
     _choose_target(observed, decision, now)
     _switch(observed, decision, now)
+    creep.judge(observed, decision, now)
     _keep(observed, decision, now)
     wear.look(decision)
     return decision
@@ -98,17 +100,11 @@ def _serving(observed: Observed, decision: Decision) -> str:
 
 
 def _last_good(decision: Decision) -> str:
-    """Return the revision that served last, is not the serving one, and has no finding against it.
-
-    A finding under another gate counts too, until the gate of today has admitted the revision.
-    """
+    """Return the revision that served last, is not the serving one, and has no finding against it."""
     served = [
         (record.served_until or record.serving_since, name)
         for name, record in decision.records.items()
-        if name != decision.serving
-        and record.serving_since is not None
-        and decision.may_try(name)
-        and (not record.rejections or record.admitted_gate == decision.gate.key)
+        if name != decision.serving and record.serving_since is not None and decision.stands(record)
     ]
     return max(served)[1] if served else ""
 

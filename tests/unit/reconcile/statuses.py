@@ -12,7 +12,7 @@ from leadline_api import names
 from leadline_wire.exchange import Trouble
 
 from tests.unit.reconcile.outcomes_world import an_outcomes_world
-from tests.unit.reconcile.world import World, a_world, uri
+from tests.unit.reconcile.world import Model, World, a_world, uri
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,14 @@ def _degraded_with_no_way_back() -> World:
     return world
 
 
+def _crept() -> World:
+    losing = {f"m{number}": Model(range(15 + 18 * number), f"sha256:{number:064x}") for number in range(6)}
+    world = settled(a_world(floor=None, **losing))
+    for name in losing:
+        world.ask_for(model=uri(name)).settle()
+    return world
+
+
 def _no_pods() -> World:
     world = settled(a_world())
     world.starts_pods = False
@@ -159,6 +167,7 @@ STATES = {
     "compared on copies": Told(_shadowing, "Progressing", "InProgress", "Shadowing"),
     "undecided": Told(_undecided, "Degraded", "Failed", "promote@<now>"),
     "worse, with nowhere to go back to": Told(_degraded_with_no_way_back, "Healthy", "Current", ""),
+    "many small losses": Told(_crept, "Healthy", "Current", "QualityCreep"),
     "no pod is ready": Told(_no_pods, "Degraded", "InProgress", "No pod"),
     "scaled to zero": Told(_scaled_to_zero, "Suspended", "InProgress", "replicas is 0"),
     "a foreign object has the name": Told(_conflict, "Degraded", "Failed", "is not ours"),
