@@ -119,7 +119,7 @@ def test_rule_4_deleted_in_the_middle_of_a_rollout_nothing_is_left(place, what):
     if what == "namespace":
         kubectl("delete", "namespace", place.namespace, "--wait=false")
         wait(
-            lambda: place.cluster.get(f"namespace/{place.namespace}", None),
+            lambda: place.cluster.get(f"namespace/{place.namespace}", "default"),
             lambda found: found is None,
             within=limits.ROLLOUT,
             explain=place.explain,
