@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-sys.path[0] = str(ROOT)  # the repository, for this file is started by its path
+sys.path.insert(0, str(ROOT))  # the repository, beside the folder of this file, which is started by its path
 
-from benchmarks.rollback_stream import Stream  # noqa: E402 - found only now
-from examples.demo import outcome_acts  # noqa: E402
+from rollback_stream import Stream  # noqa: E402
+
+from examples.demo import outcome_acts  # noqa: E402 - found only now
 from examples.demo.acts import Play  # noqa: E402
 from examples.demo.clients import rows_json  # noqa: E402
 from examples.demo.commands import DemoError, Tools  # noqa: E402

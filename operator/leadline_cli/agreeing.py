@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from leadline_api.reasons import Reason
 from leadline_operator.reconcile.evidence import Evidence
 from leadline_stats import verdicts
 from leadline_wire.ledger import DecisionEntry
@@ -196,6 +197,8 @@ def _decision(entry: DecisionEntry, before: Evidence, crossings: Sequence[Crossi
     elif entry.kind == "Verifying":
         crossing = _last(earlier, Kind.BELOW, entry.revision)
         note = "" if crossing is not None else _nearest(Kind.BELOW, entry.revision, before)
+    elif entry.kind == "Withdrawn" and _is_by_objectives(standing(before, entry.revision)):
+        other, text = before.serving, f"{text}: {Reason.OBJECTIVES_MISSED}"
     elif entry.kind == "Withdrawn":
         other = before.serving
         crossing = _last(earlier, Kind.BELOW_TOO, other)
@@ -236,8 +239,15 @@ def against(weighed: Weighed) -> str:
 
 def is_by_outcomes(entry: DecisionEntry) -> bool:
     """Tell whether a rejection rests on outcomes, by what it says."""
+    if entry.data.get("reason") == Reason.OBJECTIVES_MISSED:
+        return False  # the pods' own counters, which the log does not hold
     by_limit = entry.data.get("reason") == "Decayed" or bool(entry.data.get("provisional"))
     return by_limit or _NAMED.search(entry.data.get("message", "")) is not None
+
+
+def _is_by_objectives(standing_: Sequence[DecisionEntry]) -> bool:
+    provisional = [each for each in standing_ if each.data.get("provisional")]
+    return bool(provisional) and not any(map(is_by_outcomes, provisional))
 
 
 def _subject(entry: DecisionEntry) -> str:

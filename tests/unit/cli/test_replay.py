@@ -121,6 +121,23 @@ def test_rejection_by_a_test_set_is_told_apart_though_its_reason_is_the_same():
     assert replays.replay([log]).lives[1].ours is None
 
 
+def test_rejection_by_objectives_and_its_withdrawal_rest_on_nothing_that_the_log_holds():
+    found = "20 % of 400 requests failed (at most 1 %): missed (evidence 330:1 of 3 slots, needs 200:1)"
+    log = [
+        msgspec.structs.replace(each, data={**each.data, "reason": "ObjectivesMissed", "message": found})
+        if isinstance(each, DecisionEntry) and each.kind == "Rejected"
+        else each
+        for each in replay_logs.withdrawn()
+    ]
+    rows = [row for row in replays.replay([log]).rows if row.what in ("Rejected", "RolledBack", "Withdrawn")]
+    assert [(row.text.partition(" 1")[0], row.said) for row in rows] == [
+        ("not from outcomes: ObjectivesMissed", Said.NOTHING),
+        (rows[1].text.partition(" 1")[0], Said.NOTHING),
+        ("not from outcomes: ObjectivesMissed", Said.NOTHING),
+    ]
+    assert rows[1].text.endswith("not from outcomes")
+
+
 @pytest.mark.parametrize(
     ("log", "kind", "found"),
     [
