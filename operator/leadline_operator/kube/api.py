@@ -75,12 +75,16 @@ class Api:
         path = resource.path(namespace, metadata["name"])
         return await self._request("PUT", path, body=body, query=[("fieldManager", FIELD_MANAGER)])
 
-    async def delete(self, resource: Resource, namespace: str | None, name: str, *, uid: str = "") -> None:
-        """Delete an object, and what it owns in the background; with a uid, only that one."""
+    async def delete(self, resource: Resource, namespace: str | None, name: str, *, uid: str = "") -> Manifest:
+        """Delete an object, and what it owns in the background; with a uid, only that one.
+
+        Returns:
+            The object where it takes time to go, else a Status.
+        """
         body: Manifest = {"propagationPolicy": "Background"}
         if uid:
             body["preconditions"] = {"uid": uid}
-        await self._request("DELETE", resource.path(namespace, name), body=body)
+        return await self._request("DELETE", resource.path(namespace, name), body=body)
 
     async def apply_status(self, resource: Resource, namespace: str, body: Manifest) -> Manifest:
         """Server-side apply the whole status; metadata.uid guards against a namesake."""

@@ -1,6 +1,4 @@
-"""Margins that add up over revisions, and a test set that judges too many of them."""
-
-import pytest
+"""Margins that add up over revisions."""
 
 from tests.unit.reconcile.outcomes_world import an_outcomes_world
 from tests.unit.reconcile.world import Model, a_world, reasons, served, uri
@@ -15,13 +13,13 @@ def steps(lost, count, first=15):
     return {f"m{place}": Model(range(first + place * lost), letter(place)) for place in range(count)}
 
 
-def go_through(models, *, watched=11):
+def go_through(models):
     world = a_world(**models, floor=None)
     world.spec["model"] = {"uri": uri("m0")}
     world.settle()
     for name in list(models)[1:]:
         world.ask_for(model=uri(name)).settle()
-        world.pass_time(watched)
+        world.pass_time(11)
     return world
 
 
@@ -52,22 +50,6 @@ def test_lost_status_and_a_new_operator_say_it_again_without_a_second_change():
     world.status = {"observedGeneration": -1}
     world.settle()
     assert world.condition("QualityOK") == ("False", "QualityCreep")
-
-
-@pytest.mark.parametrize(("count", "is_worn"), [(20, False), (21, True)])
-def test_a_test_set_that_judged_more_than_twenty_revisions_is_said_to_be_worn(count, is_worn):
-    world = go_through(steps(0, count), watched=0)
-    assert reasons(world).count("TestSetWorn") == is_worn
-    assert ("TestSetWorn: 21 revisions" in said(world)) is is_worn
-    assert world.condition("QualityOK")[0] == "True"
-
-
-def test_going_back_to_one_that_was_judged_is_no_new_judgement():
-    world = go_through(steps(0, 20), watched=0)
-    for name in ("m18", "m19", "m18"):
-        world.ask_for(model=uri(name)).settle()
-        world.pass_time(11)
-    assert "TestSetWorn" not in reasons(world)
 
 
 def test_by_outcomes_it_is_said_as_well():
