@@ -200,8 +200,8 @@ class Reason(StrEnum):
     )
     ODD_POD = (
         "OddPod",
-        "One pod answers the test set otherwise than at admission, and the others do not: it is restarted, at most three in a day",
-        "Nothing at first; where it happens again look at the pod's node: memory, device, driver",
+        "One pod answers the test set otherwise than at admission, and the others do not: it is restarted, where that may help",
+        "Nothing while it is restarted; else look at the pod's node (memory, device, driver), and delete the pod",
     )
     TEST_SET_WORN = (
         "TestSetWorn",

@@ -77,13 +77,17 @@ class Api:
 
     async def delete(
         self, resource: Resource, namespace: str | None, name: str, *, uid: str = "", resource_version: str = ""
-    ) -> None:
-        """Delete an object, and what it owns in the background; with a uid, only that one, with a version only as it was."""
+    ) -> Manifest:
+        """Delete an object, and what it owns in the background; with a uid, only that one, with a version only as it was.
+
+        Returns:
+            The object where it takes time to go, else a Status.
+        """
         body: Manifest = {"propagationPolicy": "Background"}
         conditions = {"uid": uid, "resourceVersion": resource_version}
         if uid or resource_version:
             body["preconditions"] = {name: value for name, value in conditions.items() if value}
-        await self._request("DELETE", resource.path(namespace, name), body=body)
+        return await self._request("DELETE", resource.path(namespace, name), body=body)
 
     async def apply_status(self, resource: Resource, namespace: str, body: Manifest) -> Manifest:
         """Server-side apply the whole status; metadata.uid guards against a namesake."""

@@ -235,7 +235,7 @@ class Executor:
 
     async def _delete(self, key: Key, write: Delete) -> bool:
         try:
-            await self._api.delete(
+            live = await self._api.delete(
                 BY_KIND[write.kind],
                 key.namespace,
                 write.name,
@@ -250,6 +250,8 @@ class Executor:
         except errors.Conflict:
             return False
         log.info("deleted %s %s/%s", write.kind, key.namespace, write.name)
+        if live.get("kind") == write.kind and live["metadata"].get("deletionTimestamp"):
+            self._cache.observe(write.kind, live)  # a pod drains first: it is not to be deleted again meanwhile
         return True
 
     async def _write_status(self, observed: Existing, status: Manifest) -> None:

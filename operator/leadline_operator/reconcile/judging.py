@@ -35,7 +35,9 @@ def judge_serving(observed: Observed, decision: Decision, now: float) -> None:
         if not isinstance(answered, TestResult):
             decision.trouble = answered or testing.unheard(observed, name)
             return
-        record = decision.records[name] = record.with_(test=wear.numbered(decision, name, answered), admitted_gate="")
+        decision.records[name] = record.with_(test=answered, admitted_gate="", odd_pod=None)
+        wear.count(decision, name, answered)
+        record = decision.records[name]
     judgement = (
         _admit_serving(observed, decision, name)
         if record.admitted_gate != gate.key
@@ -106,7 +108,7 @@ def _replay(observed: Observed, decision: Decision, now: float) -> testing.Judge
     if replayed is None:
         decision.finding = _said_before(observed, decision)
         return None
-    odd_pods.restart(observed, decision, to_judge, record.test, now)
+    odd_pods.look(observed, decision, to_judge, record.test, now)
     return testing.judge_replay(decision.gate, record.test, replayed)
 
 
@@ -218,7 +220,9 @@ def passes(observed: Observed, decision: Decision, revision: Revision, now: floa
         if not isinstance(answered, TestResult):
             decision.trouble = answered or testing.unheard(observed, name)
             return False
-        record = decision.records[name] = record.with_(test=wear.numbered(decision, name, answered))
+        decision.records[name] = record.with_(test=answered)
+        wear.count(decision, name, answered)
+        record = decision.records[name]
     assert record.test is not None
     # A bad stable revision is no measure, and one without pods cannot be asked: the floor alone decides then.
     rival = "" if decision.is_rejected(decision.serving) else decision.serving

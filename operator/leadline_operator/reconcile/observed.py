@@ -55,6 +55,8 @@ class Pod:
     waiting: tuple[str, str]
     """Reason and message of a container that does not run, or of a pod that is not scheduled; empty where neither."""
     report: ExchangeReport | None
+    controller: str = ""
+    """The ReplicaSet that brings another one when it is deleted; empty: none does."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,14 @@ def pod_of(live: Manifest, report: ExchangeReport | None) -> Pod:
         terminating=bool(metadata.get("deletionTimestamp")),
         waiting=_waiting(status, conditions),
         report=report,
+        controller=next(
+            (
+                each["name"]
+                for each in metadata.get("ownerReferences") or ()
+                if each.get("controller") and each.get("kind") == "ReplicaSet"
+            ),
+            "",
+        ),
     )
 
 

@@ -49,12 +49,6 @@ class TestResult(_Remembered, frozen=True, omit_defaults=True):
     changed: int = 0
     invalid: int = 0
     at: float = 0.0
-    number: int = 0
-    """How many revisions the same rows had judged by then, this one included."""
-
-    def with_number(self, number: int) -> "TestResult":
-        """Return it as that of one more revision."""
-        return msgspec.structs.replace(self, number=number)
 
     @property
     def bitmap(self) -> bytes:
@@ -70,6 +64,34 @@ class TestResult(_Remembered, frozen=True, omit_defaults=True):
     def estimate(self) -> float:
         """Share of rows answered right."""
         return self.right_rows / self.rows if self.rows else 0.0
+
+
+class Judged(_Remembered, frozen=True, omit_defaults=True):
+    """By which rows a revision was judged, and how many others they had judged before."""
+
+    digest: str
+    """Of the test set."""
+    number: int
+    """1: it was the first."""
+
+
+class OddPod(_Remembered, frozen=True, omit_defaults=True):
+    """A pod that alone answered a replay of the test set otherwise than its revision did at admission."""
+
+    name: str
+    uid: str
+    at: float
+    """When it was found."""
+    answers: str
+    """Digest of all that it answered."""
+    message: str = ""
+    """What is said of it while it is there."""
+    stays: bool = False
+    """It is not restarted: that is of no use any more."""
+
+    def with_(self, **changes: object) -> "OddPod":
+        """Return it with some fields changed."""
+        return msgspec.structs.replace(self, **changes)
 
 
 class WayBack(_Remembered, frozen=True, omit_defaults=True):
@@ -115,8 +137,12 @@ class Record(_Remembered, frozen=True, omit_defaults=True):
     """When the user last said that it need not wait for a verdict or the end of a pause; counts for the attempt that it was said in."""
     withdrawn_at: float | None = None
     """When a provisional finding against it was withdrawn; there is no second one. None: none was."""
-    odd_pods: list[float] = []
-    """When a pod was restarted because it alone answered the test set otherwise, within the last day; seconds since the epoch."""
+    judged: Judged | None = None
+    """None: by no test set yet, or by an operator that did not count."""
+    odd_pod: OddPod | None = None
+    """One that is there and was not restarted; None: the newest replay showed none."""
+    restarted_pods: list[OddPod] = []
+    """Odd ones that were restarted, the newest last."""
     service_level: dict[str, Any] | None = None
     """How its pods have answered, as `service_levels` writes it; None: nothing is known, or nobody asked."""
     alerted: str = ""
@@ -198,10 +224,7 @@ def _with_rest(read: _Struct, raw: dict[str, Any]) -> _Struct:
         if isinstance(inner, _Remembered):
             changes[name] = _with_rest(inner, raw[name])
         elif isinstance(inner, list):
-            changes[name] = [
-                _with_rest(each, told) if isinstance(each, _Remembered) else each
-                for each, told in zip(inner, raw[name], strict=True)
-            ]
+            changes[name] = [_with_rest(*each) for each in zip(inner, raw[name], strict=True)]
     return msgspec.structs.replace(read, **changes)
 
 

@@ -20,6 +20,7 @@ from leadline_operator.reconcile import (
     judging,
     judging_outcomes,
     objectives,
+    odd_pods,
     troubles,
     wear,
 )
@@ -58,7 +59,8 @@ def decide(observed: Observed, now: float) -> Decision:
     _switch(observed, decision, now)
     creep.judge(observed, decision, now)
     _keep(observed, decision, now)
-    wear.look(decision)
+    odd_pods.note(observed, decision)
+    wear.note(decision)
     return decision
 
 

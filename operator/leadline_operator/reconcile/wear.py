@@ -1,8 +1,10 @@
 """A test set that has judged too many revisions: the one that was chosen by it may only fit it.
 
-Revisions are counted by the rows that they answered; the count goes from record to record, and outlives those that are deleted.
+Revisions are counted by the rows that they answered. The number goes from record to record, so that it outlives the records of
+revisions that are deleted, and a revision that is judged again by the same rows is no new one.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 from leadline_api.reasons import Reason
@@ -10,33 +12,40 @@ from leadline_wire.exchange import Trouble
 
 from leadline_operator.reconcile.decision import Decision
 from leadline_operator.reconcile.plan import Event
-from leadline_operator.reconcile.records import TestResult
+from leadline_operator.reconcile.records import Judged, Record, TestResult
 
 WORN_AFTER: Final = 20
 """Revisions that one test set may judge."""
 
 
-def numbered(decision: Decision, name: str, answered: TestResult) -> TestResult:
-    """Return what a revision answered with how many were judged by the same rows; say so where they are many."""
-    others = (
-        record.test.number
-        for other, record in decision.records.items()
-        if other != name and record.test is not None and record.test.digest == answered.digest
-    )
-    before = decision.records[name].test
-    again = before is not None and before.digest == answered.digest and before.number
-    number = before.number if before is not None and again else max(others, default=0) + 1
-    if number > WORN_AFTER and not again:
+def count(decision: Decision, name: str, answered: TestResult) -> None:
+    """Number a revision among those that the same rows have judged; say so where they are too many."""
+    record = decision.records[name]
+    if record.judged is not None and record.judged.digest == answered.digest:
+        return
+    others = [each for other, each in decision.records.items() if other != name]
+    # Those that an operator judged which did not count yet have answers, and no number.
+    seen = sum(each.test is not None and each.test.digest == answered.digest for each in others)
+    number = max(_counted(others, answered.digest), seen) + 1
+    decision.records[name] = record.with_(judged=Judged(digest=answered.digest, number=number))
+    if number > WORN_AFTER:
         decision.events.append(Event("Warning", Reason.TEST_SET_WORN, f"{name}: {_worn(number)}"))
-    return answered.with_number(number)
 
 
-def look(decision: Decision) -> None:
-    """Note that the serving revision is one of many that the same rows have judged."""
+def note(decision: Decision) -> None:
+    """Note that the rows by which the serving revision is judged have judged too many."""
     record = decision.records.get(decision.serving)
-    test = record.test if record is not None else None
-    if test is not None and test.key == decision.gate.set_key and test.number > WORN_AFTER:
-        decision.notes.append(Trouble(Reason.TEST_SET_WORN, _worn(test.number), "surroundings"))
+    if record is None or record.test is None or record.test.key != decision.gate.set_key:
+        return
+    number = _counted(decision.records.values(), record.test.digest)
+    if number > WORN_AFTER:
+        decision.notes.append(Trouble(Reason.TEST_SET_WORN, _worn(number), "surroundings"))
+
+
+def _counted(found: Iterable[Record], digest: str) -> int:
+    """Return how many revisions these rows have judged, as far as records say."""
+    numbers = (each.judged.number for each in found if each.judged is not None and each.judged.digest == digest)
+    return max(numbers, default=0)
 
 
 def _worn(number: int) -> str:

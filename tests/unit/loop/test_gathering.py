@@ -5,7 +5,7 @@ from leadline_api import names
 from leadline_operator.kube import resources
 from leadline_operator.loop import gathering
 from leadline_operator.loop.cache import Cache, Key
-from leadline_operator.reconcile.observed import Settings
+from leadline_operator.reconcile.observed import Settings, pod_of
 
 KEY = Key("ml", "digits")
 SETTINGS = Settings("runtime:1", b"k" * 32)
@@ -45,3 +45,18 @@ def test_children_of_a_kind_are_those_that_it_owns(kind, field):
     cache.observe(kind, an_object(kind, "namesakes", owner="uid-0"))
     found = gathering.observed(cache, KEY, settings=SETTINGS, report_of=lambda _: None, conflicts=())
     assert list(getattr(found, field)) == ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("owner", "controller"),
+    [
+        ({"kind": "ReplicaSet", "name": "digits-1-6f5b8c", "controller": True}, "digits-1-6f5b8c"),
+        ({"kind": "ReplicaSet", "name": "digits-1-6f5b8c"}, ""),
+        ({"kind": "Job", "name": "digits-1-6f5b8c", "controller": True}, ""),
+        (None, ""),
+    ],
+    ids=["of a ReplicaSet", "not controlled by it", "of another kind", "of nobody"],
+)
+def test_pod_is_brought_back_only_by_the_replica_set_that_controls_it(owner, controller):
+    live = {"metadata": {"name": "digits-1-6f5b8c-x", "uid": "u", "ownerReferences": [owner] if owner else None}}
+    assert pod_of(live, None).controller == controller

@@ -114,7 +114,8 @@ class World:
         self.status = plan.status or self.status
         self.events += [*plan.events, *plan.status_events]
         for sounding in plan.soundings:
-            self.pods[sounding.pod] = (sounding.revision, sounding)
+            if sounding.pod in self.pods:
+                self.pods[sounding.pod] = (sounding.revision, sounding)
         self._run_pods()
         selected = self.selected
         if selected and (not self.served or self.served[-1] != selected):
@@ -140,6 +141,9 @@ class World:
             made = copied(write.manifest)
             made["metadata"]["resourceVersion"] = str(next(self._numbers))
             self.objects[kind, name] = made
+        elif write.kind == "Pod":
+            assert write.uid == f"uid-{write.name}"
+            del self.pods[write.name]
         else:
             gone = self.objects.pop((write.kind, write.name))["metadata"]
             assert (gone["uid"], gone["resourceVersion"]) == (write.uid, write.resource_version)
@@ -234,7 +238,7 @@ class World:
         if report is not None:
             (self._ready.add if report.phase == "Ready" else self._ready.discard)(name)
         ready = name in self._ready  # by the kubelet, who asks the pod whether or not an operator does
-        return Pod(name, f"uid-{name}", "198.18.0.9", revision, ready, False, ("", ""), report)
+        return Pod(name, f"uid-{name}", "198.18.0.9", revision, ready, False, ("", ""), report, f"{revision}-6f5b8c")
 
     def _report(self, name: str, revision: str, told: Sounding, model: Model) -> ExchangeReport:
         trouble, phase, test = model.trouble, "Ready", None

@@ -30,6 +30,8 @@ PLURALS = {
     "horizontalpodautoscalers": "HorizontalPodAutoscaler",
     "poddisruptionbudgets": "PodDisruptionBudget",
     "controllerrevisions": "ControllerRevision",
+    "configmaps": "ConfigMap",
+    "pods": "Pod",
     "secrets": "Secret",
     "events": "Event",
 }
@@ -106,9 +108,9 @@ async def server():
 class Operator:
     """A worker that runs, and what it works with."""
 
-    def __init__(self, api, server):
+    def __init__(self, api, server, sounder=None):
         self.server, self.cache, self.queue, self.looked = server, Cache(), Queue(), asyncio.Event()
-        sounder = Sounder(
+        sounder = sounder or Sounder(
             None, secret_of=lambda _: b"", epoch=lambda: 1, outrun=lambda _: None, woken=lambda _: None
         )  # no pod is called
         now = 1_800_000_000.0
