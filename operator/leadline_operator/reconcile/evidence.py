@@ -20,6 +20,8 @@ from leadline_operator.reconcile import ranks, readings, streams, terms
 from leadline_operator.reconcile.streams import Begun, Gathering, Own, Stream
 from leadline_operator.reconcile.terms import Terms
 
+REVISIONS_KEPT: Final = 20
+"""Revisions, and pairs of them, whose evidence is kept: with eight metrics some 800 kB."""
 _NEVER: Final = 1 << 62
 _NOTHING: Final = Stream(Terms("", "", graded=False, margin=0.0, comparison_alpha=1.0, limit_alpha=1.0))
 
@@ -172,6 +174,7 @@ def _decided(evidence: Evidence, entry: DecisionEntry) -> Evidence:
         evidence = _remember(evidence, revision, replace(memory, promoted_seq=entry.seq, served=True))
         # Whom a provisional rollback went to is no longer on trial.
         evidence = _each(evidence, lambda stream: replace(_inherited(stream, revision, entry.other), fresh={}))
+        evidence = _each(evidence, lambda stream: _without_old(stream, {revision, entry.other}))
         return replace(evidence, serving=revision, before=entry.other)
     if entry.kind == "RolledBack":
         evidence = _remember(evidence, entry.other, replace(evidence.remembered(entry.other), served=True))
@@ -224,6 +227,18 @@ def _inherited(stream: Stream, revision: str, other: str) -> Stream:
     except ValueError:
         return stream  # nothing is left that could be lost or tolerated: its own outcomes have to do
     return replace(stream, own={**stream.own, revision: streams.against(reference, other)})
+
+
+def _without_old(stream: Stream, needed: set[str]) -> Stream:
+    """Forget what outcomes said of revisions that had none for longest: a checkpoint has a limit, and a life has none."""
+    own = sorted(stream.own, key=lambda name: (name in needed, stream.own[name].last_ms, name))[-REVISIONS_KEPT:]
+    pairs = sorted(stream.pairs, key=lambda subject: (needed >= set(subject), stream.pairs[subject].since_seq))
+    return replace(
+        stream,
+        own={name: each for name, each in stream.own.items() if name in own},
+        pairs={subject: each for subject, each in stream.pairs.items() if subject in pairs[-REVISIONS_KEPT:]},
+        ranks={subject: each for subject, each in stream.ranks.items() if subject[0] in own},
+    )
 
 
 def _on_trial(stream: Stream, revision: str, back: str) -> Stream:

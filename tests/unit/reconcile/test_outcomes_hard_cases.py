@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 
 import pytest
 from leadline_api.status import ModelDeploymentStatus
-from leadline_operator.reconcile import records, terms
-from leadline_operator.reconcile.evidence import Evidence, fold
+from leadline_operator.reconcile import evidence_state, records, terms
+from leadline_operator.reconcile.evidence import REVISIONS_KEPT, Evidence, fold
 from leadline_operator.reconcile.streams import Compared
 from leadline_operator.reconcile.terms import Terms
 from leadline_wire.exchange import Trouble
-from leadline_wire.ledger import DecisionEntry, OutcomeEntry, PairEntry
+from leadline_wire.ledger import STATE_BYTES_MAX, DecisionEntry, OutcomeEntry, PairEntry
 
 from tests.unit.reconcile.outcomes_world import MODEL, OutcomesWorld, an_outcomes_world
 from tests.unit.reconcile.test_outcomes import EVERY_SECOND_WRONG, kinds, quality
@@ -399,3 +399,25 @@ def test_terms_that_cannot_be_read_judge_nothing_and_are_told_anew():
     assert (broken.cursor, broken.streams) == (1, {})
     mended = fold(broken, [DecisionEntry(2, MODEL, "u", "Terms", "", 0, data=terms.data_of((TERMS,)))])
     assert mended.first.terms == TERMS
+
+
+def test_evidence_of_a_long_life_stays_within_what_a_checkpoint_may_hold():
+    told = DecisionEntry(1, "ml/m", "terms/key", "Terms", "", 0, "", terms.data_of((TERMS,)))
+    log, before = [told], ""
+    for place in range(REVISIONS_KEPT + 30):
+        name = f"m-{place}"
+        log.append(DecisionEntry(len(log) + 1, "ml/m", f"serves/{name}", "Promoted", name, 0, before, {}))
+        for _ in range(3):
+            seq = len(log) + 1
+            log.append(OutcomeEntry(seq, "ml/m", f"{seq:032x}", 0, name, "i1", seq, truth="i1"))
+            log.append(
+                PairEntry(seq + 1, "ml/m", f"{seq:032x}", 0, name, "i1", before or "none", "i1", seq, truth="i1")
+            )
+        before = name
+    found = fold(Evidence(), log)
+    # The newest one came after the last look at what is old.
+    assert REVISIONS_KEPT <= len(found.first.own) <= REVISIONS_KEPT + 1
+    assert {f"m-{place}" for place in range(31, 50)} <= found.first.own.keys()
+    assert len(found.first.pairs) <= REVISIONS_KEPT + 1
+    assert (before, f"m-{place - 1}") in found.first.pairs
+    assert len(evidence_state.write(found)) * 8 < STATE_BYTES_MAX
