@@ -202,7 +202,7 @@ def _on_terms(evidence: Evidence, entry: DecisionEntry) -> Evidence:
     if evidence.key == several[0].key:
         return evidence
     subjects = ({*stream.own, *(subject for subject, _ in stream.pairs)} for stream in evidence.streams.values())
-    for name in set().union(*subjects):
+    for name in sorted(set().union(*subjects)):
         known = evidence.remembered(name)
         evidence = _remember(evidence, name, replace(known, changes=known.changes + 1))
     return begin(evidence, several)

@@ -31,7 +31,7 @@ def test_any_partition_gives_the_same_monitor_in_every_bit(losses, cuts, limit, 
     fresh = betting.begin(limit=limit, alpha=alpha)
     at_once = betting.fold(fresh, losses)
     in_parts = fresh
-    borders = [0, *sorted(min(cut, len(losses)) for cut in cuts), len(losses)]
+    borders = [0, *sorted(cut % (len(losses) + 1) for cut in cuts), len(losses)]
     for begin, end in itertools.pairwise(borders):
         in_parts = betting.from_plain(
             json.loads(json.dumps(betting.to_plain(betting.fold(in_parts, losses[begin:end]))))

@@ -34,7 +34,7 @@ def test_any_cut_of_the_stream_gives_the_same(stream, cuts):
     scores = [score for score, _ in stream]
     true = [is_positive for _, is_positive in stream]
     whole = ranking.fold(ranking.EMPTY, scores, true)[:2]
-    waiting, parts, edges = ranking.EMPTY, [], [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
+    waiting, parts, edges = ranking.EMPTY, [], [0, *sorted(cut % (len(stream) + 1) for cut in cuts), len(stream)]
     for first, last in itertools.pairwise(edges):
         waiting, losses, _ = ranking.fold(waiting, scores[first:last], true[first:last])
         waiting = ranking.from_plain(json.loads(json.dumps(ranking.to_plain(waiting))))
