@@ -6,6 +6,7 @@
 import os
 import signal
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -49,6 +50,8 @@ def test_more_than_the_queue_holds_are_answered_429_at_once_and_told_when_to_com
     worker = pod.worker_pid()
     # All of them come in one pass of the event loop.
     os.kill(worker, signal.SIGSTOP)
+    # The signal only asks; until it stands still the worker would take the first of them alone.
+    eventually("stopped", lambda: Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[0] == "T")
     for client in clients:
         client.sendall(sent)
     os.kill(worker, signal.SIGCONT)
