@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from lupa import lua51
 
+from tests.unit.reconcile import recorded
 from tests.unit.reconcile.statuses import STATES
 
 SCRIPT = Path(__file__).parents[3] / "charts" / "leadline" / "argocd" / "health.lua"
@@ -32,3 +33,22 @@ def test_a_decayed_model_holds_up_no_release_and_is_told():
     assert (found["status"], found["message"].partition(":")[0]) == ("Healthy", "NoRollbackTarget") or (
         found["message"].startswith(("BelowFloor", "Degraded"))
     )
+
+
+@pytest.mark.parametrize("found", recorded.RECORDED, ids=recorded.title)
+def test_health_of_what_a_real_cluster_showed_is_as_documented(found):
+    assert health(found)["status"] == recorded.expected(found)[0]
+
+
+def test_what_was_recorded_has_every_phase_and_failure_that_the_cluster_suite_brings_about():
+    """So that a record that was made anew, and is smaller, is noticed."""
+    seen = {kind: set() for kind in ("Stalled", "Reconciling", "Ready")}
+    for found in recorded.RECORDED:
+        for kind, reasons in seen.items():
+            reasons.add(recorded.conditions(found).get(kind, ("", ""))[1])
+    assert seen["Stalled"] >= {
+        "BelowFloor", "DigestMismatch", "ImagePullFailed", "InvalidModel", "InvalidTestSet", "ModelNotFound", "ModelStoreUnreachable",
+        "NameConflict", "ObjectivesMissed", "QuotaExceeded", "RolledBack", "TestDegraded",
+    }  # fmt: skip
+    assert seen["Reconciling"] >= {"Canary", "Fetching", "Paused", "Starting", "Switching", "Testing"}
+    assert {"Serving", "NoRevisionServes", "Switching"} <= seen["Ready"]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.reconcile import recorded
 from tests.unit.reconcile.statuses import STATES
 
 BUILD_SECONDS = 600
@@ -40,3 +41,13 @@ def test_what_waits_for_a_modeldeployment_ends_when_a_person_would(found, state)
     assert (status, message) == (STATES[state].kstatus, message)
     if status == "Failed":
         assert STATES[state].said in message
+
+
+def test_what_a_real_cluster_showed_ends_a_wait_as_documented(kstatus):
+    lines = "\n".join(map(json.dumps, recorded.RECORDED))
+    done = subprocess.run([kstatus], input=lines, check=True, stdout=subprocess.PIPE, text=True, timeout=60)
+    told = [line.partition("\t")[0] for line in done.stdout.splitlines()]
+    titles = [recorded.title(found) for found in recorded.RECORDED]
+    assert dict(zip(titles, told, strict=True)) == {
+        name: recorded.expected(found)[1] for name, found in zip(titles, recorded.RECORDED, strict=True)
+    }
