@@ -197,7 +197,7 @@ def _stalled(observed: Observed, decision: Decision, now: float) -> Finding:
         return Finding("True", Reason.UNREADABLE_RECORD, f"{_cannot_be_read(decision)}; {serves}")
     rejection = record.rejection(decision.gate.key)
     if rejection is not None:
-        if rejection.served and decision.handing_over:
+        if rejection.served and (decision.handing_over or decision.selected != decision.serving):
             return Finding("False", Reason.NOT_STALLED)  # the rollback is still under way: see Reconciling
         reason = Reason.ROLLED_BACK if rejection.served else reasons.known(rejection.reason)
         again = "to try it again annotate leadline.dev/action=retry@<now>"

@@ -137,6 +137,12 @@ class History(RuleBasedStateMachine):
         assert sum(each["percent"] for each in traffic) == (100 if traffic else 0)
         assert len(traffic) <= 2
 
+    @invariant()
+    def nothing_is_stalled_and_under_way_at_once(self):
+        """Machines differ in which of the two they look at first."""
+        said = {each["type"]: each["status"] for each in self.world.status.get("conditions") or ()}
+        assert (said.get("Stalled"), said.get("Reconciling")) != ("True", "True"), self.world.status["conditions"]
+
     def teardown(self):
         if not hasattr(self, "world"):
             return

@@ -5,6 +5,7 @@ import copy
 import pytest
 from leadline_operator.reconcile.reconciler import reconcile
 
+from tests.unit.reconcile.outcomes_world import an_outcomes_world
 from tests.unit.reconcile.world import World, a_world, served, uri
 
 
@@ -179,4 +180,20 @@ def test_rollback_is_not_said_to_be_over_before_the_demoted_pods_forward():
             assert forwarding == [] or all(forwarding)
             break
         world.now += 0.1
+    assert world.condition("Stalled") == ("True", "RolledBack")
+
+
+def test_nothing_is_stalled_and_under_way_at_once_where_a_rejection_is_remembered_by_the_ledger_alone():
+    world = an_outcomes_world()
+    world.settle()
+    world.ask(120, step_every=20)
+    world.ask_for(model=uri("worse")).settle()
+    world.ask(400, serving="good")
+    world.objects.clear()  # somebody deleted the ModelDeployment, and applied it again
+    world.pods.clear()
+    world.status = {"observedGeneration": -1}
+    for _ in range(100):
+        world.step()
+        world.now += 0.1
+        assert (world.condition("Stalled")[0], world.condition("Reconciling")[0]) != ("True", "True")
     assert world.condition("Stalled") == ("True", "RolledBack")
