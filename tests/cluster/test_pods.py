@@ -111,7 +111,14 @@ def test_pod_template_reaches_the_pods_and_with_an_autoscaler_the_steady_state_w
         return "the autoscaler does not scale: FailedGetResourceMetric" in condition(status, "Ready")[2]
 
     place.until(is_heard, within=limits.VERDICT)
+    before = writes(place)
     kill_operator(place)
+
+    def is_looked_at(counted: dict[str, int]) -> bool:
+        """Tell whether the successor has posted what pods read, which it cannot know to be there."""
+        return {"POST configmaps/ 409", "POST secrets/ 409"} <= changed(before, counted).keys()
+
+    wait(lambda: writes(place), is_looked_at, within=limits.ROLLOUT, explain=place.explain)
     wait(lambda: others(place), lambda names_: not names_, within=limits.ROLLOUT, explain=place.explain)
     settled = of_ours(wait_until_quiet(place))
     generation = place.cluster.get(f"deploy/{revision}", place.namespace)["metadata"]["generation"]
