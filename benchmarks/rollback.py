@@ -21,6 +21,7 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # the repository, beside the folder of this file, which is started by its path
 
 from rollback_stream import Stream  # noqa: E402
+from serving import page, places  # noqa: E402
 
 from examples.demo import outcome_acts  # noqa: E402 - found only now
 from examples.demo.acts import Play  # noqa: E402
@@ -30,7 +31,6 @@ from examples.demo.report import Report  # noqa: E402
 from examples.demo.stage import MODELS, TRUTH, Stage  # noqa: E402
 from examples.demo.watching import Watched  # noqa: E402
 
-RESULT: Final = ROOT / "benchmarks" / "results" / "rollback.json"
 FIRST_OUTCOMES: Final = 40
 CONNECTIONS: Final = 16
 
@@ -94,7 +94,8 @@ async def measure(rounds: int) -> int:
         "median_pairs": statistics.median(each["pair"] for each in found),
     }
     machine = {"cores": os.cpu_count(), "python": platform.python_version(), "load": round(os.getloadavg()[0], 1)}
-    RESULT.write_text(json.dumps({"summary": summary, "machine": machine, "rounds": found}, indent=2) + "\n")
+    places.ROLLBACKS.write_text(json.dumps({"summary": summary, "machine": machine, "rounds": found}, indent=2) + "\n")
+    page.write()
     stage.report.table("summary", [(name, str(value)) for name, value in summary.items()])
     return 0
 

@@ -50,7 +50,7 @@ def headline(experiments: dict, rules: dict) -> dict[str, float]:
 
 def text(results: dict) -> str:
     """Return the section."""
-    parts = [HEAD, _table(["figure", "found", "goal", "met", "what it is"], list(_goals(results["summary"])))]
+    parts = [HEAD, table(["figure", "found", "goal", "met", "what it is"], list(_goals(results["summary"])))]
     header = ["rule", *(f"false at {accuracy}" for accuracy in (".95", ".90", ".80")), "outcomes to a 10-point drop"]
     rows = [
         [
@@ -62,7 +62,7 @@ def text(results: dict) -> str:
     ]
     parts += [
         "Nothing is wrong for 10,000 outcomes, and a drop of 10 points from the first one on:\n",
-        _table(header, rows),
+        table(header, rows),
     ]
     measures = [name.removesuffix(": median") for name in results["experiments"] if name.endswith(": median")]
     rows = [
@@ -72,7 +72,7 @@ def text(results: dict) -> str:
     ]
     parts += [
         "Other measures, at 100:1; delays in rows that count:\n",
-        _table(["measure", "false at the limit", "median"], rows),
+        table(["measure", "false at the limit", "median"], rows),
     ]
     return "\n".join(parts)
 
@@ -92,6 +92,7 @@ def _count(value: float | str) -> str:
     return value if isinstance(value, str) else f"{value:g}"
 
 
-def _table(header: list[str], rows: list[list[str]]) -> str:
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """Return a table in Markdown."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"

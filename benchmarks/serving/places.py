@@ -7,6 +7,7 @@ BENCHMARKS = Path(__file__).resolve().parents[1]
 ROOT = BENCHMARKS.parent
 RESULTS = BENCHMARKS / "results" / "serving.json"
 DECISIONS = RESULTS.with_name("decisions.json")
+ROLLBACKS = RESULTS.with_name("rollback.json")
 PAGE = ROOT / "docs" / "benchmarks.md"
 PEERS = BENCHMARKS / "peers"
 
