@@ -1,6 +1,6 @@
 """Histories on disk: what was predicted by which revision, and what was true, one prediction a row.
 
-Read in pieces; kept are some 40 bytes a row. Next step: `history_entries` makes of it what the ledger would have held. Must
+Answers are classes or, of a regression, values. Read in pieces; kept are some 40 bytes a row. Next step: `history_entries` makes of it what the ledger would have held. Must
 not judge predictions.
 """
 
@@ -13,10 +13,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from leadline_cli import errors
+from leadline_cli import errors, history_values
 from leadline_cli.history_classes import Classes, classes_of
 from leadline_cli.history_files import Columns, chunks
 from leadline_cli.history_times import Times
+from leadline_cli.history_values import FloatArray
 
 IntArray = npt.NDArray[np.int64]
 
@@ -36,11 +37,12 @@ class History:
     revisions: IntArray
     """Shape (n,): places in `revision_names`."""
     revision_names: tuple[str, ...]
-    predictions: IntArray
-    """Shape (n,): places in `classes`."""
-    truths: IntArray
-    """Shape (n,): places in `classes`."""
-    classes: Classes
+    predictions: IntArray | FloatArray
+    """Shape (n,): places in `classes`, or values; infinite: no usable answer."""
+    truths: IntArray | FloatArray
+    """Shape (n,): places in `classes`, or finite values."""
+    classes: Classes | None
+    """None: they are values."""
     ids: IntArray | None
     """Shape (n,): hashes of the requests' ids, 0 where a row has none; None: there is no such column."""
     entities: IntArray | None
@@ -49,8 +51,13 @@ class History:
     """What was read otherwise than it stands there."""
 
 
-def read(path: Path, columns: Columns) -> History:
+def read(path: Path, columns: Columns, *, of_values: bool = False) -> History:
     """Read a history.
+
+    Args:
+        path: The file.
+        columns: How its columns are called.
+        of_values: Whether predictions and true answers are numbers (a regression), and not classes.
 
     Raises:
         Refused: It cannot be read or used; the message names the column and the row.
@@ -58,7 +65,7 @@ def read(path: Path, columns: Columns) -> History:
     if path.is_dir() or not path.exists():
         what = "is a folder; expected a CSV or Parquet file" if path.is_dir() else "there is no such file"
         raise errors.Refused(f"{path}: {what}")
-    reading = _Reading(path, columns)
+    reading = _Reading(path, columns, of_values=of_values)
     try:
         for header, rows in chunks(path, columns):
             reading.take(header, rows)
@@ -80,12 +87,13 @@ class _Codes(dict[str, int]):
 class _Reading:
     """Collects columns as numbers."""
 
-    def __init__(self, path: Path, columns: Columns) -> None:
+    def __init__(self, path: Path, columns: Columns, *, of_values: bool) -> None:
         self.count = 0
         self._path = path
         self._columns = columns
+        self._of_values = of_values
         self._revisions, self._classes = _Codes(), _Codes()
-        self._parts: list[tuple[IntArray, ...]] = []
+        self._parts: list[tuple[IntArray | FloatArray, ...]] = []
         self._times = Times(path, columns.time)
         self._has_ids = False
 
@@ -102,14 +110,18 @@ class _Reading:
                 f"{self._path}: column {columns.revision!r} has more than {REVISIONS_MAX:,} different revisions, the "
                 f"first {next(iter(self._revisions))!r}; name the right column by --revision"
             )
-        predicted = [self._classes[text] for text in cells[place[columns.prediction]]]
-        true = [self._classes[text] for text in cells[place[columns.truth]]]
-        part = [times, _array(revisions), _array(predicted), _array(true)]
+        answers = (self._answers(name, cells[place[name]]) for name in (columns.prediction, columns.truth))
+        part = [times, _array(revisions), *answers]
         for name in (identifier, columns.entity):
             texts = cells[place[name]] if name is not None else ()
             part.append(_array([hash(text) if text else 0 for text in texts]))
         self._parts.append(tuple(part))
         self.count += length
+
+    def _answers(self, column: str, texts: Sequence[str]) -> IntArray | FloatArray:
+        if self._of_values:
+            return history_values.read(self._path, column, texts, self.count)
+        return _array([self._classes[text] for text in texts])
 
     def history(self) -> History:
         """Return what was read.
@@ -125,7 +137,11 @@ class _Reading:
         times, revisions, predicted, true, ids, entities = whole
         notes = list(self._times.notes)
         raw = list(self._classes)
-        usable = _filled(raw)[predicted] & _filled(raw)[true] & _filled(list(self._revisions))[revisions]
+        if self._of_values:
+            usable = ~np.isnan(predicted) & np.isfinite(true)
+        else:
+            usable = _filled(raw)[predicted] & _filled(raw)[true]
+        usable &= _filled(list(self._revisions))[revisions]
         if left := int((~usable).sum()):
             notes.append(f"{left:,} rows without a revision, a prediction or a true answer are left out")
         if not usable.any():
@@ -136,20 +152,23 @@ class _Reading:
         if (np.diff(times[order]) < 0).any():
             notes.append("rows were not in order of time: they are taken in that order")
             order = order[np.argsort(times[order], kind="stable")]
-        names = (columns.prediction, columns.truth)
-        classes, places_p, places_t = classes_of(path, names, raw, predicted[order], true[order])
+        predicted, true, classes = predicted[order], true[order], None
+        if not self._of_values:
+            names = (columns.prediction, columns.truth)
+            classes, predicted, true = classes_of(path, names, raw, predicted, true)
+            notes += classes.notes
         return History(
             name=path.name,
             rows=order + 1,
             times_ms=times[order],
             revisions=revisions[order],
             revision_names=tuple(self._revisions),
-            predictions=places_p,
-            truths=places_t,
+            predictions=predicted,
+            truths=true,
             classes=classes,
             ids=ids[order] if self._has_ids else None,
             entities=entities[order] if columns.entity is not None else None,
-            notes=(*notes, *classes.notes),
+            notes=tuple(notes),
         )
 
 

@@ -91,8 +91,8 @@ def _check(path: Path, columns: tuple[str, str], names_p: set[str], names_t: set
     fractions = sorted(name for name in names_t if _NUMBER.fullmatch(name))
     if len(fractions) >= _VALUES_LEAST:
         raise errors.Refused(
-            f"{path}: column {truth!r} holds numbers with a fraction, such as {fractions[0]}: values of a regression are not "
-            "replayed; expected classes"
+            f"{path}: column {truth!r} holds numbers with a fraction, such as {fractions[0]}; expected classes. Values of a "
+            "regression are replayed with --metric mae, rmse or r2"
         )
     if len(names_t) > CLASSES_MAX:
         raise errors.Refused(

@@ -12,12 +12,13 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from leadline_operator.reconcile.terms import Terms, data_of
 from leadline_wire.ledger import DecisionEntry, Entry, OutcomeEntry, PairEntry
 
+from leadline_cli import history_values
 from leadline_cli.histories import History, IntArray
 
 MODEL: Final = "history/model"
@@ -77,7 +78,8 @@ def stretches(
         before: Whose traffic a revision would have taken; is asked when all entries before its promotion have been taken.
     """
     history = planned.history
-    words, names = history.classes.words, history.revision_names
+    word: Callable[[Any], str] = history_values.word if history.classes is None else history.classes.words.__getitem__
+    names = history.revision_names
     first_ms = int(history.times_ms[0])
     stretch: list[Entry] = [DecisionEntry(1, MODEL, "terms", "Terms", "", first_ms, data=data_of((terms,)))]
     rows.append(-1)
@@ -106,12 +108,12 @@ def stretches(
                     yield stretch
                 stretch = [_promoted(promoted, before(promoted), len(rows) + 1, names)]
                 rows.append(-1)
-            word, truth = words[predicted], words[true]
-            stretch.append(OutcomeEntry(len(rows) + 1, MODEL, "", place, names[revision], word, known_ms, truth))
+            said, truth = word(predicted), word(true)
+            stretch.append(OutcomeEntry(len(rows) + 1, MODEL, "", place, names[revision], said, known_ms, truth))
             rows.append(place)
             while pairs and pairs[-1][0] == place:
-                _, beside, said = pairs.pop()
-                answers = (names[revision], word, names[beside], words[said])
+                _, beside, other = pairs.pop()
+                answers = (names[revision], said, names[beside], word(other))
                 stretch.append(PairEntry(len(rows) + 1, MODEL, "", place, *answers, known_ms, truth))
                 rows.append(place)
         yield stretch

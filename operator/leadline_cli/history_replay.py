@@ -22,10 +22,11 @@ import numpy.typing as npt
 from leadline_api import quantities
 from leadline_operator.reconcile.evidence import Evidence, fold
 from leadline_operator.reconcile.streams import Compared, Own
-from leadline_operator.reconcile.terms import Terms
-from leadline_stats import budgets, detectability, references, verdicts
+from leadline_operator.reconcile.terms import PLAIN_MEASURES, Terms
+from leadline_stats import budgets, classes, detectability, references, verdicts
+from leadline_stats.measures import Measure, Reading
 
-from leadline_cli import errors, histories, history_entries, rivals
+from leadline_cli import errors, histories, history_entries, history_rivals
 from leadline_cli.histories import History
 from leadline_cli.history_files import Columns
 
@@ -33,6 +34,8 @@ BoolArray = npt.NDArray[np.bool_]
 
 DROPS: Final = (0.02, 0.05, 0.1)
 """Drops whose detection is told."""
+_SHARES: Final = (Measure.ACCURACY, Measure.PRECISION, Measure.RECALL)
+"""Measures that are shares of right answers."""
 _DAY_MS: Final = 86_400_000
 
 
@@ -42,7 +45,8 @@ class Options:
 
     metric: str = "accuracy"
     positive: str = ""
-    margin: float = 0.02
+    margin: float | None = None
+    """None: 0.02; of mae and rmse, which may grow by a share of themselves, 0.1."""
     probability: float = 0.01
     maturity_ms: int = 0
     on_degraded: str = "Rollback"
@@ -100,14 +104,21 @@ class Replayed:
 
     history: History
     options: Options
+    terms: Terms
     lives: tuple[Life, ...]
     estimate: float
     """Of the last revision that can be extrapolated from."""
     per_day: float
     """Outcomes a day, of all revisions."""
     drops: tuple[Drop, ...]
+    """Empty: of F1 and errors it is not told."""
     notes: tuple[str, ...]
     evidence: Evidence
+
+    @property
+    def reading(self) -> Reading:
+        """How numbers of the metric are said."""
+        return self.evidence.first.reading
 
 
 def milliseconds(duration: str) -> int:
@@ -129,8 +140,8 @@ def replay(path: Path, columns: Columns, options: Options) -> Replayed:
         Refused: It cannot be read or used, or the options do not fit it.
     """
     terms = terms_of(options)
-    history = histories.read(path, columns)
-    if options.metric == "recall":
+    history = histories.read(path, columns, of_values=terms.measures.is_of_errors)
+    if options.positive and history.classes is not None:
         place = history.classes.place(options.positive)
         if place is None or not (history.truths == place).any():
             known = ", ".join(sorted(history.classes.names)[:10])
@@ -145,12 +156,14 @@ def terms_of(options: Options, *, positive: str = "") -> Terms:
     Raises:
         Refused: A number is out of range, or `positive` does not fit the metric.
     """
-    if (options.metric == "recall") != bool(options.positive):
+    measure = Measure(options.metric)
+    if measure.is_of_a_class != bool(options.positive):
         raise errors.Refused(
-            "--metric recall needs --positive CLASS (the one that is to be found), and no other has it"
+            "--metric precision, recall and f1 need --positive CLASS (the one that is to be found), and no other has it"
         )
-    if not 0 <= options.margin < 1:
-        raise errors.Refused(f"--margin: expected a share from 0 to below 1, such as 0.02, got {options.margin:g}")
+    margin = options.margin if options.margin is not None else (0.1 if measure.has_relative_margin else 0.02)
+    if not 0 <= margin < 1:
+        raise errors.Refused(f"--margin: expected a share from 0 to below 1, such as 0.02, got {margin:g}")
     try:
         shares = budgets.shares(options.probability)
     except ValueError as error:
@@ -158,11 +171,12 @@ def terms_of(options: Options, *, positive: str = "") -> Terms:
     return Terms(
         key="history",
         metric=options.metric,
-        graded=False,
-        margin=options.margin,
+        graded=measure.is_graded,
+        margin=margin,
         comparison_alpha=shares.comparison,
         limit_alpha=shares.fixed_limit,
         positive=positive,
+        measure="" if options.metric in PLAIN_MEASURES else options.metric,
     )
 
 
@@ -184,7 +198,7 @@ def of_history(history: History, options: Options, terms: Terms) -> Replayed:
         for stretch in history_entries.stretches(planned, terms, places, before):
             evidence = fold(evidence, stretch)
     about = _about(planned.history, terms)
-    taken = _Taken(planned, about, evidence, places, options)
+    taken = _Taken(planned, about, evidence, places, options, terms)
     lives = tuple(_life(taken, each, befores[each.revision]) for each in planned.promotions)
     counted = int(about.sum())
     days = max(int(planned.known_ms[-1] - planned.known_ms[0]) / _DAY_MS, 1 / 24)
@@ -192,10 +206,11 @@ def of_history(history: History, options: Options, terms: Terms) -> Replayed:
     return Replayed(
         history=planned.history,
         options=options,
+        terms=terms,
         lives=lives,
         estimate=estimate,
         per_day=counted / days,
-        drops=tuple(_drop(drop, estimate, lives, terms) for drop in DROPS),
+        drops=tuple(_drop(drop, estimate, lives, terms) for drop in DROPS) if terms.measures in _SHARES else (),
         notes=(*history.notes, *planned.notes),
         evidence=evidence,
     )
@@ -214,9 +229,10 @@ def _uncollected() -> Iterator[None]:
 
 
 def _about(history: History, terms: Terms) -> BoolArray:
-    if not terms.positive:
+    if not terms.positive or history.classes is None:
         return np.ones(len(history.rows), dtype=np.bool_)
-    return np.equal(history.truths, history.classes.names.index(terms.positive))
+    place = history.classes.names.index(terms.positive)
+    return classes.counted(classes.Measure(terms.measures), history.predictions == place, history.truths == place)
 
 
 # Only these two know how the operator keeps its series.
@@ -266,6 +282,7 @@ class _Taken:
     places: array[int]
     """Of the row of each entry, by seq - 1."""
     options: Options
+    terms: Terms
 
 
 def _life(taken: _Taken, promoted: history_entries.Promotion, predecessor: int) -> Life:
@@ -286,11 +303,8 @@ def _life(taken: _Taken, promoted: history_entries.Promotion, predecessor: int) 
         number = int(np.searchsorted(mine, place, side="right"))
         return Moment(int(history.rows[place]), int(planned.known_ms[place]), number)
 
-    losses = (history.predictions != history.truths).astype(np.int64)
     earlier = np.flatnonzero((history.revisions == predecessor) & about)
-    rival = rivals.life(
-        name, promoted.at_ms, losses[mine].tolist(), losses[earlier[earlier < promoted.place]].tolist(), ours=None
-    )
+    rival = history_rivals.of_rows(history, taken.terms, mine, earlier[earlier < promoted.place])
     overlapping = np.flatnonzero(history.revisions == promoted.before)
     first = int(np.flatnonzero(is_mine)[0])
     return Life(
@@ -318,7 +332,7 @@ def _would(verdict: verdicts.Verdict, before: str, options: Options) -> str:
         if options.on_degraded == "Alert":
             return "an alert (onDegraded: Alert)"
         if verdict.provisional:
-            return f"rolled back to {before}, provisionally: undone if {before} falls below the same limit, too"
+            return f"rolled back to {before}, provisionally: undone if {before} misses the same limit, too"
         return f"rolled back to {before}"
     if options.on_decay == "Alert":
         return "an alert (onDecay: Alert)"

@@ -11,12 +11,14 @@ from typing import Final
 from leadline_stats import window_rules
 from leadline_stats.verdicts import Name
 
+from leadline_cli import history_rivals
 from leadline_cli.history_replay import Drop, Moment, Replayed
 from leadline_cli.replay_text import COLUMNS
 from leadline_cli.rivals import REFERENCE_OUTCOMES
 
 _NAME_COLUMNS: Final = 16
 _RULE_COLUMNS: Final = max(len(name) for name in window_rules.RULES)
+_INTERVAL_COLUMNS: Final = 16
 
 
 def lines(replayed: Replayed) -> list[str]:
@@ -27,29 +29,35 @@ def lines(replayed: Replayed) -> list[str]:
     metric = f"{options.metric} of {options.positive}" if options.positive else options.metric
     after = f", outcomes {_hours(options.maturity_ms)} after the prediction" if options.maturity_ms else ""
     revisions = f"{count} revision{'' if count == 1 else 's'}"
-    terms = f"{metric}, margin {options.margin:g}, probability {options.probability:g} of ever rolling back a good one"
+    terms = f"{metric}, {replayed.reading.terms}, probability {options.probability:g} of ever rolling back a good one"
     said = [
         f"{history.name}: {len(history.rows):,} rows from {first} to {last} UTC, {revisions}",
         *textwrap.wrap(terms + after, COLUMNS),
     ]
     for note in replayed.notes:
         said += textwrap.wrap(f"note: {note}", COLUMNS, subsequent_indent="  ")
-    return [*said, "", *_revisions(replayed), "", *_found(replayed), "", *_rules(replayed), "", *_detectable(replayed)]
+    parts = [_revisions, _found, _rules, *([_detectable] if replayed.drops else [])]
+    return [*said, *(line for part in parts for line in ("", *part(replayed)))]
 
 
 def _revisions(replayed: Replayed) -> Iterator[str]:
-    metric = replayed.options.metric
+    reading, metric = replayed.reading, replayed.options.metric
+
+    def text(value: float | None) -> str:
+        return reading.text(value) if value is not None else "-"
+
     yield (
-        f"{'revision':{_NAME_COLUMNS}} {'since (UTC)':16} {'outcomes':>10} {'pairs':>9} {metric:>8} "
-        f"{'[at any look]':14} {'held to':>7} verdict"
+        f"{'revision':{_NAME_COLUMNS}} {'since (UTC)':16} {'outcomes':>9} {'pairs':>9} {metric:>8} "
+        f"{'[at any look]':{_INTERVAL_COLUMNS}} {'held to':>7} verdict"
     )
     for life in replayed.lives:
         verdict = life.verdict
         low, high = verdict.interval
         held = verdict.limit if verdict.limit is not None else verdict.reference
+        interval = f"[{text(low)}, {text(high)}]"
         yield (
-            f"{_name(life.revision):{_NAME_COLUMNS}} {_when(life.since_ms)} {life.outcomes:>10,} {life.pairs or '-':>9} "
-            f"{_mean(verdict.estimate):>8} [{low:.3f}, {high:.3f}] {_mean(held):>7} {verdict.name.value}"
+            f"{_name(life.revision):{_NAME_COLUMNS}} {_when(life.since_ms)} {life.outcomes:>9,} {life.pairs or '-':>9} "
+            f"{text(verdict.estimate):>8} {interval:{_INTERVAL_COLUMNS}} {text(held):>7} {verdict.name.value}"
         )
     overlapping = [life.revision for life in replayed.lives if life.overlaps]
     if overlapping:
@@ -68,7 +76,8 @@ def _found(replayed: Replayed) -> Iterator[str]:
             why = f": {verdict.why}" if verdict.why else ""
             yield from _item(f"{life.revision}: nothing ({verdict.name.value}{why})")
             continue
-        by = f"worse than {life.before} on the same inputs" if verdict.limit is None else "below its limit"
+        beyond = "above" if replayed.reading.measure.has_relative_margin else "below"
+        by = f"worse than {life.before} on the same inputs" if verdict.limit is None else f"{beyond} its limit"
         name = f"{verdict.name.value}, provisionally" if verdict.provisional else verdict.name.value
         yield from _item(f"{life.revision}: {name} at {_moment(found)}, {by}: {life.would}")
         yield from textwrap.wrap(
@@ -84,19 +93,19 @@ def _found(replayed: Replayed) -> Iterator[str]:
 
 def _rules(replayed: Replayed) -> Iterator[str]:
     yield "what window rules of others would have done with the same outcomes:"
-    any_own = False
+    any_own, names = False, history_rivals.rule_names(replayed.terms)
     for life in replayed.lives:
         if life.reference is None:
             yield from _item(f"{life.revision}: nothing to hold it against, fewer than {REFERENCE_OUTCOMES} outcomes")
             continue
         any_own |= life.is_own
         star = "*" if life.is_own else ""
-        head = f"{_name(life.revision)}, against {life.reference:.3f}{star}:"
+        head = f"{_name(life.revision)}, against {replayed.reading.text(life.reference)}{star}:"
         if not any(life.rules):
             yield f"{head} none rolls it back"
             continue
         yield f"{head:{_RULE_COLUMNS + 2}} {'at row':>11} {'when (UTC)':16} {'its outcome':>11}"
-        for name, moment in zip(window_rules.RULES, life.rules, strict=True):
+        for name, moment in zip(names, life.rules, strict=True):
             what = (
                 f"{moment.row:>11,} {_when(moment.at_ms)} {moment.outcome:>11,}" if moment is not None else f"{'-':>11}"
             )
@@ -104,7 +113,7 @@ def _rules(replayed: Replayed) -> Iterator[str]:
     own = f" *: its own first {REFERENCE_OUTCOMES}, for the one before had fewer." if any_own else ""
     yield from textwrap.wrap(
         f"Rolled back where a number stands. Each looks every {window_rules.EVERY} outcomes and holds them against what the "
-        f"revision before had over all its outcomes until then.{own} None corrects for how often it looks: over 10,000 outcomes they roll back 12 to 100 % of "
+        f"revision before had over all its outcomes until then.{own} None corrects for how often it looks: by accuracy, over 10,000 outcomes, they roll back 12 to 100 % of "
         "good models (make bench-decisions).",
         COLUMNS,
     )
@@ -117,8 +126,8 @@ def _detectable(replayed: Replayed) -> Iterator[str]:
 
 
 def _needed(drop: Drop, replayed: Replayed) -> str:
-    if drop.drop <= replayed.options.margin:
-        return f"tolerated (margin {replayed.options.margin:g})"
+    if drop.drop <= replayed.terms.margin:
+        return f"tolerated (margin {replayed.terms.margin:g})"
     parts = [
         f"~{number:,} {what} ({_days(number / replayed.per_day)})"
         for number, what in ((drop.outcomes, "outcomes against a limit"), (drop.pairs, "pairs on the same inputs"))
@@ -137,10 +146,6 @@ def _moment(moment: Moment) -> str:
 
 def _name(revision: str) -> str:
     return revision if len(revision) <= _NAME_COLUMNS else f"…{revision[1 - _NAME_COLUMNS :]}"
-
-
-def _mean(value: float | None) -> str:
-    return f"{value:.3f}" if value is not None else "-"
 
 
 def _when(at_ms: int) -> str:

@@ -268,9 +268,20 @@ def _replay_options(replay: argparse.ArgumentParser) -> None:
 
 
 def _history_options(table: "argparse._ArgumentGroup") -> None:
-    table.add_argument("--metric", choices=("accuracy", "recall"), default="accuracy", help="default: accuracy")
-    table.add_argument("--positive", default="", metavar="CLASS", help="with --metric recall: the class to be found")
-    table.add_argument("--margin", type=float, default=0.02, help="what may be lost; default: 0.02")
+    table.add_argument(
+        "--metric",
+        choices=("accuracy", "precision", "recall", "f1", "mae", "rmse", "r2"),
+        default="accuracy",
+        help="of classes the first four, of numbers the others; default: accuracy",
+    )
+    table.add_argument(
+        "--positive", default="", metavar="CLASS", help="with --metric precision, recall or f1: the class to be found"
+    )
+    table.add_argument(
+        "--margin",
+        type=float,
+        help="what may be lost, default: 0.02; with --metric mae or rmse the share by which it may grow, default: 0.1",
+    )
     table.add_argument(
         "--probability", type=float, default=0.01, help="of ever rolling back a good revision; default: 0.01"
     )
@@ -280,8 +291,8 @@ def _history_options(table: "argparse._ArgumentGroup") -> None:
     for name, what in (
         ("time", "when it was predicted"),
         ("revision", "which model predicted"),
-        ("prediction", "the class that was predicted"),
-        ("truth", "the true class"),
+        ("prediction", "the class, or number, that was predicted"),
+        ("truth", "the true one"),
     ):
         table.add_argument(f"--{name}", default=name, metavar="COLUMN", help=f"{what}; default: {name}")
     table.add_argument(

@@ -82,14 +82,9 @@ def life(revision: str, since_ms: int, losses: Sequence[float], previous: Sequen
         ours: Number of the outcome that decided against it; None: it was not rolled back by outcomes.
     """
     is_own = len(previous) < REFERENCE_OUTCOMES
-    reference, judged, passed = _reference(previous), losses, 0
-    if is_own:
-        passed = REFERENCE_OUTCOMES
-        reference, judged = _reference(losses[:passed]), losses[passed:]
-    numbers = [0] * len(window_rules.RULES)
-    if reference is not None and judged:
-        fired = [int(rule(np.array([judged]), reference)[0]) for rule in window_rules.RULES.values()]
-        numbers = [number + passed if number else 0 for number in fired]
+    passed = REFERENCE_OUTCOMES if is_own else 0
+    reference = answers_reference(losses[:passed] if is_own else previous)
+    numbers = fired(losses[passed:], reference)
     return Life(
         revision=revision,
         since_ms=since_ms,
@@ -97,13 +92,29 @@ def life(revision: str, since_ms: int, losses: Sequence[float], previous: Sequen
         accuracy=1 - sum(losses) / len(losses) if losses else None,
         reference=reference,
         is_own=is_own,
-        rules=tuple(numbers),
+        rules=tuple(number + passed if number else 0 for number in numbers),
         ours=ours,
     )
 
 
-def _reference(losses: Sequence[float]) -> float | None:
-    """Return an accuracy in (0, 1): half an outcome off where all were right, or all wrong, for a test divides by it."""
+def fired(losses: Sequence[float], reference: float | None, *, margin: float = window_rules.MARGIN) -> tuple[int, ...]:
+    """Return at which outcome each of `window_rules.RULES` fires, where the first is 1; 0: never.
+
+    Args:
+        losses: Each 0 or 1.
+        reference: Accuracy that they are held against; None: there is none, and nothing fires.
+        margin: By which a window's accuracy may be below it.
+    """
+    if reference is None or not len(losses):
+        return (0,) * len(window_rules.RULES)
+    return tuple(int(rule(np.array([losses]), reference, margin)[0]) for rule in window_rules.RULES.values())
+
+
+def answers_reference(losses: Sequence[float]) -> float | None:
+    """Return the accuracy that outcomes make, in (0, 1); None: they are too few.
+
+    Half an outcome off where all were right, or all wrong, for a test divides by it.
+    """
     if len(losses) < REFERENCE_OUTCOMES:
         return None
     half = 0.5 / len(losses)

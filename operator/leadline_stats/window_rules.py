@@ -8,8 +8,8 @@ sliding window as what is measured. None corrects for how often it looks.
 Must not be used for a verdict.
 """
 
-from collections.abc import Callable
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +17,33 @@ from scipy import special
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
-Rule = Callable[[npt.ArrayLike, float], IntArray]
-"""From losses, shape (lives, n), each 0 or 1, and the reference accuracy to the number of the outcome at which each life
-is rolled back, 0 for never."""
+
+
+class Rule(Protocol):
+    """A rule for right and wrong answers."""
+
+    def __call__(self, losses: npt.ArrayLike, reference: float, margin: float = ..., /) -> IntArray:
+        """Return the number of the outcome at which each life is rolled back, shape (lives,); 0 for never.
+
+        Args:
+            losses: Shape (lives, n), each 0 or 1.
+            reference: Accuracy that is compared with, in (0, 1).
+            margin: By which a window's accuracy may be below it; tests know none.
+        """
+
 
 EVERY: Final = 100
 """Outcomes between two looks."""
+MARGIN: Final = 0.02
+"""By which a window's accuracy may be below the reference."""
+_LEVEL: Final = 0.01
+_WINDOWS: Final = (
+    (100, 4, "Argo failureLimit 3"),
+    (500, 1, "one strike"),
+    (500, 4, "Argo failureLimit 3"),
+    (500, 5, "Flagger threshold 5"),
+)
+"""Outcomes in a window, failed looks that end a life, and whose rule it is."""
 
 
 def window(losses: npt.ArrayLike, reference: float, *, outcomes: int, margin: float, failures: int) -> IntArray:
@@ -38,15 +59,8 @@ def window(losses: npt.ArrayLike, reference: float, *, outcomes: int, margin: fl
     Returns:
         Shape (lives,): number of the deciding outcome, where the first is 1; 0 for never.
     """
-    wrong = np.cumsum(_two(losses), axis=1)
-    ends = np.arange(EVERY, wrong.shape[1] + 1, EVERY)
-    ends = ends[ends >= outcomes]
-    if not ends.size:
-        return np.zeros(len(wrong), dtype=np.int64)
-    before = np.where(ends > outcomes, wrong[:, np.maximum(ends - outcomes - 1, 0)], 0)
     # Integers against one rounded limit: a window that is exactly on it has not failed.
-    failed = wrong[:, ends - 1] - before > (1 - reference + margin) * outcomes + 1e-9
-    return _first(np.cumsum(failed, axis=1) >= failures, ends)
+    return _windows(_two(losses), (1 - reference + margin) * outcomes + 1e-9, outcomes, failures)
 
 
 def repeated_z(losses: npt.ArrayLike, reference: float, *, level: float) -> IntArray:
@@ -60,48 +74,80 @@ def repeated_z(losses: npt.ArrayLike, reference: float, *, level: float) -> IntA
     Returns:
         Shape (lives,): number of the deciding outcome, where the first is 1; 0 for never.
     """
-    wrong = np.cumsum(_two(losses), axis=1)
-    ends = np.arange(EVERY, wrong.shape[1] + 1, EVERY)
-    if not ends.size:
-        return np.zeros(len(wrong), dtype=np.int64)
-    expected = (1 - reference) * ends
-    z = (wrong[:, ends - 1] - expected) / np.sqrt(expected * reference)
-    return _first(z >= -special.ndtri(level), ends)
+    return _z_tests(_two(losses), 1 - reference, ((1 - reference) * reference) ** 0.5, level)
 
 
-def argo(losses: npt.ArrayLike, reference: float) -> IntArray:
-    """Return when Argo Rollouts' rule with failureLimit 3 would roll back: windows of 500, margin 2 points."""
-    return window(losses, reference, outcomes=500, margin=0.02, failures=4)
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What the errors of a life are held against; made of the errors of another, or of its own first ones."""
+
+    mean: float
+    """Mean size of an error: absolute, or squared."""
+    spread: float
+    """Standard deviation of one."""
+    limit: float
+    """Mean size in a window above which a look fails."""
 
 
-def flagger(losses: npt.ArrayLike, reference: float) -> IntArray:
-    """Return when Flagger's rule with threshold 5 would roll back: windows of 500, margin 2 points."""
-    return window(losses, reference, outcomes=500, margin=0.02, failures=5)
+def on_errors(sizes: npt.ArrayLike, reference: Reference) -> tuple[int, ...]:
+    """Return when each of `RULES` would roll back a life whose errors are numbers, in their order.
+
+    Args:
+        sizes: Shape (n,), of each error: absolute, or squared.
+        reference: What they are held against.
+
+    Returns:
+        Numbers of the deciding outcomes, where the first is 1; 0 for never.
+    """
+    life = np.asarray(sizes, dtype=np.float64)[np.newaxis]
+    found = [_windows(life, reference.limit * outcomes, outcomes, failures) for outcomes, failures, _ in _WINDOWS]
+    found.append(_z_tests(life, reference.mean, reference.spread, _LEVEL))
+    return tuple(int(numbers[0]) for numbers in found)
 
 
-def one_strike(losses: npt.ArrayLike, reference: float) -> IntArray:
-    """Return when the first window of 500 is 2 points below the reference."""
-    return window(losses, reference, outcomes=500, margin=0.02, failures=1)
+def names(margin: str) -> tuple[str, ...]:
+    """Return what people call the rules, in the order of `RULES`, where a window may be worse by a margin."""
+    windows = (f"window {outcomes}, margin {margin}, {called}" for outcomes, _, called in _WINDOWS)
+    return (*windows, f"z-test at {100 * _LEVEL:g} %, each {EVERY} outcomes")
 
 
-def argo_short(losses: npt.ArrayLike, reference: float) -> IntArray:
-    """Return when Argo Rollouts' rule with failureLimit 3 would roll back: windows of 100, margin 2 points."""
-    return window(losses, reference, outcomes=100, margin=0.02, failures=4)
+def _window_rule(outcomes: int, failures: int) -> Rule:
+    def rule(losses: npt.ArrayLike, reference: float, margin: float = MARGIN, /) -> IntArray:
+        return window(losses, reference, outcomes=outcomes, margin=margin, failures=failures)
+
+    return rule
 
 
-def z_test(losses: npt.ArrayLike, reference: float) -> IntArray:
+def z_test(losses: npt.ArrayLike, reference: float, _margin: float = MARGIN, /) -> IntArray:
     """Return when a z-test at 1 %, asked each 100 outcomes, first fires."""
-    return repeated_z(losses, reference, level=0.01)
+    return repeated_z(losses, reference, level=_LEVEL)
 
 
-RULES: Final[dict[str, Rule]] = {
-    "window 100, margin 2 points, Argo failureLimit 3": argo_short,
-    "window 500, margin 2 points, one strike": one_strike,
-    "window 500, margin 2 points, Argo failureLimit 3": argo,
-    "window 500, margin 2 points, Flagger threshold 5": flagger,
-    "z-test at 1 %, each 100 outcomes": z_test,
-}
+argo_short, one_strike, argo, flagger = (_window_rule(outcomes, failures) for outcomes, failures, _ in _WINDOWS)
+RULES: Final[dict[str, Rule]] = dict(
+    zip(names("2 points"), (argo_short, one_strike, argo, flagger, z_test), strict=True)
+)
 """The rules that are shown beside ours, by what people call them."""
+
+
+def _windows(sizes: npt.NDArray[Any], limit: float, outcomes: int, failures: int) -> IntArray:
+    """Return when so many looks have found more than `limit` in the window; sizes have shape (lives, n)."""
+    total = np.cumsum(sizes, axis=1)
+    ends = np.arange(EVERY, total.shape[1] + 1, EVERY)
+    ends = ends[ends >= outcomes]
+    if not ends.size:
+        return np.zeros(len(total), dtype=np.int64)
+    before = np.where(ends > outcomes, total[:, np.maximum(ends - outcomes - 1, 0)], 0)
+    return _first(np.cumsum(total[:, ends - 1] - before > limit, axis=1) >= failures, ends)
+
+
+def _z_tests(sizes: npt.NDArray[Any], mean: float, spread: float, level: float) -> IntArray:
+    total = np.cumsum(sizes, axis=1)
+    ends = np.arange(EVERY, total.shape[1] + 1, EVERY)
+    if not ends.size:
+        return np.zeros(len(total), dtype=np.int64)
+    z = (total[:, ends - 1] - mean * ends) / (spread * np.sqrt(ends))
+    return _first(z >= -special.ndtri(level), ends)
 
 
 def _two(losses: npt.ArrayLike) -> IntArray:

@@ -15,7 +15,7 @@ from leadline_wire.ledger import DecisionEntry
 
 from leadline_operator.reconcile.gate import key_of
 
-_FIRST: Final = ("accuracy", "recall", "score")
+PLAIN_MEASURES: Final = ("accuracy", "recall", "score")
 """Measures that are told by the other fields."""
 _ADDED: Final = ("positive", "measure")
 """What an older version would not know."""
@@ -67,7 +67,7 @@ def asked(spec: ModelDeploymentSpec) -> tuple[Terms, ...]:
             comparison_alpha=shares.comparison,
             limit_alpha=shares.fixed_limit,
             positive=metric.positive or "",
-            measure="" if metric.metric in _FIRST else metric.metric,
+            measure="" if metric.metric in PLAIN_MEASURES else metric.metric,
         )
         for metric in quality.metrics
     )

@@ -35,6 +35,26 @@ def both(number: int, accuracies: Mapping[str, float], *, seed: int = 0) -> list
     return rows
 
 
+def values(*revisions: tuple[str, int, float], seed: int = 0) -> list[Row]:
+    """Return a row a minute: name, number of rows and standard deviation of the errors, about truths of 100 +- 20."""
+    rng, rows = np.random.default_rng(seed), []
+    for name, number, spread in revisions:
+        for truth, error in zip(rng.normal(100, 20, number), rng.normal(0, spread, number), strict=True):
+            rows.append((when(len(rows)), name, round(truth + error, 3), round(truth, 3)))
+    return rows
+
+
+def both_values(number: int, spreads: Mapping[str, float], *, seed: int = 0) -> list[Row]:
+    """Return rows of requests that each revision answered with a number, with the request's number as the last column."""
+    rng, rows = np.random.default_rng(seed), []
+    for request, truth in enumerate(rng.normal(100, 20, number)):
+        rows += [
+            (when(request), name, truth + rng.normal(0, spread), truth, f"r{request}")
+            for name, spread in spreads.items()
+        ]
+    return rows
+
+
 def write(path: Path, rows: Iterable[Row], header: Sequence[str] = HEADER, *, delimiter: str = ",") -> Path:
     with path.open("w", newline="") as file:
         writer = csv.writer(file, delimiter=delimiter)

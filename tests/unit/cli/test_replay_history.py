@@ -11,7 +11,7 @@ import pytest
 from leadline_cli import history_replay, main
 from leadline_cli.history_files import Columns
 from leadline_cli.history_replay import Options
-from leadline_stats import betting, budgets, pairs, references, window_rules
+from leadline_stats import betting, budgets, deviations, intervals, pairs, references, window_rules
 from leadline_stats.verdicts import Name
 from sklearn import datasets, linear_model, svm
 
@@ -133,6 +133,89 @@ def test_recall_counts_rows_of_the_positive_class_alone(replayed):
     assert (second.outcomes, second.verdict.name) == (len(positives), Name.DEGRADED)
     assert rows[second.found.row - 1] == positives[second.found.outcome - 1]
     assert replayed(rows).lives[1].verdict.name is not Name.DEGRADED  # accuracy hides it
+
+
+@pytest.mark.parametrize(
+    ("metric", "is_about"), [("precision", lambda row: row[2]), ("f1", lambda row: row[2] or row[3])]
+)
+def test_precision_and_f1_count_the_rows_that_they_are_about(replayed, metric, is_about):
+    rows = histories_of.stream(("v1", 3000, 0.95), ("v2", 1500, 0.8))
+    second = replayed(rows, metric=metric, positive="1").lives[1]
+    mine = [row for row in rows if row[1] == "v2" and is_about(row)]
+    assert (second.outcomes, second.verdict.name) == (len(mine), Name.DEGRADED)
+    assert rows[second.found.row - 1] == mine[second.found.outcome - 1]
+    hits, wrong = sum(row[2] and row[3] for row in mine), sum(row[2] != row[3] for row in mine)
+    expected = hits / len(mine) if metric == "precision" else 2 * hits / (2 * hits + wrong)
+    assert second.verdict.estimate == pytest.approx(expected)
+    before = [row for row in rows if row[1] == "v1" and is_about(row)]
+    hits, wrong = sum(row[2] and row[3] for row in before), sum(row[2] != row[3] for row in before)
+    expected = hits / len(before) if metric == "precision" else 2 * hits / (2 * hits + wrong)
+    assert second.reference == pytest.approx(expected)
+
+
+def errors_of(rows, revision: str) -> np.ndarray:
+    return np.array([row[2] - row[3] for row in rows if row[1] == revision])
+
+
+@pytest.mark.parametrize("metric", ["mae", "rmse", "r2"])
+def test_values_that_are_further_off_are_found_by_the_limit_at_the_row_that_the_engine_says(replayed, metric):
+    rows = histories_of.values(("v1", 2000, 5.0), ("v2", 1000, 9.0), ("v3", 1000, 5.0))
+    first, second, third = replayed(rows, metric=metric).lives
+    assert [life.verdict.name for life in (first, second, third)] == [Name.HEALTHY, Name.DEGRADED, Name.HEALTHY]
+    assert (second.verdict.provisional, third.before) == (True, "v1")
+
+    measure, (own, worse) = deviations.Measure(metric), (errors_of(rows, name) for name in ("v1", "v2"))
+    truths = np.array([row[3] for row in rows])
+    scale = deviations.of_first(measure, own[:500], truths[:500])
+    known = intervals.fold(intervals.EMPTY, deviations.losses(scale, own, truths[:2000]))
+    margin = deviations.tolerated(scale, known.mean, 0.02 if metric == "r2" else 0.1)
+    reference = references.of_losses(known, margin=margin, alpha=SHARES.fixed_limit, graded=True)
+    monitor = betting.begin(limit=reference.tolerated_loss, alpha=reference.alpha)
+    expected = betting.fold(monitor, deviations.losses(scale, worse, truths[2000:3000])).crossed_at
+    assert (second.found.row, second.found.outcome) == (2000 + expected, expected)
+
+
+def test_values_on_the_same_inputs_condemn_the_one_that_is_further_off_and_no_other(replayed):
+    worse = replayed(histories_of.both_values(1500, {"v1": 5.0, "v2": 7.0}), "id", metric="mae").lives[1]
+    assert (worse.verdict.name, worse.verdict.provisional, worse.pairs > 1000) == (Name.DEGRADED, False, True)
+    alike = replayed(histories_of.both_values(1500, {"v1": 5.0, "v2": 5.0}), "id", metric="mae").lives[1]
+    assert alike.found is None
+
+
+def test_value_that_is_infinite_is_the_largest_error(replayed):
+    rows = histories_of.values(("v1", 2000, 5.0), ("v2", 1000, 5.0))
+    rows = [
+        (*row[:2], float("inf"), row[3]) if row[1] == "v2" and place % 5 == 0 else row for place, row in enumerate(rows)
+    ]
+    second = replayed(rows, metric="mae").lives[1]
+    assert (second.outcomes, second.verdict.name) == (1000, Name.DEGRADED)
+    assert all(moment is not None for moment in second.rules)
+
+
+def test_rules_of_others_hold_errors_against_those_of_the_one_before(replayed):
+    rows = histories_of.values(("v1", 2000, 5.0), ("v2", 1000, 9.0))
+    own, worse = (np.abs(errors_of(rows, name)) for name in ("v1", "v2"))
+    second = replayed(rows, metric="mae").lives[1]
+    assert second.reference == pytest.approx(own.mean())
+    windows = [worse[end - 500 : end].mean() > 1.1 * own.mean() for end in range(500, 1001, 100)]
+    fails = [500 + 100 * place for place, failed in enumerate(windows) if failed]
+    assert [moment.outcome for moment in second.rules[1:4]] == [fails[0], fails[3], fails[4]]
+
+
+def test_report_of_values_is_in_their_units(tmp_path, capsys):
+    path = histories_of.write(tmp_path / "values.csv", histories_of.values(("v1", 2000, 5.0), ("v2", 1000, 9.0)))
+    assert main.main(["replay", str(path), "--metric", "mae"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 100
+    assert lines[1] == "mae, margin 10%, probability 0.01 of ever rolling back a good one"
+    assert any(line.startswith("v2: Degraded, provisionally") and "above its limit" in line for line in lines)
+    assert any(line.startswith("  window 500, margin 10%, one strike ") for line in lines)
+    assert not any(line.startswith("to detect a drop") for line in lines)
+
+
+def test_few_values_make_no_scale_and_nothing_is_said_of_them(replayed):
+    (only,) = replayed(histories_of.values(("v1", 50, 5.0)), metric="rmse").lives
+    assert (only.found, only.verdict.name, only.reference) == (None, Name.COLLECTING, None)
 
 
 def test_one_row_of_a_request_or_entity_counts_for_each_revision(replayed):

@@ -147,7 +147,7 @@ TIME, HEAD = "2026-01-01T00:00:00Z", ",".join(histories_of.HEADER)
         (f"{HEAD}\n{TIME},v1,cat,Cat\n{TIME},v1,dog,Dog\n", "no prediction is ever a true answer: column 'prediction'"),
         (
             f"{HEAD}\n" + "".join(f"{TIME},v1,{n}.5,{n}.5\n" for n in range(30)),
-            "column 'truth' holds numbers with a fraction, such as 0.5: values of a regression are not replayed",
+            "column 'truth' holds numbers with a fraction, such as 0.5; expected classes. Values of a regression are replayed with --metric",
         ),
         (f"{HEAD}\n{TIME},{'v' * 9},{'c' * 300},1\n{TIME},v,1,0\n", "class name of 300 bytes, expected at most 256"),
     ],
@@ -181,9 +181,10 @@ def test_more_revisions_than_there_can_be_are_refused_with_the_option(tmp_path, 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--metric", "recall"], "--metric recall needs --positive CLASS"),
+        (["--metric", "recall"], "--metric precision, recall and f1 need --positive CLASS"),
+        (["--metric", "mae", "--positive", "1"], "--metric precision, recall and f1 need --positive CLASS"),
         (["--metric", "recall", "--positive", "fraud"], "--positive fraud: is no true answer in "),
-        (["--positive", "1"], "--metric recall needs --positive CLASS"),
+        (["--positive", "1"], "need --positive CLASS (the one that is to be found), and no other has it"),
         (["--margin", "2"], "--margin: expected a share from 0 to below 1, such as 0.02, got 2"),
         (["--probability", "0.9"], "--probability: false rollback probability: expected above 0 and at most 0.5"),
         (["--maturity", "soon"], "--maturity: expected a duration such as 24h or 30m, got 'soon'"),
@@ -201,3 +202,20 @@ def test_options_for_logs_are_wrong_usage_with_a_table(plain, capsys, option):
         main.main(["replay", str(plain), *option])
     assert ended.value.code == 2
     assert "not for a table of predictions" in capsys.readouterr().err
+
+
+def test_value_that_is_no_number_is_refused_with_its_row(tmp_path, capsys):
+    rows = histories_of.values(("v1", 60, 5.0))
+    rows[49] = (*rows[49][:2], "12,5", rows[49][3])
+    path = histories_of.write(tmp_path / "values.csv", rows)
+    said = refused(capsys, path, "--metric", "mae")
+    assert "row 50: column 'prediction': expected a number such as 12.5, got '12,5'" in said
+
+
+def test_values_that_are_missing_are_left_out_and_told(tmp_path):
+    rows = histories_of.values(("v1", 700, 5.0))
+    gaps = [(*rows[0][:2], "", 100), (*rows[0][:2], "nan", 100), (*rows[0][:2], 100, " "), (*rows[0][:2], 100, "inf")]
+    path = histories_of.write(tmp_path / "values.csv", [*gaps, *rows])
+    replayed = history_replay.replay(path, Columns(), Options(metric="mae"))
+    assert replayed.lives[0].outcomes == 700
+    assert any(note.startswith("4 rows without") for note in replayed.notes)
