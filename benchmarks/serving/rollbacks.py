@@ -22,9 +22,27 @@ def text(results: dict) -> str:
     rows = [
         ["median_seconds", f"{seconds:g}", "<= 2", "yes" if seconds <= 2 else "no", "to the last answer to either"],
         ["worst_seconds", f"{figures['worst_seconds']:g}", "", "", "the same, the slowest rollback"],
-        ["median_stream_seconds", f"{figures['median_stream_seconds']:g}", "", "", "to the last answer over the stream"],
-        ["failed", f"{failed}", "<= 0", "no" if failed else "yes", f"of {requests:,} requests and {messages:,} messages"],
-        ["messages_asked_again", f"{figures['messages_asked_again']}", "", "", "that a stream had not answered when it ended"],
+        [
+            "median_stream_seconds",
+            f"{figures['median_stream_seconds']:g}",
+            "",
+            "",
+            "to the last answer over the stream",
+        ],
+        [
+            "failed",
+            f"{failed}",
+            "<= 0",
+            "no" if failed else "yes",
+            f"of {requests:,} requests and {messages:,} messages",
+        ],
+        [
+            "messages_asked_again",
+            f"{figures['messages_asked_again']}",
+            "",
+            "",
+            "that a stream had not answered when it ended",
+        ],
         ["median_pairs", f"{figures['median_pairs']:g}", "", "", "until the worse model was condemned"],
     ]
     return "\n".join([HEAD, table(["figure", "found", "goal", "met", "what it is"], rows)])

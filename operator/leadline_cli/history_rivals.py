@@ -99,4 +99,4 @@ def _sizes(measure: Measure, history: History, places: IntArray) -> npt.NDArray[
     wrong = np.abs(history.predictions - history.truths)
     largest = wrong[np.isfinite(wrong)].max(initial=0.0)
     clipped = np.minimum(wrong[places], largest)
-    return clipped if measure is Measure.MAE else clipped**2
+    return np.asarray(clipped if measure is Measure.MAE else clipped**2)
