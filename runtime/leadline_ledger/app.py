@@ -36,7 +36,7 @@ async def serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     limits = store.Limits(settings.copies_max, settings.predictions_max, settings.database_max_bytes)
-    kept: store.Store = sqlite.SqliteStore(
+    kept: store.Store = sqlite.kept(
         settings.folder / "ledger.db", clock_ms=now_ms, limits=limits, name=secrets.token_hex(8)
     )
     model_bytes = blobs.Blobs(

@@ -11,7 +11,7 @@ from typing import Final
 
 from leadline_wire import ledger, predictions
 
-from leadline_ledger.sqlite import pairing
+from leadline_ledger.bookkeeping import pairing
 
 COPIES_MAX: Final = 5_000
 """Newest copies that are looked at: some 30 milliseconds."""

@@ -4,8 +4,7 @@ import contextlib
 import itertools
 
 import msgspec
-from leadline_ledger import store
-from leadline_ledger.sqlite import SqliteStore
+from leadline_ledger import sqlite, store
 from leadline_wire import ledger, predictions
 
 MODEL = "shop/fraud"
@@ -26,7 +25,7 @@ class Clock:
 
 @contextlib.asynccontextmanager
 async def opened(folder, *, clock=None, limits=None, name=""):
-    kept = SqliteStore(
+    kept = sqlite.kept(
         folder / "ledger.db",
         clock_ms=clock or Clock(),
         limits=limits or store.Limits(),

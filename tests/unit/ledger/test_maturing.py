@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 from leadline_ledger import blobs, errors, upkeep
-from leadline_ledger.sqlite import maturing
+from leadline_ledger.bookkeeping import maturing
 from leadline_wire import ledger
 
 from tests.unit.ledger.ledgers import (

@@ -6,15 +6,15 @@ import sqlite3
 
 import pytest
 from leadline_ledger import errors
-from leadline_ledger.sqlite import writer
+from leadline_ledger.threads import writer
 
 from tests.unit.ledger.ledgers import entries, opened, outcome, told
 
 
 @contextlib.asynccontextmanager
-async def held(kept):
+async def held(kept, folder):
     """Hold the database, with the writer waiting for it, so that calls gather."""
-    connection = sqlite3.connect(kept._path, isolation_level=None)
+    connection = sqlite3.connect(folder / "ledger.db", isolation_level=None)
     connection.execute("BEGIN IMMEDIATE")
     first = asyncio.ensure_future(kept.probe())
     await until(lambda: first.done() or not kept.waiting)
@@ -33,9 +33,9 @@ async def until(fact):
             await asyncio.sleep(0)
 
 
-async def gathered(kept, *calls):
+async def gathered(kept, folder, *calls):
     """Carry out calls that all waited at the same time; return what came of each."""
-    async with held(kept):
+    async with held(kept, folder):
         waiting = [asyncio.ensure_future(call) for call in calls]
         await until(lambda: kept.waiting == len(calls))
     return await asyncio.gather(*waiting, return_exceptions=True)
@@ -44,7 +44,7 @@ async def gathered(kept, *calls):
 async def test_calls_that_wait_share_a_transaction(tmp_path):
     async with opened(tmp_path) as kept:
         before = kept.counts.commits
-        fates = await gathered(kept, *(told(kept, outcome(number)) for number in range(20)))
+        fates = await gathered(kept, tmp_path, *(told(kept, outcome(number)) for number in range(20)))
         assert fates == [["Accepted"]] * 20
         assert kept.counts.commits - before == 2, "the one that waited for the database, then all that waited for it"
         assert kept.counts.fates["Accepted"] == 20
@@ -57,7 +57,7 @@ async def test_defect_in_one_call_is_undone_and_the_others_are_carried_out(tmp_p
 
     async with opened(tmp_path) as kept:
         calls = (told(kept, outcome(1)), kept._call(defect), told(kept, outcome(2)))
-        before, broken, after = await gathered(kept, *calls)
+        before, broken, after = await gathered(kept, tmp_path, *calls)
         assert (before, after) == (["Accepted"],) * 2
         assert isinstance(broken, ZeroDivisionError)
         assert len(await entries(kept)) == kept.head == 2
@@ -70,7 +70,7 @@ async def test_refusal_of_one_call_leaves_the_transaction_to_the_others(tmp_path
         raise errors.StaleError("older")
 
     async with opened(tmp_path) as kept:
-        refused, kept_fates = await gathered(kept, kept._call(refuse), told(kept, outcome(1)))
+        refused, kept_fates = await gathered(kept, tmp_path, kept._call(refuse), told(kept, outcome(1)))
         assert isinstance(refused, errors.StaleError)
         assert kept_fates == ["Accepted"]
 
@@ -78,7 +78,7 @@ async def test_refusal_of_one_call_leaves_the_transaction_to_the_others(tmp_path
 async def test_calls_beyond_those_that_may_wait_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(writer, "WAITING_MAX", 3)
     async with opened(tmp_path) as kept:
-        async with held(kept):
+        async with held(kept, tmp_path):
             waiting = [asyncio.ensure_future(told(kept, outcome(number))) for number in range(3)]
             await until(lambda: kept.waiting == 3)
             with pytest.raises(errors.BusyError, match="3 calls wait to become durable, limit 3"):

@@ -113,7 +113,7 @@ class Here:
 @contextlib.asynccontextmanager
 async def here(folder, api, *, limits=None, queue_bytes=64 << 20, requests_max=64, blob_max=1 << 20, blobs_max=1 << 20):
     clock = Clock()
-    kept = sqlite.SqliteStore(
+    kept = sqlite.kept(
         folder / "ledger.db", clock_ms=clock, limits=limits or store.Limits(), name=os.urandom(8).hex()
     )
     model_bytes = blobs.Blobs(

@@ -1,7 +1,7 @@
 """What a runtime brings: answers, predictions under the client's id, copies; each is taken in once.
 
 An answer that is judged as it comes goes on to `appending`; one with a maturity waits for `maturing`. The first answer to
-an id and row stays, whatever comes later. Everything here happens inside one transaction of `writer`.
+an id and row stays, whatever comes later. Must not know how rows are kept.
 """
 
 import re
@@ -11,7 +11,7 @@ import msgspec
 from leadline_wire import ledger, predictions
 
 from leadline_ledger import errors
-from leadline_ledger.sqlite import appending, pairing, transaction
+from leadline_ledger.bookkeeping import appending, pairing, transaction
 
 _ID: Final = re.compile(r"[0-9a-f]{32}")
 _ROW_MAX: Final = (1 << 31) - 1
@@ -19,11 +19,7 @@ _AGE_MAX_MS: Final = 100 * 365 * 86_400_000
 CORRECTIONS_MAX: Final = 16
 """Different other answers kept per id and row: one client could send as many as there are numbers."""
 TOO_LATE: Final = 0
-"""`answers.seq` of an answer that is never judged."""
-MET: Final = (
-    "(copies.complete OR EXISTS (SELECT 1 FROM answers WHERE answers.model = copies.model AND answers.id = copies.id))"
-)
-"""Whether a copy's prediction was ever answered; those that were not are counted when they go."""
+"""`Answer.seq` of an answer that is never judged."""
 _stored: Final = msgspec.json.Decoder(ledger.Stored).decode
 _entry: Final = msgspec.json.Decoder(ledger.OutcomeEntry).decode
 
@@ -84,9 +80,9 @@ def take(work: transaction.Transaction, name: str, intake: ledger.Intake) -> lis
     _append(work, due)
     work.counts.fates.update(fates)
     if model.copies > work.limits.copies_max:
-        _evict_copies(work, model)
+        work.evict_copies(model, model.copies - work.limits.copies_max)
     if model.predictions > work.limits.predictions_max:
-        _evict_predictions(work, model)
+        work.evict_predictions(model, model.predictions - work.limits.predictions_max)
     return fates
 
 
@@ -122,10 +118,10 @@ def _answer(
     if waits is not None and waits.entry.wanted and not outcome.wanted:
         _append(work, due)  # it must be in the log to be there a second time
         waits = None
-    found = (waits.answer, None) if waits is not None else _known(work, model, key, identified.row)
+    found = (waits.answer, None) if waits is not None else work.answer(model, key, identified.row)
     if found is not None:
         if found[0] != answer:
-            _keep_correction(work, model, key, identified.row, answer)
+            work.add_correction(model, key, identified.row, answer, most=CORRECTIONS_MAX)
             return "Conflict"
         if waits is None and not outcome.wanted and _comes_by_itself(work, model, identified, found[1], due):
             return "Accepted"
@@ -155,34 +151,26 @@ def _answer(
         due[key, identified.row] = appending.Due(model, key, entry, expires_ms, answer)
         return "Accepted"
     seq = TOO_LATE if matures_ms <= work.now_ms else None
-    work.connection.execute(
-        "INSERT INTO answers (model, id, row, answer, seq, matures_ms, expires_ms, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (model.key, key, identified.row, answer, seq, matures_ms, expires_ms, transaction.encode(entry)),
+    work.add_answer(
+        model,
+        key,
+        identified.row,
+        answer,
+        seq=seq,
+        matures_ms=matures_ms,
+        expires_ms=expires_ms,
+        body=transaction.encode(entry),
     )
     return "TooLate" if seq == TOO_LATE else "Accepted"
-
-
-def _known(
-    work: transaction.Transaction, model: transaction.Model, key: bytes, row: int
-) -> tuple[str, int | None] | None:
-    """Return the answer that came first, and where it stands in the log; None: none came."""
-    found: tuple[str, int | None] | None = work.connection.execute(
-        "SELECT answer, seq FROM answers WHERE model = ? AND id = ? AND row = ?", (model.key, key, row)
-    ).fetchone()
-    return found
 
 
 def _append(work: transaction.Transaction, due: dict[tuple[bytes, int], appending.Due]) -> None:
     """Append what is due, and remember where it stands in the log."""
     for each, seq in appending.append(work, due.values()):
-        where = (each.model.key, each.key, each.entry.row)
         if each.is_paired:
-            work.connection.execute("UPDATE answers SET seq = ? WHERE model = ? AND id = ? AND row = ?", (seq, *where))
-            continue
-        work.connection.execute(
-            "INSERT INTO answers (model, id, row, answer, seq, expires_ms) VALUES (?, ?, ?, ?, ?, ?)",
-            (*where, each.answer, seq, each.expires_ms),
-        )
+            work.place_answer(each.model, each.key, each.entry.row, seq)
+        else:
+            work.add_answer(each.model, each.key, each.entry.row, each.answer, seq=seq, expires_ms=each.expires_ms)
     due.clear()
 
 
@@ -208,21 +196,16 @@ def _comes_by_itself(
     key = bytes.fromhex(outcome.id)
     if seq == TOO_LATE or (seq is not None and outcome.maturity_ms):
         return False
-    where = (model.key, key, outcome.row)
-    found = work.connection.execute(
-        "SELECT COALESCE(log.body, answers.body), answers.expires_ms FROM answers LEFT JOIN log ON log.seq = answers.seq"
-        " WHERE answers.model = ? AND answers.id = ? AND answers.row = ?",
-        where,
-    ).fetchone()
-    entry = _entry(found[0]) if found is not None and found[0] is not None else None
-    if entry is None or not entry.wanted:
+    found = next((each for each in work.answers(model, key) if each.row == outcome.row), None)
+    entry = _entry(found.body) if found is not None and found.body is not None else None
+    if found is None or entry is None or not entry.wanted:
         return False
     if seq is None:
         body = transaction.encode(msgspec.structs.replace(entry, wanted="", agreements=0.0))
-        work.connection.execute("UPDATE answers SET body = ? WHERE model = ? AND id = ? AND row = ?", (body, *where))
+        work.change_answer(model, key, outcome.row, body)
         return True
     again = msgspec.structs.replace(entry, came_at_ms=work.now_ms, wanted="", agreements=0.0)
-    due[key, outcome.row] = appending.Due(model, key, again, found[1], _text(outcome), is_paired=True)
+    due[key, outcome.row] = appending.Due(model, key, again, found.expires_ms, _text(outcome), is_paired=True)
     return True
 
 
@@ -230,12 +213,10 @@ def _identified(
     work: transaction.Transaction, model: transaction.Model, outcome: ledger.Outcome
 ) -> ledger.Outcome | None:
     """Return an outcome with what is kept under the client's id; None: nothing is."""
-    found = work.connection.execute(
-        "SELECT body FROM predictions WHERE model = ? AND client_id = ?", (model.key, outcome.client_id)
-    ).fetchone()
-    if found is None:
+    body = work.prediction(model, outcome.client_id)
+    if body is None:
         return None
-    stored = _stored(found[0])
+    stored = _stored(body)
     word = pairing.word_of(stored.predictions, outcome.row)
     if not word:
         return None
@@ -257,27 +238,13 @@ def _text(outcome: ledger.Outcome) -> str:
     return f"c{int(outcome.correct)}" if outcome.correct is not None else f"s{outcome.score!r}"
 
 
-def _keep_correction(
-    work: transaction.Transaction, model: transaction.Model, key: bytes, row: int, answer: str
-) -> None:
-    work.connection.execute(
-        "INSERT INTO corrections (model, id, row, answer, came_ms) SELECT ?1, ?2, ?3, ?4, ?5 WHERE"
-        " (SELECT COUNT(*) FROM corrections WHERE model = ?1 AND id = ?2 AND row = ?3) < ?6 ON CONFLICT DO NOTHING",
-        (model.key, key, row, answer, work.now_ms, CORRECTIONS_MAX),
-    )
-
-
 def _keep_prediction(work: transaction.Transaction, model: transaction.Model, stored: ledger.Stored) -> None:
     key = bytes.fromhex(stored.id)
     expires_ms = predicted_at_ms(key) + stored.max_age_ms
     if key <= model.predictions_floor or expires_ms < work.now_ms:
         return
     # A retried request has the same client id and another id: the first one stays, so its answer counts once.
-    made = work.connection.execute(
-        "INSERT INTO predictions (model, client_id, id, expires_ms, body) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        (model.key, stored.client_id, key, expires_ms, transaction.encode(stored)),
-    )
-    model.predictions += made.rowcount
+    model.predictions += work.add_prediction(model, stored.client_id, key, expires_ms, transaction.encode(stored))
 
 
 def _keep_copy(work: transaction.Transaction, model: transaction.Model, copied: ledger.Copied) -> None:
@@ -286,50 +253,10 @@ def _keep_copy(work: transaction.Transaction, model: transaction.Model, copied: 
     if key <= model.copies_floor or expires_ms < work.now_ms:
         return
     complete = predictions.is_failure(copied.predictions) and "~" not in copied.predictions
-    made = work.connection.execute(
-        "INSERT INTO copies (model, id, other, revision, predictions, other_predictions, complete, expires_ms)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        (
-            model.key,
-            key,
-            copied.other,
-            copied.revision,
-            copied.predictions,
-            copied.other_predictions,
-            complete,
-            expires_ms,
-        ),
-    )
-    if not made.rowcount:
+    if not work.add_copy(model, copied, key, expires_ms, complete=complete):
         return
     model.copies += 1
     if complete:
         pairing.without_outcome(work, model, copied, expires_ms)
     else:
         pairing.after_copy(work, model, copied, key, expires_ms)
-
-
-def _evict_copies(work: transaction.Transaction, model: transaction.Model) -> None:
-    rows = work.connection.execute(
-        f"SELECT id, other, {MET} FROM copies WHERE model = ? ORDER BY id, other LIMIT ?",  # noqa: S608 - our own expression
-        (model.key, model.copies - work.limits.copies_max),
-    ).fetchall()
-    work.connection.executemany(
-        "DELETE FROM copies WHERE model = ? AND id = ? AND other = ?", [(model.key, *row[:2]) for row in rows]
-    )
-    model.copies -= len(rows)
-    model.copies_floor = max(model.copies_floor, rows[-1][0])
-    work.counts.dropped["copy", "number"] += sum(not row[2] for row in rows)
-
-
-def _evict_predictions(work: transaction.Transaction, model: transaction.Model) -> None:
-    rows = work.connection.execute(
-        "SELECT id, client_id FROM predictions WHERE model = ? ORDER BY id LIMIT ?",
-        (model.key, model.predictions - work.limits.predictions_max),
-    ).fetchall()
-    work.connection.executemany(
-        "DELETE FROM predictions WHERE model = ? AND client_id = ?", [(model.key, row[1]) for row in rows]
-    )
-    model.predictions -= len(rows)
-    model.predictions_floor = max(model.predictions_floor, rows[-1][0])
-    work.counts.dropped["prediction", "number"] += len(rows)

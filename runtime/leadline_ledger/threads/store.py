@@ -1,17 +1,15 @@
-"""The store on SQLite as asyncio sees it: calls go to the writer thread, reads to a few threads of their own."""
+"""A store as asyncio sees it: calls go to the writer thread, reads to a few threads of their own."""
 
 import asyncio
-import sqlite3
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from leadline_wire import ledger
 
 from leadline_ledger import errors, logs, store
-from leadline_ledger.sqlite import maturing, reading, schema, taking, tidying, transaction, wanting, writer
+from leadline_ledger.bookkeeping import maturing, taking
+from leadline_ledger.threads import writer
 
 T = TypeVar("T")
 _CALL_SECONDS: Final = 30.0
@@ -20,26 +18,48 @@ _READERS: Final = 2
 WATCHERS_MAX: Final = 64
 """Long polls at the same time: an operator has one or two."""
 _OPENING: Final = "the database is being opened"
+TIDY_ROWS: Final = 500
+"""Of each kind per transaction; some ten milliseconds."""
 
 
-class SqliteStore:
+class Reader(Protocol):
+    """A database as threads that read use it, each with a connection of its own; each call is one snapshot.
+
+    Each raises `UnavailableError` where it cannot be read.
+    """
+
+    def resume(self) -> ledger.Resume:
+        """Return what an operator begins with."""
+
+    def stretch(self, after: int, *, limit: int, model: str, timeline: str) -> store.Stretch:
+        """Return the entries after a cursor.
+
+        Raises:
+            GoneError: The cursor is beyond the log, or of another history.
+        """
+
+    def wanted(self, model: str, *, limit: int, since_ms: int) -> ledger.Wanted:
+        """Return answers that would tell two revisions apart."""
+
+    def close(self) -> None:
+        """Close all connections; no thread reads any more."""
+
+
+class ThreadedStore:
     """See `store.Store`, which this is one of."""
 
-    def __init__(self, path: Path, *, clock_ms: Callable[[], int], limits: store.Limits, name: str) -> None:
+    def __init__(self, engine: writer.Engine, reader: Reader, *, clock_ms: Callable[[], int]) -> None:
         """Set up, without opening anything.
 
         Args:
-            path: Of the database; beside it are its `-wal` and `-shm`.
+            engine: The database, for the thread that writes.
+            reader: The same, for those that read.
             clock_ms: The time, in milliseconds since the epoch.
-            limits: What is kept at most.
-            name: Of this start, never used before.
         """
-        self._path = path
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._writer = writer.Writer(path, clock_ms=clock_ms, limits=limits, name=name, done=self._hand_over)
-        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="ledger-reader")
-        self._local = threading.local()
-        self._opened: list[sqlite3.Connection] = []
+        self._writer = writer.Writer(engine, clock_ms=clock_ms, done=self._hand_over)
+        self._reader = reader
+        self._threads = ThreadPoolExecutor(_READERS, thread_name_prefix="ledger-reader")
         self._watchers: set[asyncio.Future[None]] = set()
         self._closing = False
         self._trouble = _OPENING
@@ -85,7 +105,9 @@ class SqliteStore:
         """Keep what a runtime brings."""
         taking.check(intake)
         items = len(intake.outcomes) + len(intake.predictions) + len(intake.copies)
-        fates: list[ledger.Fate] = await self._call(lambda work: taking.take(work, model, intake), items)
+        fates: list[ledger.Fate] = await self._call(
+            lambda work: taking.take(work, model, intake), items, model=model, intake=intake
+        )
         return fates
 
     async def decide(self, model: str, decision: ledger.Decision) -> ledger.Decided:
@@ -104,34 +126,24 @@ class SqliteStore:
 
     async def tidy(self) -> int:
         """Delete a little of what is past its age."""
-        count: int = await self._call(tidying.tidy, tidying.STEP_ROWS)
+        count: int = await self._call(lambda work: work.tidy(TIDY_ROWS), TIDY_ROWS)
         return count
 
     async def probe(self) -> None:
         """Write something small."""
-        await self._call(
-            lambda work: (
-                work.connection.execute(
-                    "INSERT INTO meta (key, value) VALUES ('probed_ms', ?1) ON CONFLICT DO UPDATE SET value = ?1",
-                    (work.now_ms,),
-                )
-                and None
-            )
-        )
+        await self._call(lambda work: work.probe())
 
     async def resume(self) -> ledger.Resume:
         """Return what an operator begins with."""
-        return await self._read(reading.resume)
+        return await self._read(self._reader.resume)
 
     async def read(self, after: int, *, limit: int, model: str = "", timeline: str = "") -> store.Stretch:
         """Return the entries after a cursor."""
-        return await self._read(
-            lambda connection: reading.stretch(connection, after, limit=limit, model=model, timeline=timeline)
-        )
+        return await self._read(lambda: self._reader.stretch(after, limit=limit, model=model, timeline=timeline))
 
     async def wanted(self, model: str, *, limit: int, since_ms: int) -> ledger.Wanted:
         """Return answers that would tell two revisions apart."""
-        return await self._read(lambda connection: wanting.wanted(connection, model, limit=limit, since_ms=since_ms))
+        return await self._read(lambda: self._reader.wanted(model, limit=limit, since_ms=since_ms))
 
     async def news(self, after: int, seconds: float) -> None:
         """Return when there is an entry after a cursor, or the time is over, or the store closes."""
@@ -159,14 +171,15 @@ class SqliteStore:
         """Finish what waits, then close."""
         self.dismiss()
         await asyncio.to_thread(self._writer.close)
-        await asyncio.to_thread(self._readers.shutdown)
-        for connection in self._opened:
-            connection.close()
+        await asyncio.to_thread(self._threads.shutdown)
+        self._reader.close()
 
-    async def _call(self, work: writer.Work, items: int = 1) -> Any:
+    async def _call(
+        self, work: writer.Work, items: int = 1, *, model: str = "", intake: ledger.Intake | None = None
+    ) -> Any:
         loop = asyncio.get_running_loop()
         answered: asyncio.Future[Any] = loop.create_future()
-        self._writer.submit(writer.Call(work, items, answered))
+        self._writer.submit(writer.Call(work, items, answered, model, intake))
         # Not a timeout of asyncio, which costs a tenth of a call.
         timer = loop.call_later(_CALL_SECONDS, _give_up, answered)
         try:
@@ -202,44 +215,19 @@ class SqliteStore:
             if not watcher.done():
                 watcher.set_result(None)
 
-    async def _read(self, what: Callable[[sqlite3.Connection], T]) -> T:
+    async def _read(self, what: Callable[[], T]) -> T:
         if self._trouble and self._counts.commits == 0:
             # Never opened: reading would make an empty file, or meet what the writer has met.
             raise errors.UnavailableError(self._trouble)
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(_CALL_SECONDS):
-                return await loop.run_in_executor(self._readers, self._in_snapshot, what)
+                return await loop.run_in_executor(self._threads, what)
         except TimeoutError:
             raise errors.UnavailableError(f"not read within {_CALL_SECONDS:.0f} s") from None
-
-    def _in_snapshot(self, what: Callable[[sqlite3.Connection], T]) -> T:
-        try:
-            connection = getattr(self._local, "connection", None)
-            if connection is None:
-                connection = self._local.connection = schema.reader(self._path)
-                self._opened.append(connection)
-            connection.execute("BEGIN")
-            try:
-                return what(connection)
-            finally:
-                connection.execute("ROLLBACK")
-        except sqlite3.Error as error:
-            broken = getattr(self._local, "connection", None)
-            if broken is not None:
-                self._local.connection = None
-                self._opened.remove(broken)
-                broken.close()
-            raise errors.UnavailableError(f"{self._path}: cannot be read ({error})") from error
 
 
 def _give_up(answered: asyncio.Future[Any]) -> None:
     if not answered.done():
         why = f"not durable within {_CALL_SECONDS:.0f} s, it may become so yet; tell it again"
         answered.set_exception(errors.UnavailableError(why))
-
-
-def _probe(work: transaction.Transaction) -> None:
-    work.connection.execute(
-        "INSERT INTO meta (key, value) VALUES ('probed_ms', ?1) ON CONFLICT DO UPDATE SET value = ?1", (work.now_ms,)
-    )

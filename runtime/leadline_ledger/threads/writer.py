@@ -4,22 +4,21 @@ While a commit is on its way to the disk, calls gather for the next one; so the 
 a single caller waits for nobody. A database that cannot be opened, read or written is tried again with each call, at
 most once a second, and says why meanwhile; nothing of that ends the process.
 
-Runs on its own thread; `database` is its door from asyncio. What the calls do is in `taking`, `maturing` and `tidying`.
+Runs on its own thread; `store` is its door from asyncio. What the calls do is in `bookkeeping`, how in an `Engine`.
 """
 
 import asyncio
-import fcntl
 import queue
-import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final, Protocol
+
+from leadline_wire import ledger
 
 from leadline_ledger import errors, logs, store
-from leadline_ledger.sqlite import maturing, schema, transaction
+from leadline_ledger.bookkeeping import transaction
 
 GROUP_CALLS_MAX: Final = 512
 """Calls in one transaction: at a few items each some 50 ms."""
@@ -39,6 +38,45 @@ class Call:
     work: Work
     items: int
     answered: asyncio.Future[Any]
+    model: str = ""
+    intake: ledger.Intake | None = None
+    """What it will look for, so that a database that is far away is asked once for all calls; None: not known."""
+
+
+class Engine(Protocol):
+    """A database as the writer's thread uses it."""
+
+    def open(self) -> int:
+        """Open it and write down this start; return up to when answers were judged, in milliseconds since the epoch.
+
+        Raises:
+            UnavailableError: It cannot be used, and the message says why.
+        """
+
+    def begin(self, now_ms: int, calls: Sequence[Call]) -> transaction.Transaction:
+        """Begin a transaction in which the calls are to be carried out."""
+
+    def commit(self, work: transaction.Transaction) -> int | None:
+        """Make it durable, after `finish`; return when the next answer matures, None where none waits."""
+
+    def rollback(self) -> None:
+        """Undo what is not committed, if anything is."""
+
+    def meaning(self, error: Exception) -> errors.LedgerError | None:
+        """Say in the user's words what an error of the database means; None: it is none.
+
+        A connection that cannot be trusted after it is closed, so that `is_open` is false.
+        """
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection."""
+
+    def close(self) -> None:
+        """Let go of it, if it is open; it may be opened again."""
+
+    def end(self) -> None:
+        """Let go of all that is held, for good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,36 +96,27 @@ class Writer:
 
     def __init__(
         self,
-        path: Path,
+        engine: Engine,
         *,
         clock_ms: Callable[[], int],
-        limits: store.Limits,
-        name: str,
         done: Callable[[Group], None],
     ) -> None:
         """Set up, without a thread yet.
 
         Args:
-            path: Of the database.
+            engine: The database; from now on the thread's own.
             clock_ms: The time, in milliseconds since the epoch.
-            limits: What is kept at most.
-            name: Of this start, for the history.
             done: Called on the thread after each transaction, before the next one.
         """
-        self._path = path
+        self._engine = engine
         self._clock_ms = clock_ms
-        self._limits = limits
-        self._name = name
         self._done = done
         self._calls: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
-        self._connection: sqlite3.Connection | None = None
         self._tried_at = float("-inf")
         self._trouble = ""
         self._now_ms = 0
-        self._openings = 0
-        self._held: IO[str] | None = None
 
     def start(self) -> None:
         """Start the thread."""
@@ -120,9 +149,7 @@ class Writer:
     def _run(self) -> None:
         while group := self._next():
             self._done(self._carry_out(group))
-        self._forget_connection()
-        if self._held is not None:
-            self._held.close()
+        self._engine.end()
 
     def _next(self) -> list[Call]:
         """Wait for a call and return it with those that wait already; none: closed."""
@@ -146,32 +173,30 @@ class Writer:
     def _carry_out(self, group: list[Call]) -> Group:
         begun = time.monotonic()
         try:
-            connection = self._opened()
-            work, answers, due_ms = self._commit(connection, group)
+            self._open()
+            work, answers, due_ms = self._commit(group)
         except errors.UnavailableError as error:
             return self._failed(group, error)
-        except sqlite3.Error as error:
-            return self._failed(group, self._meaning(error))
         except Exception as error:  # noqa: BLE001 - a defect of ours in one call; the others must not suffer for it
+            meant = self._engine.meaning(error)
+            if meant is not None:
+                return self._failed(group, meant)
             if len(group) == 1:
                 logs.error("a call ended in a defect and was undone", exc_info=error)
                 return self._failed(group, error)
             return self._one_by_one(group)
         self._now_ms = work.now_ms
         if self._trouble:
-            logs.info("writing again", path=self._path)
+            logs.info("writing again")
         self._trouble = ""
         work.counts.commits = 1
         work.counts.commit_seconds = time.monotonic() - begun
         return Group(answers, work.head, due_ms, work.counts, "")
 
-    def _commit(
-        self, connection: sqlite3.Connection, group: list[Call]
-    ) -> tuple[transaction.Transaction, list[tuple[Call, Any]], int | None]:
-        connection.execute("BEGIN IMMEDIATE")
+    def _commit(self, group: list[Call]) -> tuple[transaction.Transaction, list[tuple[Call, Any]], int | None]:
         try:
             # Never behind what was judged, even where the node's clock was set back: see `maturing`.
-            work = transaction.Transaction(connection, max(self._clock_ms(), self._now_ms), self._limits)
+            work = self._engine.begin(max(self._clock_ms(), self._now_ms), group)
             answers: list[tuple[Call, Any]] = []
             for call in group:
                 try:
@@ -179,11 +204,9 @@ class Writer:
                 except errors.LedgerError as error:
                     answers.append((call, error))
             work.finish()
-            due_ms = self._due(connection)
-            connection.execute("COMMIT")
+            due_ms = self._engine.commit(work)
         except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+            self._engine.rollback()
             raise
         return work, answers, due_ms
 
@@ -202,77 +225,10 @@ class Writer:
             logs.warning("cannot write", reason=self._trouble)
         return Group([(call, error) for call in group], -1, None, store.Counts(), self._trouble)
 
-    def _opened(self) -> sqlite3.Connection:
-        if self._connection is not None:
-            return self._connection
+    def _open(self) -> None:
+        if self._engine.is_open:
+            return
         if time.monotonic() < self._tried_at + _REOPEN_SECONDS:
             raise errors.UnavailableError(self._trouble or "the database is being opened")
         self._tried_at = time.monotonic()
-        self._lock()
-        connection = schema.writer(self._path, max_bytes=self._limits.database_max_bytes)
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute(
-                "INSERT INTO starts (name, seq) VALUES (?, ?) ON CONFLICT DO NOTHING",
-                # A name of its own for each opening: the files may have been put back to a backup's meanwhile.
-                (f"{self._name}.{self._openings}" if self._openings else self._name, schema.head(connection)),
-            )
-            connection.execute(
-                "DELETE FROM starts WHERE ordinal <= (SELECT MAX(ordinal) FROM starts) - ?", (schema.STARTS_MAX,)
-            )
-            connection.execute("COMMIT")
-            horizon = connection.execute("SELECT value FROM meta WHERE key = ?", (maturing.HORIZON,)).fetchone()
-        except BaseException:
-            connection.close()
-            raise
-        self._now_ms = max(self._now_ms, horizon[0] if horizon else 0)
-        self._connection = connection
-        self._openings += 1
-        return connection
-
-    def _lock(self) -> None:
-        """Hold the database alone, for the log's order needs one writer; a killed process lets go by itself."""
-        if self._held is not None:
-            return
-        path = self._path.with_suffix(".lock")
-        try:
-            held = path.open("w")
-        except OSError as error:
-            raise errors.UnavailableError(f"{path}: cannot be opened ({error.strerror}); trying again") from error
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            held.close()
-            raise errors.UnavailableError(f"{path}: held by another ledger; trying again") from error
-        self._held = held
-
-    def _due(self, connection: sqlite3.Connection) -> int | None:
-        found: int | None = connection.execute(
-            "SELECT MIN(matures_ms) FROM answers WHERE seq IS NULL AND matures_ms IS NOT NULL"
-        ).fetchone()[0]
-        return found
-
-    def _meaning(self, error: sqlite3.Error) -> errors.LedgerError:
-        """Say in the user's words what a database error means, and let go of a connection that cannot be trusted."""
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code == sqlite3.SQLITE_FULL:
-            limit = self._limits.database_max_bytes
-            against = f"its limit of {limit} bytes or the volume" if limit else "the volume"
-            return errors.FullError(f"{self._path}: {against} is full; nothing more is kept until there is room")
-        self._forget_connection()
-        why = {
-            sqlite3.SQLITE_READONLY: "cannot be written: the volume or the file is read-only",
-            sqlite3.SQLITE_CANTOPEN: "cannot be opened: the folder is missing, or not this user's",
-            sqlite3.SQLITE_CORRUPT: "is damaged: restore a backup",
-            sqlite3.SQLITE_NOTADB: "is no SQLite database: restore a backup",
-            sqlite3.SQLITE_BUSY: "is locked by another process",
-        }.get(code, "cannot be read or written")
-        return errors.UnavailableError(f"{self._path}: {why} ({error}); trying again")
-
-    def _forget_connection(self) -> None:
-        if self._connection is not None:
-            connection, self._connection = self._connection, None
-            try:
-                connection.close()
-            except sqlite3.Error as error:
-                logs.warning("closing the database", error=error)
+        self._now_ms = max(self._now_ms, self._engine.open())

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 from leadline_wire import ledger, predictions
 
-from leadline_ledger.sqlite import transaction
+from leadline_ledger.bookkeeping import transaction
 
 _outcome: Final = msgspec.json.Decoder(ledger.OutcomeEntry).decode
 
@@ -47,12 +47,7 @@ def after_outcomes(
     """
     if not model.copies or not entries:
         return
-    rows = work.connection.execute(
-        "SELECT other, revision, predictions, other_predictions FROM copies"
-        " WHERE model = ? AND id = ? AND NOT complete ORDER BY other",
-        (model.key, key),
-    ).fetchall()
-    for other, revision, words, other_words in rows:
+    for other, revision, words, other_words in work.copies(model, key):
         copied = ledger.Copied(entries[0].id, revision, other, words, other_words)
         _append(work, model, copied, entries, expires_ms, repeats=repeats)
 
@@ -61,14 +56,10 @@ def after_copy(
     work: transaction.Transaction, model: transaction.Model, copied: ledger.Copied, key: bytes, expires_ms: int
 ) -> None:
     """Append the pairs of a copy that was just kept, with the outcomes that are in the log."""
-    rows = work.connection.execute(
-        "SELECT log.body, answers.expires_ms FROM answers JOIN log ON log.seq = answers.seq"
-        " WHERE answers.model = ? AND answers.id = ? AND answers.seq > 0 ORDER BY answers.row",
-        (model.key, key),
-    ).fetchall()
+    rows = [each for each in work.answers(model, key) if each.seq and each.body is not None]
     if rows:
-        entries = [_outcome(body) for body, _ in rows]
-        _append(work, model, copied, entries, max(expires_ms, *(each for _, each in rows)), repeats=False)
+        entries = [_outcome(each.body) for each in rows if each.body is not None]
+        _append(work, model, copied, entries, max(expires_ms, *(each.expires_ms for each in rows)), repeats=False)
 
 
 def without_outcome(

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 from leadline_wire import ledger
 
-from leadline_ledger.sqlite import pairing, transaction
+from leadline_ledger.bookkeeping import pairing, transaction
 
 _outcome: Final = msgspec.json.Decoder(ledger.OutcomeEntry).decode
 
@@ -69,9 +69,8 @@ def _appended(work: transaction.Transaction, group: list[Due]) -> list[tuple[Due
 
 def _earlier(work: transaction.Transaction, due: Due) -> list[bool]:
     """Return, for each row of the same prediction that is in the log, whether its answer was wanted."""
-    rows = work.connection.execute(
-        "SELECT log.body FROM answers LEFT JOIN log ON log.seq = answers.seq"
-        " WHERE answers.model = ? AND answers.id = ? AND answers.seq > 0",
-        (due.model.key, due.key),
-    ).fetchall()
-    return [body is not None and bool(_outcome(body).wanted) for (body,) in rows]
+    return [
+        answer.body is not None and bool(_outcome(answer.body).wanted)
+        for answer in work.answers(due.model, due.key)
+        if answer.seq
+    ]
