@@ -9,7 +9,7 @@ from typing import TypeVar
 from leadline_wire import ledger
 
 from leadline_ledger import errors, store
-from leadline_ledger.sqlite import reading, schema, wanting
+from leadline_ledger.sqlite import reading, schema
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ class Reader:
 
     def wanted(self, model: str, *, limit: int, since_ms: int) -> ledger.Wanted:
         """Return answers that would tell two revisions apart."""
-        return self._in_snapshot(lambda connection: wanting.wanted(connection, model, limit=limit, since_ms=since_ms))
+        return self._in_snapshot(lambda connection: reading.wanted(connection, model, limit=limit, since_ms=since_ms))
 
     def close(self) -> None:
         """Close all connections."""

@@ -1,4 +1,4 @@
-"""What is read, each in one snapshot: the log after a cursor, and what an operator begins with."""
+"""What is read, each in one snapshot: the log after a cursor, what an operator begins with, what is wanted."""
 
 import sqlite3
 from typing import Final
@@ -6,19 +6,11 @@ from typing import Final
 import msgspec
 from leadline_wire import ledger
 
-from leadline_ledger import errors, store
+from leadline_ledger import store
+from leadline_ledger.bookkeeping import log, wanting
 from leadline_ledger.sqlite import schema
 
-STRETCH_BYTES_MAX: Final = 8 << 20
-"""Of one answer's entries, but for the first: the rest is read with the next cursor."""
-
-
-class _Part(msgspec.Struct):
-    more: int = 0
-
-
 _decision: Final = msgspec.json.Decoder(ledger.DecisionEntry).decode
-_part: Final = msgspec.json.Decoder(_Part).decode
 
 
 def stretch(connection: sqlite3.Connection, after: int, *, limit: int, model: str, timeline: str) -> store.Stretch:
@@ -29,10 +21,7 @@ def stretch(connection: sqlite3.Connection, after: int, *, limit: int, model: st
     """
     head = schema.head(connection)
     if after > head:
-        raise errors.GoneError(
-            f"cursor {after} is beyond the newest entry {head}: the ledger was restored from a backup, or is another "
-            "one; begin again with /v1/resume"
-        )
+        raise log.beyond(after, head)
     if timeline:
         _check(connection, after, timeline)
     (newest,) = connection.execute("SELECT name FROM starts ORDER BY ordinal DESC LIMIT 1").fetchone()
@@ -47,9 +36,9 @@ def stretch(connection: sqlite3.Connection, after: int, *, limit: int, model: st
     size = 0
     for (body,) in rows:
         size += len(body)
-        is_full = len(entries) >= limit or size > STRETCH_BYTES_MAX
+        is_full = len(entries) >= limit or size > log.STRETCH_BYTES_MAX
         # Rows of one prediction are one outcome, and come in one answer.
-        if entries and is_full and not _goes_on(entries[-1]):
+        if entries and is_full and not log.goes_on(entries[-1]):
             break
         entries.append(body)
     return store.Stretch(head, newest, tuple(entries))
@@ -80,21 +69,42 @@ def resume(connection: sqlite3.Connection) -> ledger.Resume:
     return ledger.Resume(head=head, models=models, timeline=newest)
 
 
-def _goes_on(body: bytes) -> bool:
-    return b'"more"' in body and _part(body).more > 0
-
-
 def _check(connection: sqlite3.Connection, after: int, timeline: str) -> None:
     """Refuse a cursor that was given by a ledger whose history is not this one's."""
     found = connection.execute("SELECT ordinal FROM starts WHERE name = ?", (timeline,)).fetchone()
     if found is None:
-        raise errors.GoneError(
-            f"cursor {after} is of a history that this ledger does not know: it was restored from a backup, or is "
-            "another one; begin again with /v1/resume"
-        )
+        raise log.unknown(after)
     (next_seq,) = connection.execute("SELECT MIN(seq) FROM starts WHERE ordinal > ?", found).fetchone()
     if next_seq is not None and after > next_seq:
-        raise errors.GoneError(
-            f"cursor {after} is beyond entry {next_seq}, from where this ledger went on otherwise after a backup was "
-            "restored; begin again with /v1/resume"
+        raise log.went_on_otherwise(after, next_seq)
+
+
+def wanted(connection: sqlite3.Connection, name: str, *, limit: int, since_ms: int) -> ledger.Wanted:
+    """Return up to so many answers that are wanted, of predictions made since then, in no order."""
+    found = connection.execute("SELECT key FROM models WHERE name = ?", (name,)).fetchone()
+    if found is None:
+        return wanting.NONE
+    (model,) = found
+    copies = connection.execute(
+        "SELECT id, revision, other, predictions, other_predictions FROM copies"
+        " WHERE model = ? AND id >= ? AND NOT complete ORDER BY id DESC LIMIT ?",
+        (model, wanting.earliest(since_ms), wanting.COPIES_MAX),
+    )
+
+    def answered(key: bytes) -> dict[int, bool]:
+        rows = connection.execute(
+            "SELECT answers.row, json_extract(CAST(COALESCE(log.body, answers.body, '{}') AS TEXT), '$.wanted')"
+            " FROM answers LEFT JOIN log ON log.seq = answers.seq WHERE answers.model = ? AND answers.id = ?",
+            (model, key),
         )
+        return {row: not asked for row, asked in rows}
+
+    def client_id(key: bytes) -> str:
+        kept = connection.execute(
+            "SELECT client_id FROM predictions WHERE model = ? AND id = ? LIMIT 1", (model, key)
+        ).fetchone()
+        return kept[0] if kept is not None else ""
+
+    return wanting.chosen(
+        [wanting.Copied(*row) for row in copies], limit=limit, answered=answered, client_id=client_id
+    )

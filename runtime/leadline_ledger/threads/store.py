@@ -206,9 +206,12 @@ class ThreadedStore:
                 call.answered.set_result(answer)
         if group.head >= 0:
             # Lower than before where the files were put back to a backup's under this process.
-            grown, self._head = group.head > self._head, group.head
-            if grown:
-                self._wake()
+            self._grow(group.head)
+
+    def _grow(self, head: int) -> None:
+        grown, self._head = head > self._head, head
+        if grown:
+            self._wake()
 
     def _wake(self) -> None:
         for watcher in self._watchers:

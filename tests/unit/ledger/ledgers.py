@@ -23,13 +23,20 @@ class Clock:
         return self.now_ms
 
 
+def on_sqlite(folder, **options):
+    return sqlite.kept(folder / "ledger.db", **options)
+
+
+class Kind:
+    """Which store the suite is about; others set another one."""
+
+    make = staticmethod(on_sqlite)
+
+
 @contextlib.asynccontextmanager
 async def opened(folder, *, clock=None, limits=None, name=""):
-    kept = sqlite.kept(
-        folder / "ledger.db",
-        clock_ms=clock or Clock(),
-        limits=limits or store.Limits(),
-        name=name or f"start-{next(_NAMES)}",
+    kept = Kind.make(
+        folder, clock_ms=clock or Clock(), limits=limits or store.Limits(), name=name or f"start-{next(_NAMES)}"
     )
     await kept.open()
     try:

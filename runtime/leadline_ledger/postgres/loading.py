@@ -1,0 +1,141 @@
+"""What a transaction on PostgreSQL knows of rows: fetched for many calls at once, for the database is a round trip away.
+
+Each kind is kept whole by its key, so that what was fetched and what was written since is one picture. What is not here yet is
+fetched when it is asked for.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from leadline_wire import ledger
+
+from leadline_ledger.bookkeeping.transaction import Copy, Model
+from leadline_ledger.postgres.schema import Connection
+
+Key = tuple[int, bytes]
+"""Short key of a ModelDeployment, and id of a prediction."""
+
+MODEL_COLUMNS: Final = "name, key, last_seq, copies, predictions, answers_floor, copies_floor, predictions_floor"
+_ANSWERS: Final = (
+    "SELECT a.model, a.id, a.row, a.answer, a.seq, a.expires_ms, COALESCE(l.body, a.body)"
+    " FROM unnest(%s::int[], %b::bytea[]) AS w (model, id) JOIN answers a ON a.model = w.model AND a.id = w.id"
+    " LEFT JOIN log l ON l.seq = a.seq ORDER BY a.row"
+)
+_COPIES: Final = (
+    "SELECT c.model, c.id, c.other, c.revision, c.predictions, c.other_predictions, c.complete"
+    " FROM unnest(%s::int[], %b::bytea[]) AS w (model, id) JOIN copies c ON c.model = w.model AND c.id = w.id"
+    " ORDER BY c.other COLLATE \"C\""
+)
+_PREDICTIONS: Final = (
+    "SELECT p.model, p.client_id, p.body FROM unnest(%s::int[], %s::text[]) AS w (model, client_id)"
+    " JOIN predictions p ON p.model = w.model AND p.client_id = w.client_id"
+)
+_ENTITIES: Final = (
+    "SELECT e.model, e.entity, e.revision, e.other, e.expires_ms FROM unnest(%s::int[], %s::text[]) AS w (model, entity)"
+    " JOIN entities e ON e.model = w.model AND e.entity = w.entity"
+)
+
+
+@dataclass(slots=True)
+class Row:
+    """An answer as it is, or will be once the transaction is done."""
+
+    answer: str
+    seq: int | None
+    expires_ms: int
+    body: bytes | None
+    """Of its entry, wherever that is kept."""
+    matures_ms: int | None = None
+    is_new: bool = False
+
+
+@dataclass(slots=True)
+class Known:
+    """Rows by their keys; a key that is here has no others."""
+
+    connection: Connection
+    answers: dict[Key, dict[int, Row]] = field(default_factory=dict)
+    copies: dict[Key, dict[str, tuple[Copy, bool]]] = field(default_factory=dict)
+    """By the other revision, with whether it is complete."""
+    predictions: dict[tuple[int, str], bytes | None] = field(default_factory=dict)
+    entities: dict[tuple[int, str], dict[tuple[str, str], int]] = field(default_factory=dict)
+    """When each pair of revisions' outcome may be forgotten."""
+
+    def load(
+        self, *, answers: Iterable[Key] = (), copies: Iterable[Key] = (), entities: Iterable[tuple[int, str]] = ()
+    ) -> None:
+        """Fetch what is not known yet, all in one round trip."""
+        keys = [key for key in dict.fromkeys(answers) if key not in self.answers]
+        copied = [key for key in dict.fromkeys(copies) if key not in self.copies]
+        about = [key for key in dict.fromkeys(entities) if key not in self.entities]
+        with self.connection.pipeline():
+            found_answers = self.connection.execute(_ANSWERS, _columns(keys)) if keys else None
+            found_copies = self.connection.execute(_COPIES, _columns(copied)) if copied else None
+            found_entities = self.connection.execute(_ENTITIES, _columns(about)) if about else None
+        self.answers.update((key, {}) for key in keys)
+        self.copies.update((key, {}) for key in copied)
+        self.entities.update((key, {}) for key in about)
+        for model, key, row, answer, seq, expires_ms, body in found_answers or ():
+            self.answers[model, key][row] = Row(answer, seq, expires_ms, body)
+        for model, key, *words, complete in found_copies or ():
+            self.copies[model, key][words[0]] = (Copy(*words), complete)
+        for model, entity, revision, other, expires_ms in found_entities or ():
+            self.entities[model, entity][revision, other] = expires_ms
+
+    def load_predictions(self, keys: Iterable[tuple[int, str]]) -> None:
+        """Fetch what is kept under clients' ids."""
+        wanted = [key for key in dict.fromkeys(keys) if key not in self.predictions]
+        if not wanted:
+            return
+        self.predictions.update((key, None) for key in wanted)
+        for model, client_id, body in self.connection.execute(_PREDICTIONS, _columns(wanted)):
+            self.predictions[model, client_id] = body
+
+    def forget(self) -> None:
+        """Know nothing: rows were deleted."""
+        for kind in (self.answers, self.copies, self.predictions, self.entities):
+            kind.clear()
+
+
+def prepare(known: Known, asked: Sequence[tuple[Model, ledger.Intake]], stored: Any) -> None:
+    """Fetch what intakes will look for.
+
+    Args:
+        known: Is filled.
+        asked: Intakes, and whose they are.
+        stored: Decodes what is kept under a client's id.
+    """
+    known.load_predictions(
+        (model.key, client_id)
+        for model, intake in asked
+        for client_id in (
+            *(each.client_id for each in intake.outcomes if not each.id),
+            *(each.client_id for each in intake.predictions),
+        )
+    )
+    answers: list[Key] = []
+    copies: list[Key] = []
+    entities: list[tuple[int, str]] = []
+    for model, intake in asked:
+        copied = [(model.key, bytes.fromhex(each.id)) for each in intake.copies]
+        told: list[Key] = []
+        for outcome in intake.outcomes:
+            if outcome.id:
+                told.append((model.key, bytes.fromhex(outcome.id)))
+                entity = outcome.entity
+            elif (body := known.predictions.get((model.key, outcome.client_id))) is not None:
+                kept = stored(body)
+                told.append((model.key, bytes.fromhex(kept.id)))
+                entity = kept.entity
+            else:
+                continue
+            if entity:
+                entities.append((model.key, entity))
+        answers += [*told, *copied]
+        copies += [*told, *copied] if model.copies or copied else []
+    known.load(answers=answers, copies=copies, entities=entities)
+
+
+def _columns(keys: Sequence[tuple[Any, Any]]) -> tuple[list[Any], list[Any]]:
+    return [key[0] for key in keys], [key[1] for key in keys]
