@@ -113,6 +113,7 @@ commands: packages
 	@hack/cluster/provide build cluster helm h2spec kstatus s3 >/dev/null
 # Registries, buckets and hubs of others, from which the wiring suite fetches models; it builds what is missing itself.
 stores: commands
+	@hack/cluster/provide packages --databases
 	@hack/cluster/provide build stores >/dev/null
 product-images: packages
 	@hack/cluster/provide build operator runtime >/dev/null

@@ -35,10 +35,7 @@ async def serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    limits = store.Limits(settings.copies_max, settings.predictions_max, settings.database_max_bytes)
-    kept: store.Store = sqlite.kept(
-        settings.folder / "ledger.db", clock_ms=now_ms, limits=limits, name=secrets.token_hex(8)
-    )
+    kept = _store(settings)
     model_bytes = blobs.Blobs(
         settings.folder,
         clock=lambda: now_ms() / 1_000,
@@ -76,6 +73,16 @@ async def serve(settings: Settings) -> None:
     await kept.close()
     await known.close()
     logs.info("stopped")
+
+
+def _store(settings: Settings) -> store.Store:
+    limits = store.Limits(settings.copies_max, settings.predictions_max, settings.database_max_bytes)
+    name = secrets.token_hex(8)
+    if settings.database_file is None:
+        return sqlite.kept(settings.folder / "ledger.db", clock_ms=now_ms, limits=limits, name=name)
+    from leadline_ledger import postgres  # noqa: PLC0415 - psycopg, which SQLite does not need
+
+    return postgres.PostgresStore(postgres.read_dsn(settings.database_file), clock_ms=now_ms, limits=limits, name=name)
 
 
 async def _tend(kept: store.Store, model_bytes: blobs.Blobs) -> None:

@@ -26,6 +26,8 @@ class Settings:
 
     folder: Path
     """Where database and blobs are: a volume that outlives the pod."""
+    database_file: Path | None
+    """With the DSN of a PostgreSQL database; None: SQLite in the folder."""
     operator: str
     """User name of the operator's service account: `system:serviceaccount:NAMESPACE:NAME`."""
     bind: str
@@ -60,6 +62,7 @@ def read(environment: Mapping[str, str]) -> Settings:
     source = _Source(environment)
     return Settings(
         folder=source.folder("LEADLINE_LEDGER_DIR", "/var/lib/leadline-ledger"),
+        database_file=source.file("LEADLINE_LEDGER_DATABASE_FILE"),
         operator=source.account("LEADLINE_LEDGER_OPERATOR"),
         bind=environment.get("LEADLINE_LEDGER_BIND", ""),
         port=source.number("LEADLINE_LEDGER_PORT", ledger.PORT, 1, 65_535),
@@ -93,6 +96,9 @@ class _Source:
         if not value.startswith("/"):
             raise errors.SettingsError(f"{variable}: expected an absolute path, got {value!r}")
         return Path(value)
+
+    def file(self, variable: str) -> Path | None:
+        return self.folder(variable, "/") if self._environment.get(variable) else None
 
     def api_server(self, variable: str) -> str:
         value = self._environment.get(variable, "")

@@ -1,9 +1,9 @@
-"""Debian packages that the local cluster and its images need: which are missing, and how they are installed."""
+"""Debian packages that the local cluster, its images and tests need: which are missing, and how they are installed."""
 
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -23,6 +23,9 @@ CLUSTER: Final[Mapping[str, str]] = {
 
 IMAGES: Final[Mapping[str, str]] = {"buildah": "buildah", "mmdebstrap": "mmdebstrap", "gpg": "gpg"}
 """Programs that build images."""
+
+DATABASES: Final[Mapping[str, str]] = {"pg_ctlcluster": "postgresql"}
+"""Programs that tests of the ledger start; the server's own are in a folder of its version."""
 
 _CNI: Final = "containernetworking-plugins"
 _START_POLICY: Final = Path("/usr/sbin/policy-rc.d")
@@ -47,13 +50,21 @@ def install() -> None:
     """
     if engine.kind_for_docker(layout.SOURCES / "kind"):
         return
-    packages = missing_for_cluster() + ([] if engine.docker_answers() else missing(IMAGES))
+    _install(missing_for_cluster() + ([] if engine.docker_answers() else missing(IMAGES)))
+
+
+def install_databases() -> None:
+    """Install what tests of the ledger need; says what. Raises as `install` does."""
+    _install(missing(DATABASES))
+
+
+def _install(packages: Sequence[str]) -> None:
     if not packages:
         return
     if shutil.which("apt-get") is None or os.geteuid() != 0:
         raise errors.NeedsUser(
-            f"missing on this machine: {', '.join(packages)}; expected root on Debian to install them, or a Docker "
-            "engine with kind"
+            f"missing on this machine: {', '.join(packages)}; expected root on Debian to install them (for a cluster a "
+            "Docker engine with kind will do)"
         )
     talk.say(f"installing Debian packages: {' '.join(packages)}")
     with _services_stay_down():

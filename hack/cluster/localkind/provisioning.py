@@ -55,7 +55,10 @@ def main(argv: Sequence[str]) -> int:
         elif options.verb == "alone":
             return _alone(places, options.command)
         elif options.verb == "packages":
-            packages.install()
+            if options.databases:
+                packages.install_databases()
+            else:
+                packages.install()
         else:
             for name, value in variables(places).items():
                 print(f"export {name}={shlex.quote(value)}")
@@ -147,6 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     loading.add_argument("--name", default=CLUSTER, help="name of the cluster")
     alone = verbs.add_parser("alone", help="run a command once no other started so runs: there is one cluster")
     alone.add_argument("command", nargs=argparse.REMAINDER)
-    verbs.add_parser("packages", help="install the Debian packages that are missing, as root")
+    installing = verbs.add_parser("packages", help="install the Debian packages that are missing, as root")
+    installing.add_argument("--databases", action="store_true", help="those that tests of the ledger need instead")
     verbs.add_parser("env", help="print variables as shell exports")
     return parser

@@ -25,7 +25,7 @@ _ANSWERS: Final = (
 _COPIES: Final = (
     "SELECT c.model, c.id, c.other, c.revision, c.predictions, c.other_predictions, c.complete"
     " FROM unnest(%s::int[], %b::bytea[]) AS w (model, id) JOIN copies c ON c.model = w.model AND c.id = w.id"
-    " ORDER BY c.other COLLATE \"C\""
+    ' ORDER BY c.other COLLATE "C"'
 )
 _PREDICTIONS: Final = (
     "SELECT p.model, p.client_id, p.body FROM unnest(%s::int[], %s::text[]) AS w (model, client_id)"

@@ -16,9 +16,7 @@ from leadline_ledger.postgres.schema import Connection
 _stored: Final = msgspec.json.Decoder(ledger.Stored).decode
 _about: Final = msgspec.json.Decoder(ledger.OutcomeEntry).decode
 _MODELS: Final = f"SELECT {loading.MODEL_COLUMNS} FROM models WHERE name = ANY(%s)"  # noqa: S608 - our own columns
-_NEW_MODELS: Final = (
-    f"INSERT INTO models (name) SELECT unnest(%s::text[]) RETURNING {loading.MODEL_COLUMNS}"  # noqa: S608 - as above
-)
+_NEW_MODELS: Final = f"INSERT INTO models (name) SELECT unnest(%s::text[]) RETURNING {loading.MODEL_COLUMNS}"
 _DUE: Final = (
     "SELECT m.name, a.id, a.row, a.body, a.matures_ms, a.expires_ms FROM answers a JOIN models m ON m.key = a.model"
     " WHERE a.seq IS NULL AND"
@@ -65,9 +63,7 @@ _MODEL_ROWS: Final = (
 class Transaction(transaction.Transaction):
     """See `bookkeeping.transaction.Transaction`, which this is one of."""
 
-    def __init__(
-        self, connection: Connection, now_ms: int, limits: store.Limits, *, head: int, judged_ms: int
-    ) -> None:
+    def __init__(self, connection: Connection, now_ms: int, limits: store.Limits, *, head: int, judged_ms: int) -> None:
         """Begin, with the head locked."""
         super().__init__(max(now_ms, judged_ms), limits, head)
         self.connection = connection

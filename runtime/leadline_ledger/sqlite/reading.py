@@ -105,6 +105,4 @@ def wanted(connection: sqlite3.Connection, name: str, *, limit: int, since_ms: i
         ).fetchone()
         return kept[0] if kept is not None else ""
 
-    return wanting.chosen(
-        [wanting.Copied(*row) for row in copies], limit=limit, answered=answered, client_id=client_id
-    )
+    return wanting.chosen([wanting.Copied(*row) for row in copies], limit=limit, answered=answered, client_id=client_id)

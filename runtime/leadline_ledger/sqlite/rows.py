@@ -196,9 +196,7 @@ class Transaction(transaction.Transaction):
 
     def add_decision(self, model: Model, identifier: str, seq: int) -> None:
         """Remember where a decision stands in the log."""
-        self.connection.execute(
-            "INSERT INTO decisions (model, id, seq) VALUES (?, ?, ?)", (model.key, identifier, seq)
-        )
+        self.connection.execute("INSERT INTO decisions (model, id, seq) VALUES (?, ?, ?)", (model.key, identifier, seq))
 
     def cursor(self, model: Model) -> int | None:
         """Return the cursor of the checkpoint that is kept."""

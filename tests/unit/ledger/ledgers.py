@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import shutil
 
 import msgspec
 from leadline_ledger import sqlite, store
@@ -31,6 +32,8 @@ class Kind:
     """Which store the suite is about; others set another one."""
 
     make = staticmethod(on_sqlite)
+    backup = staticmethod(shutil.copytree)
+    """Copies what one folder's store keeps, while none is open, to another folder's."""
 
 
 @contextlib.asynccontextmanager

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import itertools
-import shutil
 
 import pytest
 from leadline_ledger import blobs, errors, upkeep
@@ -15,6 +14,7 @@ from tests.unit.ledger.ledgers import (
     MODEL,
     NOW_MS,
     Clock,
+    Kind,
     copied,
     copy,
     entries,
@@ -224,7 +224,7 @@ async def test_cursor_is_good_after_a_restart_and_refused_after_a_backup_was_res
     now.mkdir()
     async with opened(now, name="first") as kept:
         await told(kept, outcome(1))
-    shutil.copytree(now, backup)
+    Kind.backup(now, backup)
     async with opened(now, name="second") as kept:
         await told(kept, outcome(2), outcome(3))
         found = await kept.read(0, limit=10)

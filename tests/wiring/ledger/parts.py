@@ -113,9 +113,7 @@ class Here:
 @contextlib.asynccontextmanager
 async def here(folder, api, *, limits=None, queue_bytes=64 << 20, requests_max=64, blob_max=1 << 20, blobs_max=1 << 20):
     clock = Clock()
-    kept = sqlite.kept(
-        folder / "ledger.db", clock_ms=clock, limits=limits or store.Limits(), name=os.urandom(8).hex()
-    )
+    kept = sqlite.kept(folder / "ledger.db", clock_ms=clock, limits=limits or store.Limits(), name=os.urandom(8).hex())
     model_bytes = blobs.Blobs(
         folder, clock=lambda: clock() / 1_000, blob_max_bytes=blob_max, blobs_max_bytes=blobs_max, keep_days=90
     )

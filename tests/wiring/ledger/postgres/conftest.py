@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from leadline_ledger import postgres
 
@@ -12,21 +14,30 @@ def server(tmp_path_factory):
     server.stop()
 
 
+class Databases(dict[Path, str]):
+    """DSNs by folder: a store that is opened on the same folder again is on the same database."""
+
+    def __init__(self, server):
+        self._server = server
+
+    def __missing__(self, folder):
+        dsn = self[folder] = self._server.database()
+        return dsn
+
+    def make(self, folder, **options):
+        return postgres.PostgresStore(self[folder], **options)
+
+    def backup(self, folder, to):
+        self[to] = self._server.database(copy_of=self[folder])
+
+
 @pytest.fixture
 def databases(server):
-    """DSNs by folder: a store that is opened on the same folder again is on the same database."""
-    known = {}
-
-    def dsn(folder):
-        if folder not in known:
-            known[folder] = server.database()
-        return known[folder]
-
-    return dsn
+    return Databases(server)
 
 
 @pytest.fixture(autouse=True)
 def on_postgres(databases, monkeypatch):
     """Have the suite of stores make this one."""
-    made = lambda folder, **options: postgres.PostgresStore(databases(folder), **options)  # noqa: E731 - one line
-    monkeypatch.setattr(ledgers.Kind, "make", staticmethod(made))
+    monkeypatch.setattr(ledgers.Kind, "make", staticmethod(databases.make))
+    monkeypatch.setattr(ledgers.Kind, "backup", staticmethod(databases.backup))

@@ -50,11 +50,12 @@ class Server:
         eventually("PostgreSQL answers", self._answers, seconds=30)
         return self
 
-    def database(self) -> str:
-        """Make a database; return its DSN."""
+    def database(self, copy_of: str = "") -> str:
+        """Make a database, empty or as another one is, to which nobody may be connected; return its DSN."""
         name = f"ledger{next(self._names)}"
+        template = f" TEMPLATE {copy_of.rpartition('/')[2]}" if copy_of else ""
         with psycopg.connect(self.dsn("postgres"), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
+            connection.execute(f"CREATE DATABASE {name}{template}")
         return self.dsn(name)
 
     def dsn(self, name: str) -> str:
@@ -82,7 +83,9 @@ class Server:
         return True
 
     def _run(self, program: str, *arguments: str) -> None:
-        done = subprocess.run([programs() / program, *arguments], capture_output=True, text=True, **self._as())
+        done = subprocess.run(
+            [programs() / program, *arguments], capture_output=True, text=True, check=False, **self._as()
+        )
         assert done.returncode == 0, done.stderr
 
     def _as(self) -> dict[str, object]:
