@@ -62,7 +62,15 @@ class Engine:
     def begin(self, now_ms: int, calls: Sequence[writer.Call]) -> transaction.Transaction:
         """Begin a transaction, and fetch what the calls will look for."""
         assert self._connection is not None, "open"
-        head, judged_ms = _locked(self._connection)
+        try:
+            head, judged_ms = _locked(self._connection)
+        except psycopg.OperationalError:
+            if not self._connection.closed:
+                raise
+            # The server was started again meanwhile, and nothing has been asked of it yet.
+            self.close()
+            self.open()
+            head, judged_ms = _locked(self._connection)
         work = rows.Transaction(self._connection, now_ms, self._limits, head=head, judged_ms=judged_ms)
         work.prepare([(call.model, call.intake) for call in calls if call.intake is not None])
         return work

@@ -44,18 +44,33 @@ class Reader:
     def _in_snapshot(self, what: Callable[[schema.Connection], T]) -> T:
         connection: schema.Connection | None = getattr(self._local, "connection", None)
         try:
-            if connection is None or connection.closed:
-                connection = self._local.connection = schema.reader(self._dsn)
-                self._opened.add(connection)
-            try:
-                return what(connection)
-            finally:
-                connection.rollback()
-        except psycopg.Error as error:
             if connection is not None:
-                self._local.connection = None
-                self._opened.discard(connection)
-                connection.close()
+                try:
+                    return _read(connection, what)
+                except psycopg.OperationalError:
+                    if not connection.closed:
+                        raise
+                    # The server was started again meanwhile: reading once more does no harm.
+            self._forget(connection)
+            connection = self._local.connection = schema.reader(self._dsn)
+            self._opened.add(connection)
+            return _read(connection, what)
+        except psycopg.Error as error:
+            self._forget(connection)
             raise errors.UnavailableError(
                 f"{engine.place(self._dsn)}: cannot be read ({engine.said(error)})"
             ) from error
+
+    def _forget(self, connection: schema.Connection | None) -> None:
+        self._local.connection = None
+        if connection is not None:
+            self._opened.discard(connection)
+            connection.close()
+
+
+def _read(connection: schema.Connection, what: Callable[[schema.Connection], T]) -> T:
+    try:
+        return what(connection)
+    finally:
+        if not connection.closed:
+            connection.rollback()

@@ -8,10 +8,10 @@ from tests.wiring.ledger.postgres.server import Server
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("postgres")).start()
+def server():
+    server = Server().start()
     yield server
-    server.stop()
+    server.leave()
 
 
 class Databases(dict[Path, str]):

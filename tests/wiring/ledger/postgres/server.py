@@ -1,4 +1,4 @@
-"""A real PostgreSQL server of this machine's packages, on a free port of loopback, its data in a folder of the test's."""
+"""A real PostgreSQL server of this machine's packages, on a free port of loopback, its data in a folder of its own."""
 
 import itertools
 import os
@@ -6,6 +6,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import tempfile
 from pathlib import Path
 
 import psycopg
@@ -26,7 +27,10 @@ def programs() -> Path:
 class Server:
     """Started by `start`, killed by `kill` or ended by `stop`; its data stays between."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self) -> None:
+        # Not pytest's folder: each of its runs closes that to all accounts but its own.
+        self._folder = tempfile.TemporaryDirectory(prefix="postgres-", ignore_cleanup_errors=True)
+        folder = Path(self._folder.name)
         self._data = folder / "data"
         self._log = folder / "log"
         (self.port,) = free_ports(1)
@@ -34,8 +38,6 @@ class Server:
         # It refuses to run as root.
         self._account = pwd.getpwnam("postgres") if os.geteuid() == 0 else None
         if self._account is not None:
-            for place in (folder, *list(folder.parents)[:2]):
-                place.chmod(place.stat().st_mode | 0o055)
             os.chown(folder, self._account.pw_uid, self._account.pw_gid)
         self._run("initdb", "-D", str(self._data), "-U", "leadline", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
         self._process: subprocess.Popen[bytes] | None = None
@@ -47,7 +49,11 @@ class Server:
             self._process = subprocess.Popen(
                 [programs() / "postgres", "-D", self._data, *arguments, *options], stdout=log, stderr=log, **self._as()
             )
-        eventually("PostgreSQL answers", self._answers, seconds=30)
+        try:
+            eventually("PostgreSQL answers", self._answers, seconds=30)
+        except AssertionError as error:
+            error.add_note(self._log.read_text(errors="replace")[-4_000:])
+            raise
         return self
 
     def database(self, copy_of: str = "") -> str:
@@ -68,6 +74,11 @@ class Server:
     def stop(self) -> None:
         """End it in order, whoever is connected."""
         self._end(signal.SIGINT)
+
+    def leave(self) -> None:
+        """End it, and delete its data."""
+        self.stop()
+        self._folder.cleanup()
 
     def _end(self, number: int) -> None:
         if self._process is not None:

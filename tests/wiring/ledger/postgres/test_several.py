@@ -16,10 +16,10 @@ OUTCOMES = 300
 
 
 @pytest.fixture
-def own_server(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("own")).start()
+def own_server():
+    server = Server().start()
     yield server
-    server.stop()
+    server.leave()
 
 
 @pytest.fixture
