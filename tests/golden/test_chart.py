@@ -25,6 +25,7 @@ CASES = {
         "--set=operator.nodeSelector.disk=ssd",
         '--set-json=operator.tolerations=[{"key": "system", "operator": "Exists"}]',
         "--set=ledger.persistence.enabled=false",
+        "--set=ledger.database.secretName=ledger-database",
     ),
 }
 
