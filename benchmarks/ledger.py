@@ -1,10 +1,10 @@
-"""Durable outcomes per second of the ledger, beside bare SQLite on the same volume: `make bench-ledger`.
+"""Durable outcomes per second of the ledger on SQLite and on PostgreSQL, beside bare SQLite: `make bench-ledger`.
 
-One core serves, another generates load. Each outcome is new, is answered when it is on the disk, and is of realistic
-size (receipt's revision, prediction, share, entity). Three loads:
+One core serves, another generates load; PostgreSQL's own server runs on the load's core. Each outcome is new, is answered when it is
+on the disk, and is of realistic size (receipt's revision, prediction, share, entity). Three loads:
 
   1    64 callers at the same time, one outcome a call: receipts that come back one by one
-  64   4 callers, 64 outcomes a call
+  100  8 callers, 100 outcomes a call
   512  4 callers, 512 outcomes a call: a backlog
 
 The limit: a loop that inserts bodies of the same size into the ledger's own table `log`, with the same pragmas, one
@@ -36,12 +36,18 @@ from importlib import metadata
 from pathlib import Path
 
 import msgspec
+import psycopg
 from leadline_ledger.sqlite import schema
 from leadline_wire import ledger
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "results" / "ledger.json"
-LOADS = {1: 64, 64: 4, 512: 4}
+sys.path.insert(0, str(ROOT))  # the repository, beside the folder of this file, which is started by its path
+
+from serving import page, places  # noqa: E402 - found only now
+
+from tests.wiring.ledger.postgres.server import Server  # noqa: E402
+
+LOADS = {1: 64, 100: 8, 512: 4}
 """Callers by outcomes of one call."""
 OUTCOMES_MOST = 60_000
 """Made ahead for each second of a measurement, so that the load's core only sends."""
@@ -53,7 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--output", type=Path, default=places.LEDGER)
     parser.add_argument("--folder", type=Path, default=None, help="on the disk to measure; the system's temporary one")
     parser.add_argument("--bare", nargs=3, metavar=("FOLDER", "ROWS", "SECONDS"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -70,24 +76,37 @@ def compare(options: argparse.Namespace) -> None:
         sys.exit("bench-ledger: needs two cores, one for the ledger and one for the load")
     api = api_server()
     os.sched_setaffinity(0, {cores[1]})
-    measured = []
-    for number in range(1, options.rounds + 1):
-        print(f"round {number} of {options.rounds}", file=sys.stderr, flush=True)
-        figures: dict[str, float] = {}
-        for outcomes, callers in LOADS.items():
-            with tempfile.TemporaryDirectory(prefix="leadline-bench-", dir=options.folder) as name:
-                figures |= served(Path(name), api, cores[0], (outcomes, callers, options.seconds))
-            rows = outcomes * callers
-            figures[f"bare_{outcomes}"] = alone(options.folder, cores[0], rows, options.seconds)
-        figures["transactions"] = alone(options.folder, cores[0], 1, options.seconds)
-        measured.append(figures)
+    server = Server().start()
+    try:
+        measured = measure(options, api, server, cores[0])
+    finally:
+        server.leave()
     summary = summarise(measured)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(
         json.dumps({"summary": summary, "environment": environment(), "rounds": measured}, indent=2) + "\n"
     )
     show(summary)
+    if options.output == places.LEDGER:
+        page.write()
     print(f"\nwritten to {os.path.relpath(options.output)}")
+
+
+def measure(options: argparse.Namespace, api: str, server: Server, core: int) -> list[dict[str, float]]:
+    """Return the figures of each round."""
+    measured = []
+    for number in range(1, options.rounds + 1):
+        print(f"round {number} of {options.rounds}", file=sys.stderr, flush=True)
+        figures: dict[str, float] = {}
+        for outcomes, callers in LOADS.items():
+            for dsn in ("", server.database()):
+                with tempfile.TemporaryDirectory(prefix="leadline-bench-", dir=options.folder) as name:
+                    figures |= served(Path(name), api, core, (outcomes, callers, options.seconds), dsn)
+            rows = outcomes * callers
+            figures[f"bare_{outcomes}"] = alone(options.folder, core, rows, options.seconds)
+        figures["transactions"] = alone(options.folder, core, 1, options.seconds)
+        measured.append(figures)
+    return measured
 
 
 def api_server() -> str:
@@ -109,8 +128,8 @@ def api_server() -> str:
     return f"http://127.0.0.1:{server.server_port}"
 
 
-def served(folder: Path, api: str, core: int, load: tuple[int, int, float]) -> dict[str, float]:
-    """Measure one load on a fresh ledger; return figures by name."""
+def served(folder: Path, api: str, core: int, load: tuple[int, int, float], dsn: str) -> dict[str, float]:
+    """Measure one load on a fresh ledger, on SQLite or where the DSN says; return figures by name."""
     outcomes, callers, seconds = load
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
@@ -126,24 +145,39 @@ def served(folder: Path, api: str, core: int, load: tuple[int, int, float]) -> d
         "LEADLINE_LEDGER_BIND": "127.0.0.1",
         "LEADLINE_LEDGER_PORT": str(port),
     }
+    if dsn:
+        (folder / "dsn").write_text(dsn)
+        variables["LEADLINE_LEDGER_DATABASE_FILE"] = str(folder / "dsn")
     command = ["taskset", "-c", str(core), sys.executable, "-m", "leadline_ledger.main"]
     process = subprocess.Popen(command, env=variables, stderr=subprocess.DEVNULL)
     try:
         wait_for(port)
         bodies = requests(outcomes, int(OUTCOMES_MOST * seconds / outcomes))
         before = cpu_seconds(process.pid)
-        count, elapsed = asyncio.run(send(port, bodies, callers, seconds))
+        count, elapsed, waits = asyncio.run(send(port, bodies, callers, seconds))
         spent = cpu_seconds(process.pid) - before
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(30)
-    kept = sqlite3.connect(folder / "ledger.db").execute("SELECT COUNT(*) FROM log").fetchone()[0]
+    kept = in_log(folder, dsn)
     if kept < count * outcomes:
         sys.exit(f"bench-ledger: {count * outcomes} outcomes were acknowledged, {kept} are in the log")
+    kind = "postgres" if dsn else "ledger"
     return {
-        f"ledger_{outcomes}": count * outcomes / elapsed,
-        f"ledger_cpu_{outcomes}": 1e6 * spent / (count * outcomes),
+        f"{kind}_{outcomes}": count * outcomes / elapsed,
+        f"{kind}_cpu_{outcomes}": 1e6 * spent / (count * outcomes),
+        f"{kind}_p99_ms_{outcomes}": 1e3 * sorted(waits)[int(0.99 * len(waits))],
     }
+
+
+def in_log(folder: Path, dsn: str) -> int:
+    """Return how many entries the log has."""
+    if not dsn:
+        found = sqlite3.connect(folder / "ledger.db").execute("SELECT COUNT(*) FROM log").fetchone()
+    else:
+        with psycopg.connect(dsn) as connection:
+            found = connection.execute("SELECT COUNT(*) FROM leadline_ledger.log").fetchone()
+    return int(found[0])
 
 
 def requests(outcomes: int, count: int) -> list[bytes]:
@@ -172,29 +206,29 @@ def requests(outcomes: int, count: int) -> list[bytes]:
     return made
 
 
-async def send(port: int, bodies: list[bytes], callers: int, seconds: float) -> tuple[int, float]:
-    """Send from so many callers, each after its last answer; return how many were answered, and in what time."""
+async def send(port: int, bodies: list[bytes], callers: int, seconds: float) -> tuple[int, float, list[float]]:
+    """Send from so many callers, each after its last answer; return how many were answered, in what time, and each's wait."""
     waiting, loop = iter(bodies), asyncio.get_running_loop()
-    answered = 0
+    waits: list[float] = []
     connections = [await asyncio.open_connection("127.0.0.1", port) for _ in range(callers)]
     begun = loop.time()
 
     async def call(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal answered
         for body in waiting:
+            sent = loop.time()
             writer.write(body)
             head = await reader.readuntil(b"\r\n\r\n")
             if not head.startswith(b"HTTP/1.1 200"):
                 sys.exit(f"bench-ledger: the ledger answered {head.decode()}")
             length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
             await reader.readexactly(int(length[1]))
-            answered += 1
+            waits.append(loop.time() - sent)
             if loop.time() - begun > seconds:
                 break
         writer.close()
 
     await asyncio.gather(*(call(*connection) for connection in connections))
-    return answered, loop.time() - begun
+    return len(waits), loop.time() - begun, waits
 
 
 def alone(folder: Path | None, core: int, rows: int, seconds: float) -> float:
@@ -252,6 +286,10 @@ def summarise(rounds: list[dict[str, float]]) -> dict[str, float]:
         summary[f"bare_sqlite_per_second_{size}"] = median(lambda each, n=size: each[f"bare_{n}"])
         summary[f"bare_sqlite_fraction_{size}"] = median(lambda each, n=size: each[f"ledger_{n}"] / each[f"bare_{n}"])
         summary[f"cpu_microseconds_{size}"] = median(lambda each, n=size: each[f"ledger_cpu_{n}"])
+        summary[f"p99_ms_{size}"] = median(lambda each, n=size: each[f"ledger_p99_ms_{n}"])
+        summary[f"postgres_per_second_{size}"] = median(lambda each, n=size: each[f"postgres_{n}"])
+        summary[f"postgres_cpu_microseconds_{size}"] = median(lambda each, n=size: each[f"postgres_cpu_{n}"])
+        summary[f"postgres_p99_ms_{size}"] = median(lambda each, n=size: each[f"postgres_p99_ms_{n}"])
     summary["transactions_per_second"] = median(lambda each: each["transactions"])
     return {name: float(f"{value:.4g}") for name, value in summary.items()}
 
@@ -260,10 +298,14 @@ def show(summary: dict[str, float]) -> None:
     row = "{:<34}" + "{:>18}" * len(LOADS)
     print(row.format("one core, outcomes a call", *(f"{size} x {callers} callers" for size, callers in LOADS.items())))
     for title, name, form in (
-        ("ledger, durable outcomes/s", "outcomes_per_second_{}", "{:,.0f}"),
+        ("SQLite, durable outcomes/s", "outcomes_per_second_{}", "{:,.0f}"),
         ("bare SQLite, rows/s", "bare_sqlite_per_second_{}", "{:,.0f}"),
         ("share of bare SQLite", "bare_sqlite_fraction_{}", "{:.3f}"),
-        ("ledger, CPU us/outcome", "cpu_microseconds_{}", "{:.1f}"),
+        ("SQLite, CPU us/outcome", "cpu_microseconds_{}", "{:.1f}"),
+        ("SQLite, p99 of the answer, ms", "p99_ms_{}", "{:.1f}"),
+        ("PostgreSQL, durable outcomes/s", "postgres_per_second_{}", "{:,.0f}"),
+        ("PostgreSQL, CPU us/outcome", "postgres_cpu_microseconds_{}", "{:.1f}"),
+        ("PostgreSQL, p99 of the answer, ms", "postgres_p99_ms_{}", "{:.1f}"),
     ):
         print(row.format(title, *(form.format(summary[name.format(size)]) for size in LOADS)))
     print(f"transactions that the disk makes durable, one after the other: {summary['transactions_per_second']:,.0f}/s")
@@ -276,7 +318,7 @@ def environment() -> dict[str, str]:
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,
         "load_average_at_end": f"{os.getloadavg()[0]:.2f}",
-        **{name: metadata.version(name) for name in ("aiohttp", "msgspec")},
+        **{name: metadata.version(name) for name in ("aiohttp", "msgspec", "psycopg")},
     }
 
 

@@ -1,11 +1,11 @@
-"""docs/benchmarks.md, and the tables on the terminal, made from results/{serving,decisions,rollback}.json.
+"""docs/benchmarks.md, and the tables on the terminal, made from results/{serving,decisions,rollback,ledger}.json.
 
 Pure but for `write`: dicts in, text out.
 """
 
 import json
 
-from . import decisions, places, rollbacks, summary
+from . import decisions, durable, places, rollbacks, summary
 
 ORDER = (
     "leadline",
@@ -28,7 +28,7 @@ PROTOCOLS = {"json": "REST, JSON", "binary": "REST, binary tensors", "grpc": "gR
 HEAD = """\
 # Benchmarks
 
-<!-- Made by `make bench-serving`, `bench-decisions` and `bench-rollback` from benchmarks/results; do not edit. -->
+<!-- Made by `make bench-serving`, `bench-decisions`, `bench-rollback` and `bench-ledger` from benchmarks/results; do not edit. -->
 
 ## The model server
 
@@ -56,18 +56,18 @@ runs/s. The compute model's requests have one row, and servers that batch run at
 
 def write() -> None:
     """Write the page from the results that are there."""
-    sources = (places.RESULTS, places.DECISIONS, places.ROLLBACKS)
+    sources = (places.RESULTS, places.DECISIONS, places.ROLLBACKS, places.LEDGER)
     places.PAGE.write_text(text(*(json.loads(path.read_text()) for path in sources)))
 
 
-def text(results: dict, judged: dict, gone_back: dict) -> str:
+def text(results: dict, judged: dict, gone_back: dict, kept: dict) -> str:
     """Return the page."""
     parts = [HEAD, "### Goals\n", _markdown(*goals(results["summary"]))]
     for title, header, rows in tables(results):
         parts += [f"### {title}\n", _markdown(header, rows)]
     parts += ["### What failed, and notes\n", *_failures(results)]
     parts += ["### Machine and versions\n", *_environment(results)]
-    return "\n".join([*parts, decisions.text(judged), rollbacks.text(gone_back)])
+    return "\n".join([*parts, decisions.text(judged), rollbacks.text(gone_back), durable.text(kept)])
 
 
 def terminal(results: dict) -> str:

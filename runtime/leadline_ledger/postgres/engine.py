@@ -32,6 +32,8 @@ class Engine:
         self._where = place(dsn)
         self._connection: schema.Connection | None = None
         self._openings = 0
+        self._keys: dict[str, int] = {}
+        """Short keys of ModelDeployments, of this connection's database."""
 
     @property
     def is_open(self) -> bool:
@@ -42,7 +44,9 @@ class Engine:
         """Connect and write down this start; return up to when answers were judged."""
         connection = schema.writer(self._dsn)
         try:
-            head, judged_ms = _locked(connection)
+            found = connection.execute("SELECT seq, judged_ms FROM head FOR UPDATE").fetchone()
+            assert found is not None, "made with the schema"
+            head, judged_ms = found
             connection.execute(
                 "INSERT INTO starts (name, seq) VALUES (%s, %s) ON CONFLICT DO NOTHING",
                 # A name of its own for each opening: the database may have been put back to a backup's meanwhile.
@@ -57,22 +61,24 @@ class Engine:
             raise
         self._connection = connection
         self._openings += 1
-        return judged_ms
+        self._keys.clear()
+        return int(judged_ms)
 
     def begin(self, now_ms: int, calls: Sequence[writer.Call]) -> transaction.Transaction:
         """Begin a transaction, and fetch what the calls will look for."""
         assert self._connection is not None, "open"
+        asked = [(call.model, call.intake) for call in calls if call.intake is not None]
+        work = rows.Transaction(self._connection, now_ms, self._limits, self._keys)
         try:
-            head, judged_ms = _locked(self._connection)
+            work.begin(asked)
         except psycopg.OperationalError:
             if not self._connection.closed:
                 raise
-            # The server was started again meanwhile, and nothing has been asked of it yet.
+            # The server was started again meanwhile, and nothing was written yet.
             self.close()
             self.open()
-            head, judged_ms = _locked(self._connection)
-        work = rows.Transaction(self._connection, now_ms, self._limits, head=head, judged_ms=judged_ms)
-        work.prepare([(call.model, call.intake) for call in calls if call.intake is not None])
+            work = rows.Transaction(self._connection, now_ms, self._limits, self._keys)
+            work.begin(asked)
         return work
 
     def commit(self, work: transaction.Transaction) -> int | None:
@@ -80,7 +86,7 @@ class Engine:
         assert self._connection is not None, "open"
         assert isinstance(work, rows.Transaction), "of `begin`"
         with self._connection.pipeline():
-            self._connection.execute("UPDATE head SET seq = %s, judged_ms = %s", (work.head, work.judged_ms))
+            work.write()
             told = self._connection.execute(_COMMIT, (schema.CHANNEL, str(work.head)))
             self._connection.commit()
         found = told.fetchone()
@@ -129,11 +135,3 @@ def said(error: psycopg.Error) -> str:
     """Return what the server or the client library says, in one line."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return " ".join(line.strip() for line in lines if line.strip())[:300]
-
-
-def _locked(connection: schema.Connection) -> tuple[int, int]:
-    """Begin a transaction, alone; return the newest `seq` and up to when answers were judged."""
-    found = connection.execute("SELECT seq, judged_ms FROM head FOR UPDATE").fetchone()
-    assert found is not None, "made with the schema"
-    head, judged_ms = found
-    return head, judged_ms

@@ -4,13 +4,13 @@ Each kind is kept whole by its key, so that what was fetched and what was writte
 fetched when it is asked for.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from leadline_wire import ledger
 
-from leadline_ledger.bookkeeping.transaction import Copy, Model
+from leadline_ledger.bookkeeping.transaction import Copy
 from leadline_ledger.postgres.schema import Connection
 
 Key = tuple[int, bytes]
@@ -66,22 +66,33 @@ class Known:
         self, *, answers: Iterable[Key] = (), copies: Iterable[Key] = (), entities: Iterable[tuple[int, str]] = ()
     ) -> None:
         """Fetch what is not known yet, all in one round trip."""
+        with self.connection.pipeline():
+            take = self.send(answers=answers, copies=copies, entities=entities)
+        take()
+
+    def send(
+        self, *, answers: Iterable[Key] = (), copies: Iterable[Key] = (), entities: Iterable[tuple[int, str]] = ()
+    ) -> Callable[[], None]:
+        """Ask for what is not known yet, inside a pipeline; return what takes the answers once it has ended."""
         keys = [key for key in dict.fromkeys(answers) if key not in self.answers]
         copied = [key for key in dict.fromkeys(copies) if key not in self.copies]
         about = [key for key in dict.fromkeys(entities) if key not in self.entities]
-        with self.connection.pipeline():
-            found_answers = self.connection.execute(_ANSWERS, _columns(keys)) if keys else None
-            found_copies = self.connection.execute(_COPIES, _columns(copied)) if copied else None
-            found_entities = self.connection.execute(_ENTITIES, _columns(about)) if about else None
-        self.answers.update((key, {}) for key in keys)
-        self.copies.update((key, {}) for key in copied)
-        self.entities.update((key, {}) for key in about)
-        for model, key, row, answer, seq, expires_ms, body in found_answers or ():
-            self.answers[model, key][row] = Row(answer, seq, expires_ms, body)
-        for model, key, *words, complete in found_copies or ():
-            self.copies[model, key][words[0]] = (Copy(*words), complete)
-        for model, entity, revision, other, expires_ms in found_entities or ():
-            self.entities[model, entity][revision, other] = expires_ms
+        found_answers = self.connection.execute(_ANSWERS, _columns(keys)) if keys else ()
+        found_copies = self.connection.execute(_COPIES, _columns(copied)) if copied else ()
+        found_entities = self.connection.execute(_ENTITIES, _columns(about)) if about else ()
+
+        def take() -> None:
+            self.answers.update((key, {}) for key in keys)
+            self.copies.update((key, {}) for key in copied)
+            self.entities.update((key, {}) for key in about)
+            for model, key, row, answer, seq, expires_ms, body in found_answers:
+                self.answers[model, key][row] = Row(answer, seq, expires_ms, body)
+            for model, key, *words, complete in found_copies:
+                self.copies[model, key][words[0]] = (Copy(*words), complete)
+            for model, entity, revision, other, expires_ms in found_entities:
+                self.entities[model, entity][revision, other] = expires_ms
+
+        return take
 
     def load_predictions(self, keys: Iterable[tuple[int, str]]) -> None:
         """Fetch what is kept under clients' ids."""
@@ -98,43 +109,45 @@ class Known:
             kind.clear()
 
 
-def prepare(known: Known, asked: Sequence[tuple[Model, ledger.Intake]], stored: Any) -> None:
-    """Fetch what intakes will look for.
+@dataclass(slots=True)
+class Wanted:
+    """What intakes will look for, of predictions whose ids are known."""
 
-    Args:
-        known: Is filled.
-        asked: Intakes, and whose they are.
-        stored: Decodes what is kept under a client's id.
-    """
-    known.load_predictions(
-        (model.key, client_id)
+    answers: list[Key] = field(default_factory=list)
+    copies: list[Key] = field(default_factory=list)
+    entities: list[tuple[int, str]] = field(default_factory=list)
+
+    def add(self, model: int, identifier: str, entity: str) -> None:
+        """Add a prediction that an answer is for."""
+        key = (model, bytes.fromhex(identifier))
+        self.answers.append(key)
+        self.copies.append(key)
+        if entity:
+            self.entities.append((model, entity))
+
+
+def by_id(asked: Iterable[tuple[int, ledger.Intake]]) -> Wanted:
+    """Return what intakes look for by the ids that they bring; each with the short key of its ModelDeployment."""
+    wanted = Wanted()
+    for model, intake in asked:
+        for outcome in intake.outcomes:
+            if outcome.id:
+                wanted.add(model, outcome.id, outcome.entity)
+        for copied in intake.copies:
+            wanted.add(model, copied.id, "")
+    return wanted
+
+
+def client_ids(asked: Iterable[tuple[int, ledger.Intake]]) -> list[tuple[int, str]]:
+    """Return the clients' own ids that intakes name."""
+    return [
+        (model, client_id)
         for model, intake in asked
         for client_id in (
             *(each.client_id for each in intake.outcomes if not each.id),
             *(each.client_id for each in intake.predictions),
         )
-    )
-    answers: list[Key] = []
-    copies: list[Key] = []
-    entities: list[tuple[int, str]] = []
-    for model, intake in asked:
-        copied = [(model.key, bytes.fromhex(each.id)) for each in intake.copies]
-        told: list[Key] = []
-        for outcome in intake.outcomes:
-            if outcome.id:
-                told.append((model.key, bytes.fromhex(outcome.id)))
-                entity = outcome.entity
-            elif (body := known.predictions.get((model.key, outcome.client_id))) is not None:
-                kept = stored(body)
-                told.append((model.key, bytes.fromhex(kept.id)))
-                entity = kept.entity
-            else:
-                continue
-            if entity:
-                entities.append((model.key, entity))
-        answers += [*told, *copied]
-        copies += [*told, *copied] if model.copies or copied else []
-    known.load(answers=answers, copies=copies, entities=entities)
+    ]
 
 
 def _columns(keys: Sequence[tuple[Any, Any]]) -> tuple[list[Any], list[Any]]:

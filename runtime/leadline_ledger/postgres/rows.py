@@ -15,6 +15,7 @@ from leadline_ledger.postgres.schema import Connection
 
 _stored: Final = msgspec.json.Decoder(ledger.Stored).decode
 _about: Final = msgspec.json.Decoder(ledger.OutcomeEntry).decode
+_HEAD: Final = "SELECT seq, judged_ms FROM head FOR UPDATE"
 _MODELS: Final = f"SELECT {loading.MODEL_COLUMNS} FROM models WHERE name = ANY(%s)"  # noqa: S608 - our own columns
 _NEW_MODELS: Final = f"INSERT INTO models (name) SELECT unnest(%s::text[]) RETURNING {loading.MODEL_COLUMNS}"
 _DUE: Final = (
@@ -63,12 +64,20 @@ _MODEL_ROWS: Final = (
 class Transaction(transaction.Transaction):
     """See `bookkeeping.transaction.Transaction`, which this is one of."""
 
-    def __init__(self, connection: Connection, now_ms: int, limits: store.Limits, *, head: int, judged_ms: int) -> None:
-        """Begin, with the head locked."""
-        super().__init__(max(now_ms, judged_ms), limits, head)
+    def __init__(self, connection: Connection, now_ms: int, limits: store.Limits, keys: dict[str, int]) -> None:
+        """Set up; `begin` begins.
+
+        Args:
+            connection: Outside of any transaction.
+            now_ms: The time, in milliseconds since the epoch.
+            limits: What is kept at most.
+            keys: Short keys of ModelDeployments by name, as far as they are known; is added to.
+        """
+        super().__init__(now_ms, limits, head=0)
         self.connection = connection
-        self.judged_ms = judged_ms
+        self.judged_ms = 0
         self.known = Known(connection)
+        self._keys = keys
         self._models: dict[str, Model] = {}
         self._bodies: dict[int, bytes] = {}
         """Of the entries of this transaction, by `seq`."""
@@ -80,16 +89,25 @@ class Transaction(transaction.Transaction):
         self._copies: list[tuple[Any, ...]] = []
         self._entities: dict[tuple[int, str, str, str], int] = {}
 
-    def prepare(self, asked: Sequence[tuple[str, ledger.Intake]]) -> None:
-        """Fetch what intakes will look for; each with the name of its ModelDeployment."""
+    def begin(self, asked: Sequence[tuple[str, ledger.Intake]]) -> None:
+        """Lock the head, and fetch what intakes will look for; each comes with the name of its ModelDeployment."""
         names = list(dict.fromkeys(name for name, _ in asked))
-        if not names:
-            return
-        self._take_models(self.connection.execute(_MODELS, (names,)))
+        with self.connection.pipeline():
+            head = self.connection.execute(_HEAD)
+            models = self.connection.execute(_MODELS, (names,)) if names else ()
+            wanted = loading.by_id((self._keys[name], intake) for name, intake in asked if name in self._keys)
+            take = self.known.send(answers=wanted.answers, copies=wanted.copies, entities=wanted.entities)
+        found = head.fetchone()
+        assert found is not None, "made with the schema"
+        self.head, self.judged_ms = found
+        self.now_ms = max(self.now_ms, self.judged_ms)
+        self._take_models(models)
+        take()
         new = [name for name in names if name not in self._models]
         if new:
             self._take_models(self.connection.execute(_NEW_MODELS, (new,)))
-        loading.prepare(self.known, [(self._models[name], intake) for name, intake in asked], _stored)
+        by_key = [(self._models[name].key, intake) for name, intake in asked]
+        self._load_by_client_id(by_key)
 
     def model(self, name: str) -> Model:
         """Return the row of a ModelDeployment, made where there is none."""
@@ -259,27 +277,46 @@ class Transaction(transaction.Transaction):
         """Nothing to do: each transaction writes the head."""
 
     def finish(self) -> None:
-        """Write what is not written yet."""
-        with self.connection.pipeline():
-            self._flush()
-            if self._models:
-                rows = [
-                    (
-                        each.key,
-                        each.last_seq,
-                        each.copies,
-                        each.predictions,
-                        each.answers_floor,
-                        each.copies_floor,
-                        each.predictions_floor,
-                    )
-                    for each in self._models.values()
-                ]
-                self.connection.execute(_MODEL_ROWS, _columns(rows))
+        """Nothing to do yet: what is written goes with the commit; see `write`."""
+
+    def write(self) -> None:
+        """Write what is not written yet, inside a pipeline."""
+        self._send()
+        if self._models:
+            rows = [
+                (
+                    each.key,
+                    each.last_seq,
+                    each.copies,
+                    each.predictions,
+                    each.answers_floor,
+                    each.copies_floor,
+                    each.predictions_floor,
+                )
+                for each in self._models.values()
+            ]
+            self.connection.execute(_MODEL_ROWS, _columns(rows))
+        self.connection.execute("UPDATE head SET seq = %s, judged_ms = %s", (self.head, self.judged_ms))
 
     def _take_models(self, rows: Any) -> None:
         for name, *row in rows:
             self._models[name] = Model(name, *row)
+            self._keys[name] = self._models[name].key
+
+    def _load_by_client_id(self, asked: Sequence[tuple[int, ledger.Intake]]) -> None:
+        """Fetch what is kept under clients' ids, and then what is looked for by the ids that stand there."""
+        client_ids = loading.client_ids(asked)
+        if not client_ids:
+            return
+        self.known.load_predictions(client_ids)
+        wanted = loading.Wanted()
+        for model, client_id in client_ids:
+            body = self.known.predictions[model, client_id]
+            if body is not None:
+                kept = _stored(body)
+                wanted.add(model, kept.id, kept.entity)
+        if wanted.answers:
+            self.known.load(answers=wanted.answers, copies=wanted.copies, entities=wanted.entities)
 
     def _rows(self, model: Model, key: bytes) -> dict[int, Row]:
         where = (model.key, key)
@@ -296,26 +333,29 @@ class Transaction(transaction.Transaction):
     def _flush(self) -> None:
         """Write what was gathered; what is known stays."""
         with self.connection.pipeline():
-            if self._log:
-                self.connection.execute(_LOG, _columns(self._log))
-            if self._answers:
-                made = [
-                    (*key, row, each.answer, each.seq, each.matures_ms, each.expires_ms, _own_body(each))
-                    for key, row, each in self._answers
-                ]
-                self.connection.execute(_ANSWERS, _columns(made))
-            if self._changed:
-                changed = [(*key, row, each.seq, _own_body(each)) for (key, row), each in self._changed.items()]
-                self.connection.execute(_CHANGED, _columns(changed))
-            for correction in self._corrections:
-                self.connection.execute(_CORRECTION, correction)
-            if self._predictions:
-                self.connection.execute(_PREDICTIONS, _columns(self._predictions))
-            if self._copies:
-                self.connection.execute(_COPIES, _columns(self._copies))
-            if self._entities:
-                entities = [(*key, until) for key, until in self._entities.items()]
-                self.connection.execute(_ENTITIES, _columns(entities))
+            self._send()
+
+    def _send(self) -> None:
+        if self._log:
+            self.connection.execute(_LOG, _columns(self._log))
+        if self._answers:
+            made = [
+                (*key, row, each.answer, each.seq, each.matures_ms, each.expires_ms, _own_body(each))
+                for key, row, each in self._answers
+            ]
+            self.connection.execute(_ANSWERS, _columns(made))
+        if self._changed:
+            changed = [(*key, row, each.seq, _own_body(each)) for (key, row), each in self._changed.items()]
+            self.connection.execute(_CHANGED, _columns(changed))
+        for correction in self._corrections:
+            self.connection.execute(_CORRECTION, correction)
+        if self._predictions:
+            self.connection.execute(_PREDICTIONS, _columns(self._predictions))
+        if self._copies:
+            self.connection.execute(_COPIES, _columns(self._copies))
+        if self._entities:
+            entities = [(*key, until) for key, until in self._entities.items()]
+            self.connection.execute(_ENTITIES, _columns(entities))
         for _, _, each in self._answers:
             each.is_new = False
         for gathered in (self._log, self._answers, self._corrections, self._predictions, self._copies):

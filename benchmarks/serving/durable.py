@@ -1,0 +1,40 @@
+"""The part of docs/benchmarks.md on the ledger, made from results/ledger.json. Pure: a dict in, text out."""
+
+from .decisions import table
+
+HEAD = """\
+## Durable outcomes
+
+    make bench-ledger                        # some minutes
+
+The ledger's process on one core, its callers on another; PostgreSQL's own server runs on the callers' core, and takes from them. An
+outcome counts once it is acknowledged, and then it is on the disk. Bare SQLite inserts bodies of the same size with the same
+pragmas, as many in a transaction as the ledger could at most put into one, without HTTP, JSON and indexes.
+"""
+LOADS = {1: "1 a call, 64 callers", 100: "100 a call, 8 callers", 512: "512 a call, 4 callers"}
+GOALS = {"outcomes_per_second_1": 5_000, "outcomes_per_second_100": 50_000, "postgres_per_second_1": 5_000}
+ROWS = {
+    "outcomes_per_second": ("SQLite, outcomes/s", "{:,.0f}"),
+    "cpu_microseconds": ("SQLite, CPU us/outcome", "{:.0f}"),
+    "p99_ms": ("SQLite, p99 of the acknowledgement, ms", "{:.0f}"),
+    "postgres_per_second": ("PostgreSQL, outcomes/s", "{:,.0f}"),
+    "postgres_cpu_microseconds": ("PostgreSQL, CPU us/outcome, the ledger's", "{:.0f}"),
+    "postgres_p99_ms": ("PostgreSQL, p99 of the acknowledgement, ms", "{:.0f}"),
+    "bare_sqlite_per_second": ("bare SQLite, rows/s", "{:,.0f}"),
+}
+
+
+def text(results: dict) -> str:
+    """Return the section."""
+    summary = results["summary"]
+    rows = [
+        [title, *(_cell(summary, f"{name}_{size}", form) for size in LOADS)] for name, (title, form) in ROWS.items()
+    ]
+    return "\n".join([HEAD, table(["one core", *LOADS.values()], rows)])
+
+
+def _cell(summary: dict, name: str, form: str) -> str:
+    if name not in summary:
+        return "-"
+    goal = GOALS.get(name)
+    return form.format(summary[name]) + (f" (goal: {goal:,})" if goal else "")
