@@ -25,6 +25,8 @@ MODELS = {
     "compute": "2,048 int32 -> 214 probabilities, the file type model of the PyPI package magika",
 }
 PROTOCOLS = {"json": "REST, JSON", "binary": "REST, binary tensors", "grpc": "gRPC"}
+SOURCES = (places.RESULTS, places.DECISIONS, places.ROLLBACKS, places.LEDGER)
+"""What the page is made from, in the order of its parts."""
 HEAD = """\
 # Benchmarks
 
@@ -56,8 +58,7 @@ runs/s. The compute model's requests have one row, and servers that batch run at
 
 def write() -> None:
     """Write the page from the results that are there."""
-    sources = (places.RESULTS, places.DECISIONS, places.ROLLBACKS, places.LEDGER)
-    places.PAGE.write_text(text(*(json.loads(path.read_text()) for path in sources)))
+    places.PAGE.write_text(text(*(json.loads(path.read_text()) for path in SOURCES)))
 
 
 def text(results: dict, judged: dict, gone_back: dict, kept: dict) -> str:
