@@ -77,9 +77,9 @@ class Known:
         keys = [key for key in dict.fromkeys(answers) if key not in self.answers]
         copied = [key for key in dict.fromkeys(copies) if key not in self.copies]
         about = [key for key in dict.fromkeys(entities) if key not in self.entities]
-        found_answers = self.connection.execute(_ANSWERS, _columns(keys)) if keys else ()
-        found_copies = self.connection.execute(_COPIES, _columns(copied)) if copied else ()
-        found_entities = self.connection.execute(_ENTITIES, _columns(about)) if about else ()
+        found_answers = self.connection.execute(_ANSWERS, columns(keys)) if keys else ()
+        found_copies = self.connection.execute(_COPIES, columns(copied)) if copied else ()
+        found_entities = self.connection.execute(_ENTITIES, columns(about)) if about else ()
 
         def take() -> None:
             self.answers.update((key, {}) for key in keys)
@@ -100,7 +100,7 @@ class Known:
         if not wanted:
             return
         self.predictions.update((key, None) for key in wanted)
-        for model, client_id, body in self.connection.execute(_PREDICTIONS, _columns(wanted)):
+        for model, client_id, body in self.connection.execute(_PREDICTIONS, columns(wanted)):
             self.predictions[model, client_id] = body
 
     def forget(self) -> None:
@@ -150,5 +150,16 @@ def client_ids(asked: Iterable[tuple[int, ledger.Intake]]) -> list[tuple[int, st
     ]
 
 
-def _columns(keys: Sequence[tuple[Any, Any]]) -> tuple[list[Any], list[Any]]:
-    return [key[0] for key in keys], [key[1] for key in keys]
+def columns(rows: Sequence[Sequence[Any]]) -> list[Any]:
+    """Return the columns of rows as parameters of `unnest`.
+
+    Numbers become one text, a fraction of the work of a list of them.
+    """
+    return [_column(column) for column in zip(*rows, strict=True)]
+
+
+def _column(values: Sequence[Any]) -> Any:
+    first = next((each for each in values if each is not None), None)
+    if isinstance(first, int) or first is None:
+        return f"{{{','.join('NULL' if each is None else str(each) for each in values)}}}"
+    return list(values)

@@ -95,7 +95,8 @@ class Transaction(transaction.Transaction):
         with self.connection.pipeline():
             head = self.connection.execute(_HEAD)
             models = self.connection.execute(_MODELS, (names,)) if names else ()
-            wanted = loading.by_id((self._keys[name], intake) for name, intake in asked if name in self._keys)
+            known = [(self._keys[name], intake) for name, intake in asked if name in self._keys]
+            wanted = loading.by_id(known)
             take = self.known.send(answers=wanted.answers, copies=wanted.copies, entities=wanted.entities)
         found = head.fetchone()
         assert found is not None, "made with the schema"
@@ -107,6 +108,9 @@ class Transaction(transaction.Transaction):
         if new:
             self._take_models(self.connection.execute(_NEW_MODELS, (new,)))
         by_key = [(self._models[name].key, intake) for name, intake in asked]
+        if len(known) < len(asked):
+            wanted = loading.by_id(by_key)
+            self.known.load(answers=wanted.answers, copies=wanted.copies, entities=wanted.entities)
         self._load_by_client_id(by_key)
 
     def model(self, name: str) -> Model:
@@ -295,7 +299,7 @@ class Transaction(transaction.Transaction):
                 )
                 for each in self._models.values()
             ]
-            self.connection.execute(_MODEL_ROWS, _columns(rows))
+            self.connection.execute(_MODEL_ROWS, loading.columns(rows))
         self.connection.execute("UPDATE head SET seq = %s, judged_ms = %s", (self.head, self.judged_ms))
 
     def _take_models(self, rows: Any) -> None:
@@ -337,25 +341,25 @@ class Transaction(transaction.Transaction):
 
     def _send(self) -> None:
         if self._log:
-            self.connection.execute(_LOG, _columns(self._log))
+            self.connection.execute(_LOG, loading.columns(self._log))
         if self._answers:
             made = [
                 (*key, row, each.answer, each.seq, each.matures_ms, each.expires_ms, _own_body(each))
                 for key, row, each in self._answers
             ]
-            self.connection.execute(_ANSWERS, _columns(made))
+            self.connection.execute(_ANSWERS, loading.columns(made))
         if self._changed:
             changed = [(*key, row, each.seq, _own_body(each)) for (key, row), each in self._changed.items()]
-            self.connection.execute(_CHANGED, _columns(changed))
+            self.connection.execute(_CHANGED, loading.columns(changed))
         for correction in self._corrections:
             self.connection.execute(_CORRECTION, correction)
         if self._predictions:
-            self.connection.execute(_PREDICTIONS, _columns(self._predictions))
+            self.connection.execute(_PREDICTIONS, loading.columns(self._predictions))
         if self._copies:
-            self.connection.execute(_COPIES, _columns(self._copies))
+            self.connection.execute(_COPIES, loading.columns(self._copies))
         if self._entities:
             entities = [(*key, until) for key, until in self._entities.items()]
-            self.connection.execute(_ENTITIES, _columns(entities))
+            self.connection.execute(_ENTITIES, loading.columns(entities))
         for _, _, each in self._answers:
             each.is_new = False
         for gathered in (self._log, self._answers, self._corrections, self._predictions, self._copies):
@@ -367,7 +371,3 @@ class Transaction(transaction.Transaction):
 def _own_body(row: Row) -> bytes | None:
     """Return what stands in the answer's own row: nothing once the entry is in the log."""
     return None if row.seq else row.body
-
-
-def _columns(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)]
