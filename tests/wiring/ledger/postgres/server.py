@@ -76,8 +76,8 @@ class Server:
         self._end(signal.SIGINT)
 
     def leave(self) -> None:
-        """End it, and delete its data."""
-        self.stop()
+        """End it, and delete its data, which need not be written out for that."""
+        self.kill()
         self._folder.cleanup()
 
     def _end(self, number: int) -> None:
