@@ -29,6 +29,16 @@ def line(row: Row) -> bytes:
     return _encode(row) + b"\n"
 
 
+def require() -> None:
+    """Import what writes Parquet.
+
+    Raises:
+        ModuleNotFoundError: There is no arro3.
+    """
+    import arro3.core  # noqa: PLC0415 - 35 MB
+    import arro3.io  # noqa: F401, PLC0415
+
+
 def write(batches: Iterable[bytes], send: Callable[[bytes], None], *, kind: Kind, metadata: Mapping[str, str]) -> None:
     """Write a Parquet file.
 
