@@ -1,7 +1,11 @@
 """Outcomes as a table over HTTP: what is in it, where it ends and goes on, who may, and what is refused."""
 
+import asyncio
 import datetime as dt
+import hashlib
 
+import aiohttp
+import msgspec
 import pytest
 from leadline_wire import ledger, predictions
 
@@ -9,6 +13,8 @@ from tests.unit.ledger.ledgers import NOW_MS, copied, identifier, outcome
 from tests.wiring.ledger.parts import MODEL, OPERATOR, RUNTIME, here
 from tests.wiring.ledger.tables import asked, going_on, parquet
 
+WAKE_SECONDS = 5.0
+"""Far above what a busy machine takes."""
 OTHER = "system:serviceaccount:bank:default"
 
 
@@ -166,3 +172,59 @@ async def test_query_that_cannot_be_meant_is_refused(tmp_path, api, query, said)
     async with here(tmp_path, api) as ledger_here:
         status, body, _ = await ledger_here.call("GET", f"{MODEL}/outcomes?{query}")
         assert (status, said in body.decode()) == (400, True), body
+
+
+async def test_outcome_that_was_reported_by_the_clients_id_has_it_and_stands_on_its_side(tmp_path, api):
+    async with here(tmp_path, api) as ledger_here:
+        stored = ledger.Stored("order 4711", identifier(1), "fraud-a", "i1")
+        await ledger_here.call("POST", f"{MODEL}/intake", ledger.Intake(predictions=[stored]))
+        reported = ledger.Outcome(row=0, client_id="order 4711", truth="i1")
+        matures = msgspec.structs.replace(reported, client_id="order 4712", maturity_ms=60_000)
+        later = ledger.Stored("order 4712", identifier(2), "fraud-a", "i1")
+        await ledger_here.call("POST", f"{MODEL}/intake", ledger.Intake(predictions=[later]))
+        assert await ledger_here.told(reported, matures) == ["Accepted", "Accepted"]
+        ledger_here.clock.now_ms += 60_000
+        await ledger_here.store.judge()
+        rows, _ = await asked(ledger_here, "?test_percent=50")
+        assert [(row["client_id"], row["prediction_id"]) for row in rows] == [
+            ("order 4711", identifier(1)),
+            ("order 4712", identifier(2)),
+        ]
+        hashed = [hashlib.sha256(f"client:order {number}".encode()).digest()[0] for number in (4711, 4712)]
+        assert [row["split"] for row in rows] == ["test" if first < 128 else "train" for first in hashed]
+
+
+async def big(ledger_here):
+    """Bring outcomes whose table is larger than all that sockets hold."""
+    tags = {letter: letter * 64 for letter in "abcd"}
+    for first in range(0, 20_000, 4_000):
+        at_ms = NOW_MS - 1_000 + first // 4_000
+        await ledger_here.told(*(outcome(number, at_ms=at_ms, tags=tags) for number in range(4_000)))
+
+
+async def test_readers_that_read_nothing_hold_nobody_up_but_other_exports(tmp_path, api):
+    async with here(tmp_path, api) as ledger_here, aiohttp.ClientSession() as session:
+        await big(ledger_here)
+        url = ledger_here.url(f"{MODEL}/outcomes?format=ndjson")
+        readers = [await session.get(url, headers={"authorization": f"Bearer {RUNTIME}"}) for _ in range(2)]
+        assert [reader.status for reader in readers] == [200, 200]
+        assert await ledger_here.told(outcome(4_001)) == ["Accepted"]
+        status, body, headers = await ledger_here.call("GET", f"{MODEL}/outcomes")
+        assert (status, headers["retry-after"], b"2 exports are under way, limit 2" in body) == (503, "1", True)
+        # One reads on and has all, the other goes away and makes room.
+        readers[0].close()
+        assert len((await readers[1].read()).splitlines()) == 20_000
+        async with asyncio.timeout(WAKE_SECONDS):
+            while (await ledger_here.call("GET", f"{MODEL}/outcomes?limit=1"))[0] == 503:
+                pass
+
+
+async def test_table_that_cannot_be_finished_is_cut_off(tmp_path, api):
+    async with here(tmp_path, api) as ledger_here, aiohttp.ClientSession() as session:
+        await big(ledger_here)
+        url = ledger_here.url(f"{MODEL}/outcomes?format=ndjson")
+        async with session.get(url, headers={"authorization": f"Bearer {RUNTIME}"}) as reader:
+            assert reader.status == 200
+            await ledger_here.store.close()
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await reader.read()
