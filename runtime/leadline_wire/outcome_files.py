@@ -44,43 +44,70 @@ def write(batches: Iterable[bytes], send: Callable[[bytes], None], *, kind: Kind
 
     Args:
         batches: Lines of rows, up to `BATCH_ROWS` in each; asked for one after the other. Prediction and truth are of one kind.
-        send: Takes the file's bytes in their order; what it raises ends the file there.
+        send: Takes the file's bytes in their order.
         kind: Of prediction and truth.
         metadata: Goes into the file, each name with `leadline.` before it.
 
     Raises:
         ModuleNotFoundError: There is no arro3.
+        BaseException: What `batches` or `send` raised, which ends the file there.
     """
     from arro3 import core  # noqa: PLC0415 - 35 MB
     from arro3 import io as files  # noqa: PLC0415
 
     named = {f"{_PREFIX}{name}": value for name, value in metadata.items()}
     schema = _schema(core, kind, named)
+    sink = _Sink(send)
 
     def columns() -> Iterator[Any]:
-        for lines in batches:
-            yield from files.read_json(io.BytesIO(lines), schema, batch_size=BATCH_ROWS)
+        try:
+            for lines in batches:
+                sink.check()
+                yield from files.read_json(io.BytesIO(lines), schema, batch_size=BATCH_ROWS)
+        except BaseException as error:
+            sink.fail(error)
+            raise
 
-    files.write_parquet(
-        core.RecordBatchReader.from_batches(schema, columns()),
-        cast("IO[bytes]", _Sink(send)),
-        compression="zstd(3)",
-        # Of readers that know nothing of Arrow, DuckDB and Spark, some look here.
-        key_value_metadata=named,
-        created_by="leadline",
-        data_page_row_count_limit=BATCH_ROWS,
-        max_row_group_size=GROUP_ROWS,
-    )
+    try:
+        files.write_parquet(
+            core.RecordBatchReader.from_batches(schema, columns()),
+            cast("IO[bytes]", sink),
+            compression="zstd(3)",
+            # Of readers that know nothing of Arrow, DuckDB and Spark, some look here.
+            key_value_metadata=named,
+            created_by="leadline",
+            data_page_row_count_limit=BATCH_ROWS,
+            max_row_group_size=GROUP_ROWS,
+        )
+    except Exception:
+        # What was raised went through Rust, and is another one now.
+        sink.check()
+        raise
+    sink.check()
 
 
 class _Sink(io.RawIOBase):
-    """What a file's bytes are written to; they go on in their order, and are never gone back to."""
+    """What a file's bytes are written to; they go on in their order, and are never gone back to.
+
+    It never raises: arro3 0.9 panics where a file does, with a report on standard error. So it takes the rest for nothing, and
+    what went wrong is raised at the next batch. Can go when arro3 returns such an error.
+    """
 
     def __init__(self, send: Callable[[bytes], None]) -> None:
         """Set up."""
         super().__init__()
         self._send = send
         self._sent_bytes = 0
+        self._trouble: BaseException | None = None
+
+    def check(self) -> None:
+        """Raise what went wrong, if anything did."""
+        if self._trouble is not None:
+            raise self._trouble
+
+    def fail(self, error: BaseException) -> None:
+        """Send nothing more, for the file will not be whole."""
+        self._trouble = self._trouble or error
 
     def writable(self) -> bool:
         """Return True."""
@@ -89,8 +116,12 @@ class _Sink(io.RawIOBase):
     def write(self, content: Any) -> int:
         """Pass bytes on."""
         raw = bytes(content)
-        self._send(raw)
         self._sent_bytes += len(raw)
+        if self._trouble is None:
+            try:
+                self._send(raw)
+            except BaseException as error:  # noqa: BLE001 - raised by `check`
+                self.fail(error)
         return len(raw)
 
     def tell(self) -> int:

@@ -60,4 +60,5 @@ def application(parts: Parts) -> web.Application:
             web.get("/metrics", counters),
         ]
     )
+    served.on_cleanup.append(exports.close)
     return served

@@ -12,7 +12,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Coroutine, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -27,7 +27,7 @@ T = TypeVar("T")
 EXPORTS_MAX: Final = 2
 """At the same time; more are answered 503. Each is a thread that competes with the intake."""
 _PAGE_ENTRIES: Final = outcome_files.BATCH_ROWS
-_ENTRIES_MAX: Final = 8 * ledger.OUTCOMES_LIMIT_MAX
+_ENTRIES_MAX: Final = 4 * ledger.OUTCOMES_LIMIT_MAX
 """Looked at for one table, where hardly any are outcomes."""
 _TURN_ROWS: Final = 16
 """Made in a thread while the event loop waits: half a millisecond."""
@@ -88,6 +88,10 @@ class Exports:
         self._threads = ThreadPoolExecutor(EXPORTS_MAX, thread_name_prefix="ledger-export")
         self._under_way = 0
 
+    async def close(self, _: web.Application) -> None:
+        """Let the threads go."""
+        self._threads.shutdown(wait=False)
+
     async def outcomes(self, request: web.Request) -> web.StreamResponse:
         """Return the outcomes after a cursor as a table."""
         wanted = _Asked(
@@ -134,6 +138,8 @@ class Exports:
         answer = web.StreamResponse(headers=headers)
         await answer.prepare(request)
         loop = asyncio.get_running_loop()
+        # Kept, for aiohttp takes it away from a request whose server ends.
+        transport = request.transport
         work = _Telling(loop, self._page, answer, wanted, found)
         is_whole = False
         try:
@@ -141,14 +147,13 @@ class Exports:
             await answer.write_eof()
             is_whole = True
         except Exception as error:  # noqa: BLE001 - the status has gone out: all that can be told is that it is not whole
-            why = work.trouble or error
-            if not isinstance(why, ConnectionError):
-                logs.warning("an export was cut off", model=wanted.model, after=wanted.after, reason=repr(why))
+            if not isinstance(error, ConnectionError):
+                logs.warning("an export was cut off", model=wanted.model, after=wanted.after, reason=repr(error))
         finally:
-            work.stopped.set()
-            if not is_whole and request.transport is not None:
+            work.stop()
+            if not is_whole and transport is not None:
                 # Without an end the reader sees that it was cut off, whatever it got so far.
-                request.transport.abort()
+                transport.abort()
         return answer
 
     async def _page(self, wanted: _Asked, after: int, timeline: str, limit: int = _PAGE_ENTRIES) -> store.Stretch:
@@ -168,9 +173,15 @@ class _Telling:
         self._wanted = wanted
         self._found = found
         self._held = bytearray()
-        self.stopped = threading.Event()
-        self.trouble: BaseException | None = None
-        """What ended it, as it was before it went through the library that writes."""
+        self._stopped = threading.Event()
+        self._doing: Future[Any] | None = None
+        """What the event loop was asked for last."""
+
+    def stop(self) -> None:
+        """Have the thread end now, whatever it waits for."""
+        self._stopped.set()
+        if self._doing is not None:
+            self._doing.cancel()
 
     def run(self) -> None:
         """Write the whole table."""
@@ -207,15 +218,14 @@ class _Telling:
 
     def _await(self, asked_for: Coroutine[Any, Any, T]) -> T:
         """Have the event loop do something, and wait for it."""
-        if self.stopped.is_set():
-            asked_for.close()
-            raise ConnectionAbortedError("nobody reads the answer any more")
         doing = asyncio.run_coroutine_threadsafe(asked_for, self._loop)
+        self._doing = doing
+        if self._stopped.is_set():  # looked at after it can be cancelled, so that no stop is missed
+            doing.cancel()
         try:
             return doing.result(_SEND_SECONDS)
-        except BaseException as error:
+        except BaseException:
             doing.cancel()
-            self.trouble = error
             raise
 
     def _metadata(self) -> dict[str, str]:

@@ -10,10 +10,11 @@ from pathlib import Path
 from tests.wiring.ledger.parts import OPERATOR
 
 _KUBECTL = """#!{python}
-import pathlib, signal, sys
+import ctypes, pathlib, signal, sys
 if sys.argv[1] == "create":
     print({token!r})
     sys.exit()
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # ends with its parent, also where that is killed
 port = pathlib.Path(__file__).with_name("port").read_text()
 print(f"Forwarding from 127.0.0.1:{{port}} -> 8080", flush=True)
 signal.pause()

@@ -3,10 +3,13 @@
 import asyncio
 import datetime as dt
 import hashlib
+import threading
 
 import aiohttp
 import msgspec
 import pytest
+from aiohttp import web
+from leadline_ledger import serving
 from leadline_wire import ledger, predictions
 
 from tests.unit.ledger.ledgers import NOW_MS, copied, identifier, outcome
@@ -227,4 +230,26 @@ async def test_table_that_cannot_be_finished_is_cut_off(tmp_path, api):
             assert reader.status == 200
             await ledger_here.store.close()
             with pytest.raises(aiohttp.ClientPayloadError):
+                await reader.read()
+
+
+async def test_server_that_ends_waits_for_no_reader_that_reads_nothing(tmp_path, api):
+    async with here(tmp_path, api) as ledger_here, aiohttp.ClientSession() as session:
+        await big(ledger_here)
+        parts = serving.Parts(ledger_here.store, ledger_here.blobs, ledger_here.tokens, OPERATOR, 1 << 20, 64)
+        runner = web.AppRunner(serving.application(parts), shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        host, port = runner.addresses[0]
+        url = f"http://{host}:{port}{MODEL}/outcomes?format=ndjson"
+        async with session.get(url, headers={"authorization": f"Bearer {RUNTIME}"}) as reader:
+            assert reader.status == 200
+            working = [thread for thread in threading.enumerate() if thread.name.startswith("ledger-export")]
+            async with asyncio.timeout(WAKE_SECONDS):
+                await runner.cleanup()
+            for thread in working:
+                await asyncio.to_thread(thread.join, WAKE_SECONDS)
+            assert [thread.is_alive() for thread in working] == [False] * len(working)
+            assert working
+            with pytest.raises(aiohttp.ClientError):
                 await reader.read()
