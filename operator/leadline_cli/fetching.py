@@ -115,7 +115,7 @@ def reached(install: Install) -> Iterator[Reached]:
     kubectl = os.environ.get("KUBECTL") or "kubectl"
     command = shutil.which(kubectl)
     if command is None:
-        raise errors.Refused(f"{kubectl}: No such command; install kubectl, or name it in KUBECTL")
+        raise errors.Refused(f"{kubectl}: No such command; install kubectl, name it in KUBECTL, or give replay a file")
     token = _token(command, install)
     with (
         _forward(command, install) as (port, said),

@@ -60,5 +60,5 @@ def application(parts: Parts) -> web.Application:
             web.get("/metrics", counters),
         ]
     )
-    served.on_cleanup.append(exports.close)
+    served.on_shutdown.append(exports.close)
     return served

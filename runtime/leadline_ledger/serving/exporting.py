@@ -87,9 +87,12 @@ class Exports:
         self._rim = rim
         self._threads = ThreadPoolExecutor(EXPORTS_MAX, thread_name_prefix="ledger-export")
         self._under_way = 0
+        self._working: set[_Telling] = set()
 
     async def close(self, _: web.Application) -> None:
-        """Let the threads go."""
+        """End all exports: the server ends, and a reader that reads nothing would hold it up."""
+        for work in tuple(self._working):
+            work.stop()
         self._threads.shutdown(wait=False)
 
     async def outcomes(self, request: web.Request) -> web.StreamResponse:
@@ -138,22 +141,20 @@ class Exports:
         answer = web.StreamResponse(headers=headers)
         await answer.prepare(request)
         loop = asyncio.get_running_loop()
-        # Kept, for aiohttp takes it away from a request whose server ends.
-        transport = request.transport
         work = _Telling(loop, self._page, answer, wanted, found)
-        is_whole = False
+        self._working.add(work)
+        # Kept, for aiohttp takes it away from a request whose server ends.
+        work.transport = request.transport
         try:
             await loop.run_in_executor(self._threads, work.run)
             await answer.write_eof()
-            is_whole = True
+            work.transport = None
         except Exception as error:  # noqa: BLE001 - the status has gone out: all that can be told is that it is not whole
             if not isinstance(error, ConnectionError):
                 logs.warning("an export was cut off", model=wanted.model, after=wanted.after, reason=repr(error))
         finally:
+            self._working.discard(work)
             work.stop()
-            if not is_whole and transport is not None:
-                # Without an end the reader sees that it was cut off, whatever it got so far.
-                transport.abort()
         return answer
 
     async def _page(self, wanted: _Asked, after: int, timeline: str, limit: int = _PAGE_ENTRIES) -> store.Stretch:
@@ -173,15 +174,20 @@ class _Telling:
         self._wanted = wanted
         self._found = found
         self._held = bytearray()
+        self.transport: asyncio.BaseTransport | None = None
+        """Whom to cut off; None: nobody any more."""
         self._stopped = threading.Event()
         self._doing: Future[Any] | None = None
         """What the event loop was asked for last."""
 
     def stop(self) -> None:
-        """Have the thread end now, whatever it waits for."""
+        """Have the thread end now, whatever it waits for, and cut the reader off who has not got all."""
         self._stopped.set()
         if self._doing is not None:
             self._doing.cancel()
+        if isinstance(self.transport, asyncio.WriteTransport):
+            # Without an end the reader sees that it was cut off, whatever came so far.
+            self.transport.abort()
 
     def run(self) -> None:
         """Write the whole table."""
