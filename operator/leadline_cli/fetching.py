@@ -1,7 +1,8 @@
-"""Get the log of one ModelDeployment from the ledger of a cluster, through kubectl as the user has it.
+"""Reach the ledger of a cluster through kubectl as the user has it, and get the log of one ModelDeployment.
 
 A token that kubectl makes for the operator's service account, a port-forward to the ledger, and its log page by page. The
-forward is a child of ours and ends with us, whatever happens in between. Every wait is bounded. Next step: `replaying`.
+forward is a child of ours and ends with us, whatever happens in between. Every wait is bounded. Next step: `replaying`; of
+outcomes as a table `exporting`.
 
 Must not keep the token, and must not change anything in the cluster.
 """
@@ -18,7 +19,7 @@ import sys
 import tempfile
 import time
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, Final
 from urllib.parse import quote
@@ -35,6 +36,9 @@ CALL_SECONDS: Final = 30.0
 END_SECONDS: Final = 5.0
 """For the forward to end when asked to; then it is killed."""
 _SERVICE: Final = "svc/leadline-ledger"
+_BLOCK_BYTES: Final = 256 << 10
+_NOT_TRUSTED: Final = "--system-namespace and --service-account name the operator that the ledger trusts"
+_HINTS: Final = {401: _NOT_TRUSTED, 403: _NOT_TRUSTED}
 _FORWARDS: Final = re.compile(rb"Forwarding from 127\.0\.0\.1:(\d+) ")
 
 
@@ -47,27 +51,92 @@ class Install:
     """Of the operator: the ledger shows it all namespaces."""
 
 
+class Reached:
+    """The ledger behind a forwarded port."""
+
+    def __init__(self, connection: http.client.HTTPConnection, token: str, said: IO[bytes], install: Install) -> None:
+        """Set up; `said` is what kubectl complains of."""
+        self._connection = connection
+        self._headers = {"authorization": f"Bearer {token}"}
+        self._said = said
+        self._install = install
+
+    def ask(self, path: str, model: str, hints: Mapping[int, str] | None = None) -> http.client.HTTPResponse:
+        """Return the ledger's answer; its body has to be read by `blocks` before the next one is asked for.
+
+        Args:
+            path: With its query.
+            model: Whom the message of an error names.
+            hints: What to do, by the status of an error.
+
+        Raises:
+            Refused: There is none, or it is an error; the message says of which model, and why.
+        """
+        with self._errors():
+            self._connection.request("GET", path, headers=self._headers)
+            answer = self._connection.getresponse()
+            if answer.status == http.HTTPStatus.OK:
+                return answer
+            body = answer.read()
+        hint = {**_HINTS, **(hints or {})}.get(answer.status)
+        said = f"{_error(body)}; {hint}" if hint else _error(body)
+        raise errors.Refused(f"{model}: the ledger answers {answer.status}: {said}")
+
+    def blocks(self, answer: http.client.HTTPResponse) -> Iterator[bytes]:
+        """Yield the body of an answer, piece by piece.
+
+        Raises:
+            Refused: It is not whole.
+        """
+        while True:
+            with self._errors():
+                block = answer.read(_BLOCK_BYTES)
+            if not block:
+                return
+            yield block
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, http.client.HTTPException) as error:
+            raise errors.Refused(
+                f"ledger {_SERVICE} in {self._install.namespace}: {type(error).__name__}: {error}{_because(self._said)}"
+            ) from error
+
+
+@contextlib.contextmanager
+def reached(install: Install) -> Iterator[Reached]:
+    """Reach the ledger of a cluster for as long as this is open.
+
+    Raises:
+        Refused: kubectl or the cluster does not let us; the message says which, and why.
+    """
+    kubectl = os.environ.get("KUBECTL") or "kubectl"
+    command = shutil.which(kubectl)
+    if command is None:
+        raise errors.Refused(f"{kubectl}: No such command; install kubectl, name it in KUBECTL, or give replay a file")
+    token = _token(command, install)
+    with (
+        _forward(command, install) as (port, said),
+        contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=CALL_SECONDS)) as connection,
+    ):
+        yield Reached(connection, token, said, install)
+
+
+def path_of(namespace: str, name: str) -> str:
+    """Return the path of a ModelDeployment in the ledger."""
+    return f"/v1/namespaces/{quote(namespace, safe='')}/models/{quote(name, safe='')}"
+
+
 def fetch(namespace: str, name: str, install: Install) -> list[Entry]:
     """Return the log of a ModelDeployment, up to what was newest when it began.
 
     Raises:
         Refused: kubectl, the cluster or the ledger does not give it; the message says which, and why.
     """
-    kubectl = os.environ.get("KUBECTL") or "kubectl"
-    command = shutil.which(kubectl)
-    if command is None:
-        raise errors.Refused(f"{kubectl}: No such command; install kubectl, name it in KUBECTL, or give a file")
-    token = _token(command, install)
-    with _forward(command, install) as (port, said):
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=CALL_SECONDS)
-        try:
-            return _pages(connection, token, namespace, name)
-        except (OSError, http.client.HTTPException) as error:
-            raise errors.Refused(
-                f"ledger {_SERVICE} in {install.namespace}: {type(error).__name__}: {error}{_because(said)}"
-            ) from error
-        finally:
-            connection.close()
+    with reached(install) as ledger:
+        return _pages(ledger, namespace, name)
 
 
 def _token(kubectl: str, install: Install) -> str:
@@ -150,17 +219,14 @@ def _signals_as_exits() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _pages(connection: http.client.HTTPConnection, token: str, namespace: str, name: str) -> list[Entry]:
+def _pages(ledger: Reached, namespace: str, name: str) -> list[Entry]:
     """Return all pages; what comes in meanwhile is not waited for, so it ends on a busy ledger, too."""
     entries: list[Entry] = []
-    path = f"/v1/namespaces/{quote(namespace, safe='')}/models/{quote(name, safe='')}/log"
+    path, model = f"{path_of(namespace, name)}/log", f"{namespace}/{name}"
     after, head = 0, None
     while head is None or after < head:
-        connection.request(
-            "GET", f"{path}?after={after}&limit={LOG_LIMIT_MAX}", headers={"authorization": f"Bearer {token}"}
-        )
-        answer = connection.getresponse()
-        page = _page(answer.status, answer.read(), f"{namespace}/{name}")
+        answer = ledger.ask(f"{path}?after={after}&limit={LOG_LIMIT_MAX}", model)
+        page = _page(b"".join(ledger.blocks(answer)), model)
         head = page.head if head is None else head
         if not page.entries:
             break
@@ -176,19 +242,19 @@ def _pages(connection: http.client.HTTPConnection, token: str, namespace: str, n
     return entries
 
 
-def _page(status: int, body: bytes, model: str) -> Log:
-    if status != http.HTTPStatus.OK:
-        try:
-            said = msgspec.json.decode(body, type=LedgerError).error[:500]
-        except msgspec.DecodeError:
-            said = body[:200].decode(errors="replace")
-        if status in (401, 403):
-            said += "; --system-namespace and --service-account name the operator that the ledger trusts"
-        raise errors.Refused(f"{model}: the ledger answers {status}: {said}")
+def _page(body: bytes, model: str) -> Log:
     try:
         return msgspec.json.decode(body, type=Log)
     except msgspec.DecodeError as error:
         raise errors.Refused(f"{model}: what answers is no ledger, or of another version: {error}") from error
+
+
+def _error(body: bytes) -> str:
+    """Return what an answer says that is none."""
+    try:
+        return msgspec.json.decode(body, type=LedgerError).error[:500]
+    except msgspec.DecodeError:
+        return body[:200].decode(errors="replace")
 
 
 def _because(said: IO[bytes]) -> str:

@@ -6,6 +6,8 @@
     GET  /v1/resume                                      operator: Resume
     GET  /v1/log?after=SEQ&wait=SECONDS&limit=N          operator: Log, at once where there is news, else after the wait
     GET  /v1/namespaces/NAMESPACE/models/NAME/log?after= operator, people: the log of one ModelDeployment, no waiting
+    GET  /v1/namespaces/NAMESPACE/models/NAME/outcomes?after=SEQ&limit=N&timeline=&format=parquet|ndjson&split=&test_percent=
+                                                         people: outcomes as a table, see below
     GET  /v1/namespaces/NAMESPACE/models/NAME/wanted?limit=N&since=MILLISECONDS  runtime: Wanted, predictions since then
     PUT, GET, HEAD /v1/namespaces/NAMESPACE/blobs/DIGEST runtime: model bytes by `sha256:<hex>`; PUT needs content-length
 
@@ -19,6 +21,10 @@ runtime's token is good for its own namespace, the operator's for all. Errors ar
     410            a cursor beyond the log or of another history, as after a backup was restored: begin with /v1/resume
     503            not now, with `retry-after`; 507: the volume or a limit is full. Nothing of the call was kept, or all of it:
                    told again it is the same
+
+A table of outcomes is Parquet, or JSON lines of `outcome_rows.Row`. It ends with an outcome, or with the log; its headers
+say where to go on (`CURSOR_HEADER`, `TIMELINE_HEADER`, which go back as `after` and `timeline`) and whether there may be
+more by now (`MORE_HEADER`). A table that is cut off was not all of it, and is asked for again.
 
 Both logs take `timeline=`, as the last `Log` or `Resume` had it: with it a restored backup is noticed even when the new
 head is beyond the old cursor already.
@@ -40,6 +46,12 @@ INTAKE_ITEMS_MAX: Final = 4_096
 LOG_WAIT_SECONDS_MAX: Final = 60.0
 LOG_LIMIT_MAX: Final = 10_000
 STATE_BYTES_MAX: Final = 1 << 20
+CURSOR_HEADER: Final = "leadline-cursor"
+TIMELINE_HEADER: Final = "leadline-timeline"
+MORE_HEADER: Final = "leadline-more"
+"""`true` or `false`."""
+OUTCOMES_LIMIT_MAX: Final = 100_000
+"""Outcomes in one table; the rows of one prediction are never parted, so some more may come."""
 WANTED_MAX: Final = 500
 AGREEMENTS_MAX: Final = 1e6
 """Inputs that one answer stands for."""
@@ -154,6 +166,8 @@ class OutcomeEntry(msgspec.Struct, frozen=True, omit_defaults=True, tag="outcome
     agreements: float = 0.0
     more: int = 0
     """Rows of the same prediction that follow at once: together they are one outcome, the mean of all that count."""
+    client_id: str = ""
+    """The client's own request id, where the answer was reported by it."""
 
 
 class PairEntry(msgspec.Struct, frozen=True, omit_defaults=True, tag="pair"):

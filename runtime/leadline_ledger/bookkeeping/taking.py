@@ -146,6 +146,7 @@ def _answer(
         tags=identified.tags,
         wanted=identified.wanted,
         agreements=identified.agreements,
+        client_id=outcome.client_id,
     )
     if matures_ms is None:
         due[key, identified.row] = appending.Due(model, key, entry, expires_ms, answer)

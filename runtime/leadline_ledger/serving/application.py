@@ -1,4 +1,4 @@
-"""Puts the routes together. What each does is in `records` and `model_bytes`, what goes for all in `edge`."""
+"""Puts the routes together. What each does is in `records`, `exporting` and `model_bytes`, what goes for all in `edge`."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ from aiohttp import web
 from leadline_wire import ledger
 
 from leadline_ledger import blobs, store, tokens
-from leadline_ledger.serving import edge, metrics, model_bytes, records
+from leadline_ledger.serving import edge, exporting, metrics, model_bytes, records
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,7 @@ def application(parts: Parts) -> web.Application:
     """Return the ledger's HTTP application."""
     rim = edge.Edge(parts.known, operator=parts.operator, requests_max=parts.requests_max)
     calls = records.Records(parts.kept, rim, queue_bytes=parts.queue_bytes)
+    exports = exporting.Exports(parts.kept, rim)
     content = model_bytes.ModelBytes(parts.model_bytes, rim)
     counted = metrics.Metrics(parts.kept, parts.model_bytes, parts.known, rim)
 
@@ -50,6 +51,7 @@ def application(parts: Parts) -> web.Application:
             web.get("/v1/resume", calls.resume, allow_head=False),
             web.get("/v1/log", calls.log, allow_head=False),
             web.get(f"{model}/log", calls.log_of_model, allow_head=False),
+            web.get(f"{model}/outcomes", exports.outcomes, allow_head=False),
             web.get(f"{model}/wanted", calls.wanted, allow_head=False),
             web.put(blob, content.put),
             web.get(blob, content.get),
@@ -58,4 +60,5 @@ def application(parts: Parts) -> web.Application:
             web.get("/metrics", counters),
         ]
     )
+    served.on_shutdown.append(exports.close)
     return served

@@ -1,7 +1,6 @@
 """The calls on outcomes, decisions, checkpoints and the log."""
 
 import asyncio
-import re
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -9,11 +8,10 @@ from aiohttp import web
 from leadline_wire import ledger
 
 from leadline_ledger import errors, store
-from leadline_ledger.serving import edge
+from leadline_ledger.serving import asked, edge
 
 T = TypeVar("T")
 _BODY_SECONDS: Final = 30.0
-_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _CHECKPOINT_BYTES_MAX: Final = 2 * ledger.STATE_BYTES_MAX + 1_024
 """Of its JSON: what is in a string is longer there."""
 _JSON: Final = {"content-type": "application/json"}
@@ -40,7 +38,7 @@ class Records:
 
     async def intake(self, request: web.Request) -> web.Response:
         """Keep what a runtime brings."""
-        model = self._model(request)
+        model = asked.model(self._rim, request)
         size = self._reserve(request, ledger.INTAKE_BYTES_MAX)
         try:
             brought = await _body(request, _decode_intake, ledger.INTAKE_BYTES_MAX)
@@ -54,7 +52,7 @@ class Records:
         decision = await _body(request, _decode_decision, ledger.INTAKE_BYTES_MAX)
         if not decision.id:
             raise errors.BadInputError("id: expected the operator's own name of the decision, got none")
-        return _json(await self._store.decide(self._model(request), decision))
+        return _json(await self._store.decide(asked.model(self._rim, request), decision))
 
     async def keep(self, request: web.Request) -> web.Response:
         """Keep a checkpoint."""
@@ -65,7 +63,7 @@ class Records:
             raise errors.TooLargeError(f"state: {size} bytes, expected at most {ledger.STATE_BYTES_MAX}")
         if checkpoint.cursor < 0:
             raise errors.BadInputError(f"cursor: expected 0 or more, got {checkpoint.cursor}")
-        await self._store.keep(self._model(request), checkpoint)
+        await self._store.keep(asked.model(self._rim, request), checkpoint)
         return web.Response(status=204)
 
     async def resume(self, request: web.Request) -> web.Response:
@@ -76,8 +74,8 @@ class Records:
     async def log(self, request: web.Request) -> web.Response:
         """Return the log of all, as soon as there is news."""
         self._rim.require_operator(request)
-        after = _number(request, "after", 0, (1 << 63) - 1)
-        limit = _number(request, "limit", ledger.LOG_LIMIT_MAX, ledger.LOG_LIMIT_MAX, least=1)
+        after = asked.number(request, "after", 0, (1 << 63) - 1)
+        limit = asked.number(request, "limit", ledger.LOG_LIMIT_MAX, ledger.LOG_LIMIT_MAX, least=1)
         seconds = _seconds(request)
         timeline = request.query.get("timeline", "")
         found = await self._store.read(after, limit=limit, timeline=timeline)
@@ -88,25 +86,18 @@ class Records:
 
     async def log_of_model(self, request: web.Request) -> web.Response:
         """Return the log of one ModelDeployment."""
-        model = self._model(request)
-        after = _number(request, "after", 0, (1 << 63) - 1)
-        limit = _number(request, "limit", ledger.LOG_LIMIT_MAX, ledger.LOG_LIMIT_MAX, least=1)
+        model = asked.model(self._rim, request)
+        after = asked.number(request, "after", 0, (1 << 63) - 1)
+        limit = asked.number(request, "limit", ledger.LOG_LIMIT_MAX, ledger.LOG_LIMIT_MAX, least=1)
         timeline = request.query.get("timeline", "")
         return _stretch(await self._store.read(after, limit=limit, model=model, timeline=timeline))
 
     async def wanted(self, request: web.Request) -> web.Response:
         """Return answers that would tell two revisions apart."""
-        model = self._model(request)
-        limit = _number(request, "limit", 50, ledger.WANTED_MAX, least=1)
-        since_ms = _number(request, "since", 0, (1 << 48) - 1)
+        model = asked.model(self._rim, request)
+        limit = asked.number(request, "limit", 50, ledger.WANTED_MAX, least=1)
+        since_ms = asked.number(request, "since", 0, (1 << 48) - 1)
         return _json(await self._store.wanted(model, limit=limit, since_ms=since_ms))
-
-    def _model(self, request: web.Request) -> str:
-        namespace, name = self._rim.require_namespace(request), request.match_info["name"]
-        for part in (namespace, name):
-            if not _NAME.fullmatch(part):
-                raise errors.BadInputError(f"expected a DNS label of at most 63 characters, got {part[:80]!r}")
-        return f"{namespace}/{name}"
 
     def _reserve(self, request: web.Request, most: int) -> int:
         size = request.content_length if request.content_length is not None else most
@@ -143,15 +134,6 @@ def _stretch(found: store.Stretch) -> web.Response:
     """Put a `Log` together from entries that are JSON already."""
     begin = b'{"head":%d,"timeline":%b,"entries":[' % (found.head, msgspec.json.encode(found.timeline))
     return web.Response(body=b"".join([begin, b",".join(found.entries), b"]}"]), headers=_JSON)
-
-
-def _number(request: web.Request, name: str, default: int, most: int, *, least: int = 0) -> int:
-    text = request.query.get(name, "")
-    if not text:
-        return default
-    if not (text.isascii() and text.isdigit() and len(text) <= 19 and least <= int(text) <= most):
-        raise errors.BadInputError(f"{name}: expected a whole number from {least} to {most}, got {text[:80]!r}")
-    return int(text)
 
 
 def _seconds(request: web.Request) -> float:

@@ -99,6 +99,10 @@ class Here:
         async with self._session.request(method, url, data=body, headers=sent) as answer:
             return answer.status, await answer.read(), answer.headers
 
+    def url(self, path):
+        """Return where a call goes that is made otherwise."""
+        return self._server.make_url(path)
+
     async def told(self, *outcomes):
         status, body, _ = await self.call("POST", f"{MODEL}/intake", ledger.Intake(outcomes=list(outcomes)))
         assert status == 200, body
