@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
-from leadline_client import delivering, errors, outcomes, predicting, retrying, steps, store, tensors
+from leadline_client import delivering, errors, outcomes, predicting, reporting, retrying, steps, store, tensors
 
 CALLS_MAX: Final = 256
 """Calls of one client under way, with those that wait for a connection; more are `Unavailable` at once."""
@@ -125,13 +125,13 @@ class Calls:
             raise errors.InputError(f"limit: expected a whole number from 1, got {tensors.shown(limit)}")
         budget = self._budget(self._settings.report_timeout_seconds)
         request = steps.Request("GET", f"/outcomes/wanted?limit={limit}")
-        found = outcomes.read_wanted((yield from retrying.exchanged(request, budget, self.way.edge)))
+        found = reporting.read_wanted((yield from retrying.exchanged(request, budget, self.way.edge)))
         kept = self.way.store
         if kept is None or not found:
             return found
         ids = [each.prediction_id for each in found]
         keys: dict[str, str] = yield steps.Do(lambda: kept.keys_of(self.way.model, ids))
-        return [outcomes.with_key(each, keys.get(each.prediction_id)) for each in found]
+        return [reporting.with_key(each, keys.get(each.prediction_id)) for each in found]
 
     def _budget(self, seconds: float) -> retrying.Budget:
         return retrying.Budget(self.way.edge.monotonic() + seconds)

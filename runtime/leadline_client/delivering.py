@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from leadline_client import errors, outcomes, retrying, steps
-from leadline_client.outcomes import Fate, Item, Outcome, Reported
+from leadline_client import errors, reporting, retrying, steps
+from leadline_client.outcomes import Fate, Outcome, Reported
+from leadline_client.reporting import Item
 from leadline_client.store import Store, Waiting
 
 TRIES_WITH_OUTBOX: Final = 2
@@ -68,7 +69,7 @@ def remember(way: Way, key: str, receipt: str | None) -> steps.Flow[None]:
     if not (isinstance(key, str) and key):
         raise errors.InputError(f"key: expected a string, got {key!r}")
     token, now = receipt or "", way.edge.wall()
-    prediction_id = outcomes.prediction_id_of(token)
+    prediction_id = reporting.prediction_id_of(token)
     yield steps.Do(lambda: store.remember(way.model, key, token, prediction_id=prediction_id, now=now))
 
 
@@ -85,13 +86,13 @@ def report(way: Way, given: Sequence[Outcome], budget: retrying.Budget) -> steps
     fates: dict[int, Reported] = {}
     items: list[tuple[int, Item]] = []
     for place, outcome in enumerate(given):
-        made = outcomes.item_of(outcome, kept.get(outcome.key) if outcome.key is not None else None)
+        made = reporting.item_of(outcome, kept.get(outcome.key) if outcome.key is not None else None)
         if isinstance(made, Reported):
             fates[place] = made
         else:
             items.append((place, made))
     places = {id(item): place for place, item in items}
-    batches = outcomes.batches(item for _, item in items)
+    batches = reporting.batches(item for _, item in items)
     numbers: dict[int, int] = {}
     if items and way.is_outbox:
         numbers = yield from _put(way, [item for batch in batches for item in batch], budget)
@@ -124,14 +125,14 @@ def flush(way: Way, budget: retrying.Budget) -> steps.Flow[Flushed]:
     while not why:
         now = way.edge.wall()
         until = now + max(0.0, budget.end - way.edge.monotonic()) + _MARGIN_SECONDS
-        take = functools.partial(store.take, way.model, limit=outcomes.ITEMS_MAX, now=now, until=until)
+        take = functools.partial(store.take, way.model, limit=reporting.ITEMS_MAX, now=now, until=until)
         taken: list[Waiting] = yield steps.Do(take)
         if not taken:
             break
         items = [_item_of(each) for each in taken]
         numbers = {id(item): each.number for item, each in zip(items, taken, strict=True)}
         put_at = min(each.put_at for each in taken)
-        for batch in outcomes.batches(items):
+        for batch in reporting.batches(items):
             if not why:
                 try:
                     told = yield from _delivered(batch, budget, way.edge)
@@ -188,17 +189,17 @@ def _item_of(waiting: Waiting) -> Item:
 
 def _delivered(batch: Sequence[Item], budget: retrying.Budget, edge: steps.Edge) -> steps.Flow[list[Reported]]:
     """Return what the server says of each; of ids that it does not know yet, asked some times."""
-    response = yield from retrying.exchanged(outcomes.request(batch), budget, edge)
+    response = yield from retrying.exchanged(reporting.request(batch), budget, edge)
     if response.status in _DIVIDED:
         if len(batch) == 1:
             return [Reported(batch[0].outcome, Fate.REFUSED, retrying.said(response), response.status)]
         found = []
-        for half in outcomes.halves(batch):
+        for half in reporting.halves(batch):
             found += yield from _delivered(half, budget, edge)
         return found
     if response.status not in (200, 207):
         raise errors.Refused(response.status, retrying.said(response))
-    told = outcomes.read(batch, response)
+    told = reporting.read(batch, response)
     for tries in range(1, _UNKNOWN_TRIES):
         places = [place for place, each in enumerate(told) if each.status == 404]
         pause = retrying.pause_seconds(tries, None, edge.draw())
@@ -206,10 +207,10 @@ def _delivered(batch: Sequence[Item], budget: retrying.Budget, edge: steps.Edge)
             break
         yield steps.Wait(pause)
         unknown = [batch[place] for place in places]
-        response = yield from retrying.exchanged(outcomes.request(unknown), budget, edge)
+        response = yield from retrying.exchanged(reporting.request(unknown), budget, edge)
         if response.status not in (200, 207):
             break
-        for place, each in zip(places, outcomes.read(unknown, response), strict=True):
+        for place, each in zip(places, reporting.read(unknown, response), strict=True):
             told[place] = each
     return told
 

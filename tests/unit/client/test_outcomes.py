@@ -6,15 +6,15 @@ import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies
-from leadline_client import errors, outcomes
+from leadline_client import errors, outcomes, reporting
 from leadline_client.outcomes import Fate, Outcome
 
 from tests.unit.client.worlds import receipt, response
 
 
 def item(number=0, row=None, truth=1, **more):
-    found = outcomes.item_of(Outcome(receipt=receipt(number, **more), row=row, truth=truth), None)
-    assert isinstance(found, outcomes.Item)
+    found = reporting.item_of(Outcome(receipt=receipt(number, **more), row=row, truth=truth), None)
+    assert isinstance(found, reporting.Item)
     return found
 
 
@@ -58,67 +58,67 @@ def test_numpys_scalars_are_taken_and_zero_is_an_answer():
 
 
 def test_item_holds_what_the_server_takes_and_no_more():
-    told = outcomes.item_of(Outcome(key="a", row=2, correct=False, wanted="w1"), receipt(words="i1~i2~i3"))
+    told = reporting.item_of(Outcome(key="a", row=2, correct=False, wanted="w1"), receipt(words="i1~i2~i3"))
     assert json.loads(told.body) == {"receipt": receipt(words="i1~i2~i3"), "row": 2, "correct": False, "wanted": "w1"}
-    assert json.loads(outcomes.item_of(Outcome(id="a", score=0.0), None).body) == {"id": "a", "score": 0.0}
+    assert json.loads(reporting.item_of(Outcome(id="a", score=0.0), None).body) == {"id": "a", "score": 0.0}
 
 
 def test_prediction_without_a_receipt_and_row_outside_the_sample_are_not_sent():
-    assert outcomes.item_of(Outcome(key="a", truth=1), "").fate is Fate.NO_RECEIPT
+    assert reporting.item_of(Outcome(key="a", truth=1), "").fate is Fate.NO_RECEIPT
     words = "~".join(f"{2 * number}=i1" for number in range(64))
-    assert outcomes.item_of(Outcome(receipt=receipt(words=words), row=3, truth=1), None).fate is Fate.NO_RECEIPT
-    assert isinstance(outcomes.item_of(Outcome(receipt=receipt(words=words), row=4, truth=1), None), outcomes.Item)
-    few = outcomes.item_of(Outcome(receipt=receipt(words="i1~i2"), row=9, truth=1), None)
-    assert isinstance(few, outcomes.Item), "what was never in the answer, the server says better"
+    assert reporting.item_of(Outcome(receipt=receipt(words=words), row=3, truth=1), None).fate is Fate.NO_RECEIPT
+    assert isinstance(reporting.item_of(Outcome(receipt=receipt(words=words), row=4, truth=1), None), reporting.Item)
+    few = reporting.item_of(Outcome(receipt=receipt(words="i1~i2"), row=9, truth=1), None)
+    assert isinstance(few, reporting.Item), "what was never in the answer, the server says better"
 
 
 @pytest.mark.parametrize("text", ["", "x", "1.2", "a.b.=.c"])
 def test_what_is_no_receipt_is_left_to_the_server(text):
-    assert outcomes.rows_of(text) == frozenset()
-    assert isinstance(outcomes.item_of(Outcome(receipt=text or "x", row=1, truth=1), None), outcomes.Item)
+    assert reporting.rows_of(text) == frozenset()
+    assert isinstance(reporting.item_of(Outcome(receipt=text or "x", row=1, truth=1), None), reporting.Item)
 
 
 def test_prediction_id_is_read_off_a_receipt():
-    assert outcomes.prediction_id_of(receipt(3)) == "01a21bba71da716db9bd4e88e1b20003"
-    assert outcomes.prediction_id_of("x") == ""
+    assert reporting.prediction_id_of(receipt(3)) == "01a21bba71da716db9bd4e88e1b20003"
+    assert reporting.prediction_id_of("x") == ""
 
 
 @hypothesis.given(
     strategies.lists(strategies.tuples(strategies.integers(0, 5), strategies.integers(1, 3000)), max_size=4)
 )
 def test_rows_of_a_prediction_are_in_one_request_and_nothing_is_lost(groups):
-    items = [outcomes.Item(Outcome(), "{}", str(number)) for number, rows in groups for _ in range(rows)]
-    found = outcomes.batches(items)
+    items = [reporting.Item(Outcome(), "{}", str(number)) for number, rows in groups for _ in range(rows)]
+    found = reporting.batches(items)
     assert sorted(id(each) for batch in found for each in batch) == sorted(map(id, items))
     sizes = {}
     for each in items:
         sizes[each.prediction] = sizes.get(each.prediction, 0) + 1
     for batch in found:
-        assert 0 < len(batch) <= outcomes.ITEMS_MAX
+        assert 0 < len(batch) <= reporting.ITEMS_MAX
         for prediction in {each.prediction for each in batch}:
-            if sizes[prediction] <= outcomes.ITEMS_MAX:
+            if sizes[prediction] <= reporting.ITEMS_MAX:
                 assert sum(each.prediction == prediction for each in batch) == sizes[prediction]
 
 
 def test_requests_keep_to_the_limit_of_bytes():
     items = [item(number, truth="x" * 200_000) for number in range(40)]
-    found = outcomes.batches(items)
-    assert max(len(outcomes.request(batch).body) for batch in found) <= outcomes.BYTES_MAX + 2
+    found = reporting.batches(items)
+    assert max(len(reporting.request(batch).body) for batch in found) <= reporting.BYTES_MAX + 2
     assert len(found) == 3
     one = [item(0, row, truth="x" * 200_000) for row in range(40)]
-    assert [len(batch) for batch in outcomes.batches(one)] == [15, 15, 10], "one prediction too large for a request"
+    assert [len(batch) for batch in reporting.batches(one)] == [15, 15, 10], "one prediction too large for a request"
 
 
 def test_halves_are_cut_between_predictions():
     batch = [item(0, 0), item(0, 1), item(0, 2), item(1), item(2)]
-    assert [len(half) for half in outcomes.halves(batch)] == [3, 2]
-    assert [len(half) for half in outcomes.halves(batch[:3])] == [1, 2]
+    assert [len(half) for half in reporting.halves(batch)] == [3, 2]
+    assert [len(half) for half in reporting.halves(batch[:3])] == [1, 2]
 
 
 def read(count, told, status=200):
     return [
         (each.fate, each.why)
-        for each in outcomes.read([item(number) for number in range(count)], response(told, status))
+        for each in reporting.read([item(number) for number in range(count)], response(told, status))
     ]
 
 
@@ -147,7 +147,7 @@ def test_every_fate_is_told_one_by_one():
 
 
 def test_older_server_that_does_not_say_which_is_taken_at_its_word():
-    assert read(2, {"accepted": 1, "duplicates": 1}) == [(Fate.ACCEPTED, outcomes.UNSAID)] * 2
+    assert read(2, {"accepted": 1, "duplicates": 1}) == [(Fate.ACCEPTED, reporting.UNSAID)] * 2
 
 
 @pytest.mark.parametrize(
@@ -163,10 +163,10 @@ def test_wanted_is_read():
         "prediction_id": "01", "row": 0, "predicted_at": "2026", "revision": "a", "prediction": 7, "other_revision": "b",
         "other_prediction": None, "token": "w1", "later": "field",
     }  # fmt: skip
-    (found,) = outcomes.read_wanted(response({"wanted": [item], "agreements": 6.1}))
+    (found,) = reporting.read_wanted(response({"wanted": [item], "agreements": 6.1}))
     assert (found.prediction, found.token, found.id, found.key) == (7, "w1", None, None)
-    assert outcomes.read_wanted(response({"error": "nothing is wanted"}, 404)) == []
+    assert reporting.read_wanted(response({"error": "nothing is wanted"}, 404)) == []
     with pytest.raises(errors.Refused, match="400: limit"):
-        outcomes.read_wanted(response({"error": "limit"}, 400))
+        reporting.read_wanted(response({"error": "limit"}, 400))
     with pytest.raises(errors.Unavailable):
-        outcomes.read_wanted(response({}))
+        reporting.read_wanted(response({}))
