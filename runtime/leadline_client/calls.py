@@ -41,6 +41,9 @@ class Settings:
         parts = urlsplit(self.url)
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
             raise errors.InputError(f"url: expected http(s)://host[:port][/path], got {self.url!r}")
+        if parts.username is not None:
+            # It would be in messages and logs.
+            raise errors.InputError("url: expected no user and password in it; send them with headers=")
         if not isinstance(self.model, str) or not self.model:
             raise errors.InputError(f"model: expected the ModelDeployment's name, got {self.model!r}")
         for name in ("timeout_seconds", "report_timeout_seconds", "connections", "flush_every_seconds"):

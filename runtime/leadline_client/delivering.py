@@ -108,7 +108,7 @@ def report(way: Way, given: Sequence[Outcome], budget: retrying.Budget) -> steps
                     raise
                 trouble = error
             else:
-                told = yield from _settled(way, batch, told, numbers, way.edge.wall())
+                told = yield from _settled(way, batch, told, numbers, {})
         if trouble is not None:
             told = [Reported(item.outcome, Fate.WAITING, str(trouble)) for item in batch]
             yield from _hold(way, [numbers[id(item)] for item in batch], way.edge.wall())
@@ -131,7 +131,7 @@ def flush(way: Way, budget: retrying.Budget) -> steps.Flow[Flushed]:
             break
         items = [_item_of(each) for each in taken]
         numbers = {id(item): each.number for item, each in zip(items, taken, strict=True)}
-        put_at = min(each.put_at for each in taken)
+        put_at = {each.number: each.put_at for each in taken}
         for batch in reporting.batches(items):
             if not why:
                 try:
@@ -216,19 +216,28 @@ def _delivered(batch: Sequence[Item], budget: retrying.Budget, edge: steps.Edge)
 
 
 def _settled(
-    way: Way, batch: Sequence[Item], told: Sequence[Reported], numbers: Mapping[int, int], put_at: float
+    way: Way, batch: Sequence[Item], told: Sequence[Reported], numbers: Mapping[int, int], put_at: Mapping[int, float]
 ) -> steps.Flow[list[Reported]]:
-    """Forget what the server has spoken of; an id that it does not know is asked for again, for a while."""
+    """Forget what the server has spoken of; an id that it does not know is asked for again, for a while.
+
+    Args:
+        way: Where outcomes go.
+        batch: What was sent.
+        told: What the server said of each.
+        numbers: The store's, by the identity of the item; none where nothing was put.
+        put_at: When each was put, by number; one that is not in it, just now.
+    """
     if not numbers:
         return list(told)
     now = way.edge.wall()
     done, later, found = [], [], []
     for item, each in zip(batch, told, strict=True):
-        if each.status == 404 and now - put_at < UNKNOWN_ID_SECONDS:
-            later.append(numbers[id(item)])
+        number = numbers[id(item)]
+        if each.status == 404 and now - put_at.get(number, now) < UNKNOWN_ID_SECONDS:
+            later.append(number)
             found.append(Reported(each.outcome, Fate.WAITING, each.why, each.status))
         else:
-            done.append(numbers[id(item)])
+            done.append(number)
             found.append(each)
     store = way.needed("outbox")
     yield steps.Do(lambda: store.done(done))

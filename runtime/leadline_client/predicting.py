@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from leadline_wire import receipts
-
 from leadline_client import errors, retrying, steps, tensors
 
 _LENGTH: Final = "inference-header-content-length"
@@ -187,6 +185,8 @@ def _parameters(asked: Asked) -> dict[str, Any]:
         raise errors.InputError(f"outputs: expected a list of names, got {tensors.shown(asked.outputs)}")
     parameters: dict[str, Any] = {"binary_data_output": True}
     if asked.tags:
+        from leadline_wire import receipts  # noqa: PLC0415 - 10 ms for those who tag
+
         for name, value in asked.tags.items():
             if not isinstance(name, str) or not isinstance(value, str):
                 raise errors.InputError(f"tags[{name!r}]: expected a string, got {tensors.shown(value)}")

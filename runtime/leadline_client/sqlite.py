@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -28,6 +29,7 @@ KEEP_DAYS: Final = 30.0
 _VERSION: Final = 1
 _BUSY_SECONDS: Final = 10.0
 """How long one waits for the others' writes."""
+_OPEN_AGAIN_SECONDS: Final = 0.02
 _TIDY_SECONDS: Final = 600.0
 _FAR_SECONDS: Final = 3_600.0
 """No outcome is held for longer; where one is, the clock was set back."""
@@ -172,7 +174,7 @@ class SqliteStore:
         with self._lock:
             try:
                 if self._connection is None:
-                    self._connection = self._opened()
+                    self._connection = self._opened_with_patience()
                 yield self._connection
             except sqlite3.Error as error:
                 raise errors.StoreError(f"{self.path}: {error}; name another file with store=") from error
@@ -188,6 +190,20 @@ class SqliteStore:
                     connection.execute("ROLLBACK")
                 raise
             connection.execute("COMMIT")
+
+    def _opened_with_patience(self) -> sqlite3.Connection:
+        """Open the file. Who makes it at the same moment as others may find it locked, for which SQLite does not wait itself."""
+        import sqlite3  # noqa: PLC0415 - see above
+
+        end = time.monotonic() + _BUSY_SECONDS
+        while True:
+            try:
+                return self._opened()
+            except sqlite3.OperationalError as error:
+                is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+                if not is_busy or time.monotonic() > end:
+                    raise
+                time.sleep(_OPEN_AGAIN_SECONDS)
 
     def _opened(self) -> sqlite3.Connection:
         import sqlite3  # noqa: PLC0415 - see above

@@ -99,6 +99,7 @@ def test_nothing_to_report_is_nothing_to_send(kind):
     [
         ({"url": "digits.ml"}, "url: expected http"),
         ({"url": "http://a?b=c"}, "url: expected http"),
+        ({"url": "http://jo:secret@a"}, "url: expected no user and password in it"),
         ({"model": ""}, "model: expected the ModelDeployment's name, got ''"),
         ({"timeout_seconds": 0}, "timeout_seconds: expected a number above 0, got 0"),
         ({"report_timeout_seconds": float("inf")}, "report_timeout_seconds: expected a number above 0, got inf"),
@@ -160,6 +161,7 @@ async def test_no_more_calls_than_a_limit_are_under_way_of_tasks():
             await client.report(receipt=receipt(), truth=1)
         gate.set()
         assert {each.fate for each in await asyncio.gather(*calls)} == {Fate.ACCEPTED}
+        assert (await client.report(receipt=receipt(), truth=1)).fate is Fate.ACCEPTED
 
 
 async def test_cancelled_report_waits_in_the_store(tmp_path):

@@ -217,6 +217,16 @@ def test_id_that_is_never_known_waits_for_a_while_and_is_then_refused(world, sto
     assert fates(report(world, None, Outcome(id="order 1", truth=1))) == [Fate.REFUSED]
 
 
+def test_each_id_that_is_not_known_has_its_own_time(world, store, ledger):
+    ledger.spoil = lambda item: 404
+    report(world, store, Outcome(id="order 1", truth=1))
+    world.now += delivering.UNKNOWN_ID_SECONDS - 1
+    report(world, store, Outcome(id="order 2", truth=1))
+    world.now += 10
+    flushed = flush(world, store)
+    assert ([each.outcome.id for each in flushed.refused], flushed.waiting) == (["order 1"], 1)
+
+
 def test_two_flushes_at_once_send_nothing_twice(world, store, ledger):
     ledger.down = True
     report(world, store, *map(of, range(10)))

@@ -126,6 +126,24 @@ def test_threads_share_it(store):
     assert len(store.recall("digits", [f"{me}-{number}" for me in range(4) for number in range(EACH)])) == 4 * EACH
 
 
+def test_file_that_others_are_just_making_is_waited_for(store, monkeypatch):
+    """Of those that make a file at one moment SQLite tells some at once that it is locked, whatever its time limit is."""
+    busy = [True, True]
+
+    class Contended(sqlite3.Connection):
+        def execute(self, sql, *more):
+            if "journal_mode" in sql and busy and busy.pop():
+                error = sqlite3.OperationalError("database is locked")
+                error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+                raise error
+            return super().execute(sql, *more)
+
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *args, **more: connect(*args, **more, factory=Contended))
+    assert store.waiting("digits") == 0
+    assert busy == []
+
+
 def _work(path, me, queue):
     store = SqliteStore(path)
     for number in range(EACH):

@@ -45,6 +45,7 @@ def test_missing_numbers_are_nan_and_infinity_stays(datatype):
     )
 
 
+@hypothesis.example([1.00390625, 1.01171875, -1.00390625])  # halfway between two: to the even one
 @hypothesis.given(strategies.lists(strategies.floats(width=32), min_size=1))
 def test_bf16_is_rounded_as_others_do(numbers):
     expected = np.array(numbers, np.float32).astype(ml_dtypes.bfloat16)
