@@ -52,6 +52,7 @@ class AsyncClient:
         self._calls = calls.Calls(self._settings, self._kept, outbox=outbox, arrays=arrays, world=calls.edge())
         self._verify, self._transport = verify, transport
         self._http: httpx.AsyncClient | None = None
+        self._lanes = asyncio.Semaphore(connections)
         self._under_way = 0
         self._task: asyncio.Task[None] | None = None
         self._is_closed = False
@@ -170,6 +171,7 @@ class AsyncClient:
         try:
             async with (
                 asyncio.timeout(step.timeout_seconds),
+                self._lanes,  # not httpx's own queue, whose cost grows with the square of its length
                 self._connected().stream(
                     request.method,
                     url,

@@ -46,7 +46,9 @@ class Settings:
             raise errors.InputError("url: expected no user and password in it; send them with headers=")
         if not isinstance(self.model, str) or not self.model:
             raise errors.InputError(f"model: expected the ModelDeployment's name, got {self.model!r}")
-        for name in ("timeout_seconds", "report_timeout_seconds", "connections", "flush_every_seconds"):
+        if isinstance(self.connections, bool) or not isinstance(self.connections, int) or self.connections < 1:
+            raise errors.InputError(f"connections: expected a whole number from 1, got {self.connections!r}")
+        for name in ("timeout_seconds", "report_timeout_seconds", "flush_every_seconds"):
             value = getattr(self, name)
             is_fit = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
             if not is_fit and not (name == "flush_every_seconds" and value is None):

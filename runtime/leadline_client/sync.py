@@ -69,6 +69,7 @@ class Client:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._room = threading.BoundedSemaphore(calls.CALLS_MAX)
+        self._lanes = threading.BoundedSemaphore(connections)
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._is_closed = False
@@ -246,18 +247,28 @@ class Client:
                     error = raised
 
     def _sent(self, step: steps.Send) -> steps.Response | steps.NoResponse:
+        request = step.request
+        url = self._settings.base + request.path
+        end = time.monotonic() + step.timeout_seconds
+        # Not httpx's own queue, whose cost grows with the square of its length.
+        if not self._lanes.acquire(timeout=step.timeout_seconds):
+            return steps.NoResponse(f"{request.method} {url}: all {self._settings.connections} connections were in use")
+        try:
+            return self._answered(request, url, end)
+        finally:
+            self._lanes.release()
+
+    def _answered(self, request: steps.Request, url: str, end: float) -> steps.Response | steps.NoResponse:
         import httpx  # noqa: PLC0415 - 100 ms
 
-        request = step.request
-        body = wiring.Body(time.monotonic() + step.timeout_seconds)
-        url = self._settings.base + request.path
+        body = wiring.Body(end)
         try:
             with self._connected().stream(
                 request.method,
                 url,
                 content=request.body,
                 headers=wiring.headers(self._settings, request),
-                timeout=wiring.timeout(step.timeout_seconds),
+                timeout=wiring.timeout(max(end - time.monotonic(), wiring.LEAST_SECONDS)),
             ) as response:
                 for part in response.iter_bytes():
                     if why := body.add(part, time.monotonic()):
@@ -285,6 +296,7 @@ class Client:
             wiring.inherited.append(self._http)
             self._pid, self._http, self._thread = os.getpid(), None, None
             self._lock, self._room = threading.Lock(), threading.BoundedSemaphore(calls.CALLS_MAX)
+            self._lanes = threading.BoundedSemaphore(self._settings.connections)
             self._room.acquire()
         if self._settings.flush_every_seconds is None or self._thread is not None:
             return

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 ANSWER_BYTES_MAX: Final = 256 << 20
 """Of one answer; a model's outputs are rarely a hundredth of that."""
 _CONNECT_SECONDS_MAX: Final = 5.0
+LEAST_SECONDS: Final = 0.001
+"""A limit of nothing would be none to some."""
 _KEEP_SECONDS: Final = 30.0
 """A connection that was not used for so long is made anew."""
 inherited: Final[list[Any]] = []

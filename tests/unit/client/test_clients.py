@@ -1,6 +1,7 @@
 """What both clients make of HTTP: where they send, how long, how many at once, and what they do beside their flows."""
 
 import asyncio
+import contextlib
 import json
 import threading
 
@@ -103,7 +104,7 @@ def test_nothing_to_report_is_nothing_to_send(kind):
         ({"model": ""}, "model: expected the ModelDeployment's name, got ''"),
         ({"timeout_seconds": 0}, "timeout_seconds: expected a number above 0, got 0"),
         ({"report_timeout_seconds": float("inf")}, "report_timeout_seconds: expected a number above 0, got inf"),
-        ({"connections": None}, "connections: expected a number above 0, got None"),
+        ({"connections": None}, "connections: expected a whole number from 1, got None"),
         ({"flush_every_seconds": -1}, "flush_every_seconds: expected a number above 0, got -1"),
         ({"store": ""}, "store: expected the path of a file, a Store or None, got an empty path"),
         ({"store": 7}, "store: expected the path of a file, a Store or None, got 7"),
@@ -131,7 +132,7 @@ def test_no_more_calls_than_a_limit_are_under_way_of_threads():
         assert gate.wait(30)
         return httpx.Response(200, json=ACCEPTED)
 
-    with Client(URL, model="a", store=None, transport=transport(server)) as client:
+    with Client(URL, model="a", store=None, connections=CALLS_MAX, transport=transport(server)) as client:
         threads = [
             threading.Thread(target=client.report, kwargs={"receipt": receipt(), "truth": 1}) for _ in range(CALLS_MAX)
         ]
@@ -145,6 +146,30 @@ def test_no_more_calls_than_a_limit_are_under_way_of_threads():
         for each in threads:
             each.join(30)
         assert client.report(receipt=receipt(), truth=1).fate is Fate.ACCEPTED
+
+
+def test_call_that_finds_no_connection_in_time_says_so():
+    gate, entered = threading.Event(), threading.Event()
+
+    def server(request):
+        entered.set()
+        assert gate.wait(30)
+        return httpx.Response(200, json=ACCEPTED)
+
+    settings = {"model": "a", "store": None, "connections": 1, "report_timeout_seconds": 0.2}
+    with Client(URL, **settings, transport=transport(server)) as client:
+
+        def hold():
+            with contextlib.suppress(Unavailable):  # by then its own time is over
+                client.report(receipt=receipt(), truth=1)
+
+        first = threading.Thread(target=hold)
+        first.start()
+        assert entered.wait(30)
+        with pytest.raises(Unavailable, match="all 1 connections were in use"):
+            client.report(receipt=receipt(), truth=1)
+        gate.set()
+        first.join(30)
 
 
 async def test_no_more_calls_than_a_limit_are_under_way_of_tasks():
@@ -222,6 +247,27 @@ def test_answer_that_does_not_end_or_never_stops_is_cut_off():
     assert body.bytes == b"ab"
     assert body.add(b"c", 10.1) == "the answer did not end in time"
     assert "longer than" in wiring.Body(end=10.0).add(bytes(wiring.ANSWER_BYTES_MAX + 1), 1.0)
+
+
+class Endless(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A body that goes on for ever."""
+
+    def __iter__(self):
+        while True:
+            yield b"x"
+
+    async def __aiter__(self):
+        while True:
+            yield b"x"
+
+
+def test_answer_without_an_end_is_cut_off_in_time(kind):
+    there = transport(lambda _: httpx.Response(200, stream=Endless()))
+    with (
+        kind(URL, model="a", store=None, report_timeout_seconds=0.2, transport=there) as client,
+        pytest.raises(Unavailable, match=r"the answer did not end in time \(1 try\)"),
+    ):
+        client.report(receipt=receipt(), truth=1)
 
 
 def test_own_store_is_used_and_left_open(kind, tmp_path):

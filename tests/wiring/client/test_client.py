@@ -170,7 +170,7 @@ def test_connections_are_few_and_used_again(site):
     there = site()
 
     async def ask():
-        async with AsyncClient(there.url, model="digits", store=None, connections=4) as client:
+        async with AsyncClient(there.url, model="digits", store=None, connections=4, timeout_seconds=30) as client:
             answers = await asyncio.gather(*[client.predict(there.digits.rows[:1]) for _ in range(200)])
             return {answer.outputs["label"][0] for answer in answers}, len(client._http._transport._pool.connections)
 
