@@ -171,15 +171,18 @@ def test_processes_share_it_and_no_outcome_is_taken_twice(tmp_path):
 
 def test_child_of_a_fork_has_a_connection_of_its_own(tmp_path):
     code = """
-import os, sys
+import os, signal, sys
 from leadline_client import SqliteStore
 store = SqliteStore(sys.argv[1])
 put = lambda name: store.put("digits", [(name, "t")], now=1.0, until=1.0)
 put("parent")
+store._lock.acquire()  # as another thread has it that is just writing
 child = os.fork()
 if not child:
+    signal.alarm(20)
     put("child")
     os._exit(0)
+store._lock.release()
 assert os.waitpid(child, 0)[1] == 0
 put("parent")
 print([each.prediction for each in store.take("digits", limit=9, now=1.0, until=2.0)])
