@@ -1,8 +1,8 @@
 """Leadline's client: predict, remember the receipt, report what came true.
 
 `Client` blocks, `AsyncClient` is for asyncio; both have the same methods. All that they decide is in pure flows (`predicting`,
-`delivering`), which yield what they need done; `sync` and `aio` do it. httpx is imported when the first client is made, numpy
-when the first answer is read, asyncio with `AsyncClient`: importing this costs some 30 ms of which half are dataclasses.
+`delivering`), which yield what they need done; `sync` and `aio` do it. httpx is imported by the first call, numpy
+when the first answer is read, asyncio with `AsyncClient`: importing this costs no more than Python's own modules that it uses.
 
 Must not know the operator, the runtime or the ledger.
 """
