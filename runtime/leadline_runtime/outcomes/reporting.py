@@ -153,8 +153,11 @@ class Reporting:
             "accepted": sum(fate in {"Accepted", "TooLate"} for fate in fates),
             "duplicates": fates.count("Duplicate"),
         }
-        if late := fates.count("TooLate"):
-            told["note"] = f"{late} of them {_LATE}"
+        if told["duplicates"] and told["accepted"]:
+            told["repeated"] = _places(good, fates, "Duplicate")
+        if late := _places(good, fates, "TooLate"):
+            told["note"] = f"{len(late)} of them {_LATE}"
+            told["late"] = late
         if refused:
             told["refused"] = refused
         return responses.json(orjson.dumps(told), 207 if refused else 200)
@@ -172,6 +175,11 @@ def _of_one(fate: str) -> bytes:
     if fate == "TooLate":
         told["note"] = _LATE
     return responses.json(orjson.dumps(told))
+
+
+def _places(good: list[tuple[int, bytes]], fates: list[ledger.Fate], fate: ledger.Fate) -> list[int]:
+    """Return where in the report the outcomes of one fate are."""
+    return [place for (place, _), each in zip(good, fates, strict=True) if each == fate]
 
 
 def _index(refusal: dict[str, Any]) -> int:

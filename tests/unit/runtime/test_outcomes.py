@@ -295,10 +295,23 @@ async def test_of_many_the_good_ones_are_taken_and_the_others_told_one_by_one(po
     told = json.loads(answer.body)
     assert (answer.status, told["accepted"], told["duplicates"]) == (207, 100, 1)
     assert [(refused["index"], refused["status"]) for refused in told["refused"]] == [(50, 400), (102, 409)]
+    assert told["repeated"] == [101], "which were there already, where others were not"
     assert len(ledgers.calls) == 1
     lines = b"\n".join(json.dumps(item).encode() for item in good)
     answer = await port.ask(lines, head="host: x\r\ncontent-type: application/x-ndjson\r\n")
     assert (answer.status, json.loads(answer.body)) == (200, {"accepted": 0, "duplicates": 100})
+
+
+async def test_of_many_that_come_too_late_each_is_told(port, ledgers):
+    ledgers.fate = "TooLate"
+    body = [
+        {"receipt": mint(number=1), "truth": 1},
+        {"receipt": "x", "truth": 1},
+        {"receipt": mint(number=2), "truth": 1},
+    ]
+    told = json.loads((await port.ask(body)).body)
+    assert (told["accepted"], told["duplicates"], told["late"], "repeated" in told) == (2, 0, [0, 2], False)
+    assert told["note"].startswith("2 of them kept")
 
 
 async def test_many_that_are_all_refused_do_not_reach_the_ledger(port, ledgers):
