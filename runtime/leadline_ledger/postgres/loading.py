@@ -66,9 +66,13 @@ class Known:
         self, *, answers: Iterable[Key] = (), copies: Iterable[Key] = (), entities: Iterable[tuple[int, str]] = ()
     ) -> None:
         """Fetch what is not known yet, all in one round trip."""
-        with self.connection.pipeline():
-            take = self.send(answers=answers, copies=copies, entities=entities)
-        take()
+        answers = [key for key in answers if key not in self.answers]
+        copies = [key for key in copies if key not in self.copies]
+        entities = [key for key in entities if key not in self.entities]
+        if answers or copies or entities:
+            with self.connection.pipeline():
+                take = self.send(answers=answers, copies=copies, entities=entities)
+            take()
 
     def send(
         self, *, answers: Iterable[Key] = (), copies: Iterable[Key] = (), entities: Iterable[tuple[int, str]] = ()
