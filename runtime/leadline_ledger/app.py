@@ -12,7 +12,9 @@ from typing import Final
 
 from aiohttp import web
 
-from leadline_ledger import blobs, errors, logs, serving, sqlite, store, tokens, upkeep
+from leadline_ledger import errors, logs, serving, sqlite, store, tokens, upkeep
+from leadline_ledger.blobs import volume
+from leadline_ledger.blobs.kept import Blobs
 from leadline_ledger.settings import Settings
 
 _DRAIN_SECONDS: Final = 20.0
@@ -36,13 +38,7 @@ async def serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     kept = _store(settings)
-    model_bytes = blobs.Blobs(
-        settings.folder,
-        clock=lambda: now_ms() / 1_000,
-        blob_max_bytes=settings.blob_max_bytes,
-        blobs_max_bytes=settings.blobs_max_bytes,
-        keep_days=settings.blob_keep_days,
-    )
+    model_bytes = _blobs(settings)
     known = tokens.Tokens(settings.api_server, settings.account_folder, monotonic=time.monotonic)
     parts = serving.Parts(kept, model_bytes, known, settings.operator, settings.queue_bytes, settings.requests_max)
     runner = web.AppRunner(
@@ -85,7 +81,21 @@ def _store(settings: Settings) -> store.Store:
     return postgres.PostgresStore(postgres.read_dsn(settings.database_file), clock_ms=now_ms, limits=limits, name=name)
 
 
-async def _tend(kept: store.Store, model_bytes: blobs.Blobs) -> None:
+def _blobs(settings: Settings) -> Blobs:
+    if settings.blobs_uri:
+        from leadline_ledger.blobs import bucket  # noqa: PLC0415 - obstore, which a volume does not need
+
+        return bucket.BucketBlobs(settings.blobs_uri, settings.folder, blob_max_bytes=settings.blob_max_bytes)
+    return volume.VolumeBlobs(
+        settings.folder,
+        clock=lambda: now_ms() / 1_000,
+        blob_max_bytes=settings.blob_max_bytes,
+        blobs_max_bytes=settings.blobs_max_bytes,
+        keep_days=settings.blob_keep_days,
+    )
+
+
+async def _tend(kept: store.Store, model_bytes: Blobs) -> None:
     await kept.open()
     await model_bytes.open()
     logs.info("ready" if not kept.trouble else "not ready", head=kept.head, blob_bytes=model_bytes.held_bytes)

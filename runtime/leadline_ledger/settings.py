@@ -28,6 +28,8 @@ class Settings:
     """Where database and blobs are: a volume that outlives the pod."""
     database_file: Path | None
     """With the DSN of a PostgreSQL database; None: SQLite in the folder."""
+    blobs_uri: str
+    """Bucket for model bytes; empty: the folder."""
     operator: str
     """User name of the operator's service account: `system:serviceaccount:NAMESPACE:NAME`."""
     bind: str
@@ -63,6 +65,7 @@ def read(environment: Mapping[str, str]) -> Settings:
     return Settings(
         folder=source.folder("LEADLINE_LEDGER_DIR", "/var/lib/leadline-ledger"),
         database_file=source.file("LEADLINE_LEDGER_DATABASE_FILE"),
+        blobs_uri=source.bucket("LEADLINE_LEDGER_BLOBS_URI"),
         operator=source.account("LEADLINE_LEDGER_OPERATOR"),
         bind=environment.get("LEADLINE_LEDGER_BIND", ""),
         port=source.number("LEADLINE_LEDGER_PORT", ledger.PORT, 1, 65_535),
@@ -99,6 +102,12 @@ class _Source:
 
     def file(self, variable: str) -> Path | None:
         return self.folder(variable, "/") if self._environment.get(variable) else None
+
+    def bucket(self, variable: str) -> str:
+        value = self._environment.get(variable, "")
+        if value and not re.fullmatch(r"(s3|gs|az)://[^/?#\s]+(/[^?#\s]*)?", value):
+            raise errors.SettingsError(f"{variable}: expected s3://BUCKET/PREFIX, or gs, az; got {value!r}")
+        return value
 
     def api_server(self, variable: str) -> str:
         value = self._environment.get(variable, "")

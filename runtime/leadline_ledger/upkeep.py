@@ -7,7 +7,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from leadline_ledger import blobs, errors, logs, store
+from leadline_ledger import errors, logs, store
+from leadline_ledger.blobs.kept import Blobs
 
 TICK_SECONDS: Final = 1.0
 """An answer is judged at most so long after its time; a database in trouble is tried again so often."""
@@ -17,7 +18,7 @@ _STEPS: Final = 20
 
 
 async def run(
-    kept: store.Store, model_bytes: blobs.Blobs, *, clock_ms: Callable[[], int], monotonic: Callable[[], float]
+    kept: store.Store, model_bytes: Blobs, *, clock_ms: Callable[[], int], monotonic: Callable[[], float]
 ) -> None:
     """Keep the ledger in order until cancelled."""
     tidied_at = monotonic()

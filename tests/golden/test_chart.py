@@ -27,6 +27,13 @@ CASES = {
         "--set=ledger.persistence.enabled=false",
         "--set=ledger.database.secretName=ledger-database",
     ),
+    "several-ledgers": (
+        "--set=ledger.persistence.enabled=false",
+        "--set=ledger.replicas=2",
+        "--set=ledger.database.secretName=ledger-database",
+        "--set=ledger.blobs.uri=s3://models/leadline",
+        "--set=ledger.blobs.secretName=ledger-bucket",
+    ),
 }
 
 
@@ -145,6 +152,8 @@ def test_two_renderings_are_equal(rendered):
         ("--set=operator.imag=x", "imag"),
         ("--set=runtim.image=x", "runtim"),
         ("--set=ledger.persistence.size=much", "ledger/persistence/size"),
+        ("--set=ledger.blobs.uri=models", "ledger/blobs/uri"),
+        ("--set=ledger.replicas=2", "set ledger.database.secretName and ledger.blobs.uri"),
     ],
 )
 def test_wrong_value_is_refused_with_its_name(helm, option, message):

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from aiohttp import web
 from leadline_wire import ledger
 
-from leadline_ledger import blobs, store, tokens
+from leadline_ledger import store, tokens
+from leadline_ledger.blobs.kept import Blobs
 from leadline_ledger.serving import edge, exporting, metrics, model_bytes, records
 
 
@@ -14,7 +15,7 @@ class Parts:
     """What the calls work on."""
 
     kept: store.Store
-    model_bytes: blobs.Blobs
+    model_bytes: Blobs
     known: tokens.Tokens
     operator: str
     """User name of the operator's service account."""

@@ -7,7 +7,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.registry import Collector
 
-from leadline_ledger import blobs, store, tokens
+from leadline_ledger import store, tokens
+from leadline_ledger.blobs.kept import Blobs
 from leadline_ledger.serving import edge
 
 
@@ -16,7 +17,7 @@ class Metrics(Collector):
     """Looks at store, blobs, tokens and edge."""
 
     kept: store.Store
-    model_bytes: blobs.Blobs
+    model_bytes: Blobs
     known: tokens.Tokens
     rim: edge.Edge
 
@@ -57,7 +58,8 @@ class Metrics(Collector):
         yield _gauge("leadline_ledger_head", "Newest entry of the log", self.kept.head)
         yield _gauge("leadline_ledger_waiting_calls", "Calls that wait to become durable", self.kept.waiting)
         yield _gauge("leadline_ledger_requests_under_way", "Calls under way, long polls included", self.rim.under_way)
-        yield _gauge("leadline_ledger_blob_bytes", "Model bytes kept", self.model_bytes.held_bytes)
+        if (held := self.model_bytes.held_bytes) is not None:
+            yield _gauge("leadline_ledger_blob_bytes", "Model bytes kept", held)
         reviews = CounterMetricFamily("leadline_ledger_token_reviews", "Answers of the API server", labels=["result"])
         for result, count in sorted(self.known.reviews.items()):
             reviews.add_metric([result], count)

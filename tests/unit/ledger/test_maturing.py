@@ -5,7 +5,8 @@ import contextlib
 import itertools
 
 import pytest
-from leadline_ledger import blobs, errors, upkeep
+from leadline_ledger import errors, upkeep
+from leadline_ledger.blobs import volume
 from leadline_ledger.bookkeeping import maturing
 from leadline_wire import ledger
 
@@ -193,7 +194,7 @@ async def test_what_was_deleted_for_age_does_not_count_again_even_with_a_longer_
 
 async def test_upkeep_judges_what_is_due_and_deletes_what_is_old_unasked(tmp_path):
     clock = Clock()
-    model_bytes = blobs.Blobs(tmp_path, clock=clock, blob_max_bytes=1, blobs_max_bytes=1, keep_days=1)
+    model_bytes = volume.VolumeBlobs(tmp_path, clock=clock, blob_max_bytes=1, blobs_max_bytes=1, keep_days=1)
     await model_bytes.open()
     async with opened(tmp_path, clock=clock) as kept:
         await told(kept, outcome(1), outcome(2, at_ms=NOW_MS, maturity_ms=HOUR_MS, max_age_ms=90 * DAY_MS))

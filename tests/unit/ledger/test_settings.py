@@ -19,6 +19,7 @@ def test_operator_and_a_pods_own_variables_are_enough():
     config = settings.read(NEEDED)
     assert (config.port, config.api_server) == (8080, "https://10.96.0.1:443")
     assert str(config.folder) == "/var/lib/leadline-ledger"
+    assert (config.database_file, config.blobs_uri) == (None, "")
 
 
 def test_api_server_with_an_ipv6_address_is_put_in_brackets():
@@ -36,6 +37,13 @@ def test_api_server_with_an_ipv6_address_is_put_in_brackets():
         ("LEADLINE_LEDGER_QUEUE_BYTES", "100", "expected a whole number from 8388608"),
         ("LEADLINE_LEDGER_API_SERVER", "ftp://x", "expected http(s)://HOST:PORT"),
         ("LEADLINE_LEDGER_API_SERVER", "https://a/path", "got 'https://a/path'"),
+        (
+            "LEADLINE_LEDGER_BLOBS_URI",
+            "models/leadline",
+            "expected s3://BUCKET/PREFIX, or gs, az; got 'models/leadline'",
+        ),
+        ("LEADLINE_LEDGER_BLOBS_URI", "ftp://models", "got 'ftp://models'"),
+        ("LEADLINE_LEDGER_DATABASE_FILE", "dsn", "expected an absolute path, got 'dsn'"),
     ],
 )
 def test_a_mistake_is_one_line_that_names_variable_value_and_what_was_expected(variable, value, said):

@@ -18,7 +18,8 @@ from pathlib import Path
 import aiohttp
 import msgspec
 from aiohttp import test_utils
-from leadline_ledger import blobs, serving, sqlite, store, tokens
+from leadline_ledger import serving, sqlite, store, tokens
+from leadline_ledger.blobs import bucket, volume
 from leadline_wire import ledger
 
 from tests.unit.ledger.ledgers import Clock
@@ -115,11 +116,17 @@ class Here:
 
 
 @contextlib.asynccontextmanager
-async def here(folder, api, *, limits=None, queue_bytes=64 << 20, requests_max=64, blob_max=1 << 20, blobs_max=1 << 20):
+async def here(
+    folder, api, *, limits=None, queue_bytes=64 << 20, requests_max=64, blob_max=1 << 20, blobs_max=1 << 20, uri=""
+):
     clock = Clock()
     kept = sqlite.kept(folder / "ledger.db", clock_ms=clock, limits=limits or store.Limits(), name=os.urandom(8).hex())
-    model_bytes = blobs.Blobs(
-        folder, clock=lambda: clock() / 1_000, blob_max_bytes=blob_max, blobs_max_bytes=blobs_max, keep_days=90
+    model_bytes = (
+        bucket.BucketBlobs(uri, folder, blob_max_bytes=blob_max)
+        if uri
+        else volume.VolumeBlobs(
+            folder, clock=lambda: clock() / 1_000, blob_max_bytes=blob_max, blobs_max_bytes=blobs_max, keep_days=90
+        )
     )
     known = tokens.Tokens(api.url, account(folder), monotonic=lambda: clock() / 1_000)
     parts = serving.Parts(kept, model_bytes, known, OPERATOR, queue_bytes, requests_max)

@@ -13,21 +13,18 @@ Blocking calls run on threads; only `serving` knows HTTP.
 
 import asyncio
 import errno
-import hashlib
 import os
-import re
 import secrets
 import shutil
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 from leadline_ledger import errors, logs
+from leadline_ledger.blobs import receiving
+from leadline_ledger.blobs.kept import Found, name_of
 
-_DIGEST: Final = re.compile(r"sha256:([0-9a-f]{64})")
-UPLOADS_MAX: Final = 8
-"""At the same time; each holds a chunk in memory and keeps the disk busy."""
 _TOUCH_SECONDS: Final = 3_600.0
 """Use is noted this exactly, so that reading writes next to nothing."""
 _DAY_SECONDS: Final = 86_400.0
@@ -40,8 +37,8 @@ class _Blob:
     """Seconds since the epoch."""
 
 
-class Blobs:
-    """The blobs of one volume."""
+class VolumeBlobs:
+    """See `kept.Blobs`, which this is one of: those of one volume."""
 
     def __init__(
         self, folder: Path, *, clock: Callable[[], float], blob_max_bytes: int, blobs_max_bytes: int, keep_days: int
@@ -92,18 +89,15 @@ class Blobs:
             FullError: There is no room, and nothing that may go.
             UnavailableError: The volume cannot be used.
         """
-        name = _name(digest)
+        name = name_of(digest)
         self._check_trouble()
-        if size > self._blob_max_bytes:
-            raise errors.TooLargeError(f"blob of {size} bytes, expected at most {self._blob_max_bytes}")
-        if self._uploads >= UPLOADS_MAX:
-            raise errors.BusyError(f"{self._uploads} blobs are being put, limit {UPLOADS_MAX}")
+        receiving.check(size, self._uploads, largest=self._blob_max_bytes)
         self._uploads += 1
         self._promised_bytes += size
         temporary = self._folder / "incoming" / secrets.token_hex(16)
         try:
             await self._make_room(name, size)
-            await self._receive(temporary, name, size, chunks)
+            await receiving.receive(temporary, name, size, chunks)
             async with self._changing:
                 new = not self._reference(namespace, name).exists()
                 await asyncio.to_thread(self._settle, temporary, namespace, name)
@@ -116,14 +110,14 @@ class Blobs:
             await asyncio.to_thread(temporary.unlink, missing_ok=True)
         return new
 
-    async def find(self, namespace: str, digest: str) -> tuple[Path, int]:
-        """Return file and size of a blob that the namespace put.
+    async def find(self, namespace: str, digest: str) -> Found:
+        """Return a blob that the namespace put.
 
         Raises:
             NotFoundError: It put none of that digest.
             UnavailableError: The volume cannot be used.
         """
-        name = _name(digest)
+        name = name_of(digest)
         self._check_trouble()
         blob = self._known.get(name)
         try:
@@ -135,7 +129,7 @@ class Blobs:
                 await asyncio.to_thread(os.utime, self._path(name), (now, now))
         except OSError as error:
             raise _meaning(error, self._path(name)) from error
-        return self._path(name), blob.size
+        return Found(blob.size, path=self._path(name))
 
     def _check_trouble(self) -> None:
         if self.trouble:
@@ -180,24 +174,6 @@ class Blobs:
                 f"was unused for {self._keep_seconds / _DAY_SECONDS:.0f} days; raise LEADLINE_LEDGER_BLOBS_MAX_BYTES"
             )
 
-    async def _receive(self, path: Path, name: str, size: int, chunks: AsyncIterator[bytes]) -> None:
-        hashed = hashlib.sha256()
-        came = 0
-        file = await asyncio.to_thread(path.open, "xb")
-        try:
-            async for chunk in chunks:
-                came += len(chunk)
-                if came > size:
-                    break
-                await asyncio.to_thread(_write, file, hashed, chunk)
-            if came != size:
-                raise errors.MismatchError(f"expected {size} bytes, got {'more' if came > size else came}")
-            if hashed.hexdigest() != name:
-                raise errors.MismatchError(f"expected the digest sha256:{name}, got sha256:{hashed.hexdigest()}")
-            await asyncio.to_thread(_sync, file)
-        finally:
-            await asyncio.to_thread(file.close)
-
     def _settle(self, temporary: Path, namespace: str, name: str) -> None:
         """Give complete bytes their name, then the namespace its reference; both outlive a loss of power."""
         path, reference = self._path(name), self._reference(namespace, name)
@@ -218,27 +194,10 @@ class Blobs:
         self._path(name).unlink(missing_ok=True)
 
 
-def _name(digest: str) -> str:
-    found = _DIGEST.fullmatch(digest)
-    if not found:
-        raise errors.BadInputError(f"expected sha256: and 64 lowercase hexadecimal digits, got {digest[:80]!r}")
-    return found[1]
-
-
 def _meaning(error: OSError, path: Path) -> errors.LedgerError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return errors.FullError(f"{path.parent}: the volume is full ({error.strerror})")
     return errors.UnavailableError(f"{path.parent}: {error.strerror or error}")
-
-
-def _write(file: IO[bytes], hashed: "hashlib._Hash", chunk: bytes) -> None:
-    file.write(chunk)
-    hashed.update(chunk)
-
-
-def _sync(file: IO[bytes]) -> None:
-    file.flush()
-    os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

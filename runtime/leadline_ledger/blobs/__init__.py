@@ -1,0 +1,1 @@
+"""Model bytes by their SHA-256, on the volume or in a bucket."""
