@@ -33,6 +33,7 @@ _CHUNK_BYTES: Final = 1 << 20
 _CALL_SECONDS: Final = 30.0
 _STALL_SECONDS: Final = 60.0
 _CONNECT_SECONDS: Final = 10
+_LEAST_BYTES_PER_SECOND: Final = 1 << 20
 _SIZES_MAX: Final = 10_000
 _ALLOW_HTTP: Final = {"s3": "AWS_ALLOW_HTTP", "gs": "GOOGLE_ALLOW_HTTP", "az": "AZURE_ALLOW_HTTP"}
 _QUERY: Final = re.compile(r"\?[^\s)\"']*")
@@ -98,7 +99,7 @@ class BucketBlobs:
         try:
             await receiving.receive(temporary, name, size, chunks)
             if await self._size(_blob(name)) != size:
-                await self._upload(_blob(name), temporary)
+                await self._upload(_blob(name), temporary, size)
             new = await self._size(_reference(namespace, name)) is None
             if new:
                 await self._ask(obstore.put_async(self._bucket, _reference(namespace, name), b""))
@@ -137,8 +138,8 @@ class BucketBlobs:
                 raise errors.UnavailableError(f"{self._uri}: {_said(error)}") from error
             yield bytes(chunk)
 
-    async def _upload(self, path: str, file: Path) -> None:
-        seconds = _STALL_SECONDS + file.stat().st_size / (1 << 20)  # no slower than 1 MiB/s
+    async def _upload(self, path: str, file: Path, size: int) -> None:
+        seconds = _STALL_SECONDS + size / _LEAST_BYTES_PER_SECOND
         await self._ask(
             obstore.put_async(self._bucket, path, file, chunk_size=_PART_BYTES, max_concurrency=2), seconds=seconds
         )
