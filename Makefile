@@ -87,6 +87,10 @@ bench-decisions: venv ## False rollbacks and delays of the engine, beside the ru
 bench-ledger: venv ## Durable outcomes per second of the ledger beside bare SQLite
 	@$(PY) benchmarks/ledger.py
 
+.PHONY: bench-exactly-once
+bench-exactly-once: venv ## 200,000 outcomes while ledgers, their database and who reads them are killed 50 times
+	@$(PY) benchmarks/exactly_once.py $(ARGS)
+
 .PHONY: bench-outcomes
 bench-outcomes: venv ## What receipts and copies cost the runtime, side by side in one run
 	@$(PY) benchmarks/outcomes.py

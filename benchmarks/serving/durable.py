@@ -1,4 +1,4 @@
-"""The part of docs/benchmarks.md on the ledger, made from results/ledger.json. Pure: a dict in, text out."""
+"""The parts of docs/benchmarks.md on the ledger, made from results/{ledger,exactly_once}.json. Pure: a dict in, text out."""
 
 from .decisions import table
 
@@ -10,6 +10,16 @@ HEAD = """\
 The ledger's process on one core, its callers on another; PostgreSQL's own server runs on the callers' core, and takes from them. An
 outcome counts once it is acknowledged, and then it is on the disk. Bare SQLite inserts bodies of the same size with the same
 pragmas, as many in a transaction as the ledger could at most put into one, without HTTP, JSON and indexes.
+"""
+ONCE = """\
+## Exactly once
+
+    make bench-exactly-once                  # some minutes
+
+Twenty clients report 200,000 outcomes, and copies of half of the predictions, in random order, a tenth of the calls again and some
+cut off, while ledgers are killed 50 times; on PostgreSQL there are two, and each tenth kill is the server's. A follower that reads
+the log, folds it and keeps checkpoints as the operator does is killed as often. `differing` counts characters in which its evidence
+differs from that of the whole log.
 """
 LOADS = {1: "1 a call, 64 callers", 100: "100 a call, 8 callers", 512: "512 a call, 4 callers"}
 GOALS = {"outcomes_per_second_1": 5_000, "outcomes_per_second_100": 50_000, "postgres_per_second_1": 5_000}
@@ -31,6 +41,13 @@ def text(results: dict) -> str:
         [title, *(_cell(summary, f"{name}_{size}", form) for size in LOADS)] for name, (title, form) in ROWS.items()
     ]
     return "\n".join([HEAD, table(["one core", *LOADS.values()], rows)])
+
+
+def text_of_once(results: dict) -> str:
+    """Return the section on what was killed meanwhile."""
+    names = ("outcomes", "kills", "follower_starts", "lost", "double", "gaps", "differing", "seconds")
+    rows = [[kind, *(f"{found[name]:,}" for name in names)] for kind, found in results.items()]
+    return "\n".join([ONCE, table(["store", *names], rows)])
 
 
 def _cell(summary: dict, name: str, form: str) -> str:

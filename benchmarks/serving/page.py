@@ -1,4 +1,4 @@
-"""docs/benchmarks.md, and the tables on the terminal, made from results/{serving,decisions,rollback,ledger}.json.
+"""docs/benchmarks.md, and the tables on the terminal, made from results/{serving,decisions,rollback,ledger,exactly_once}.json.
 
 Pure but for `write`: dicts in, text out.
 """
@@ -25,12 +25,12 @@ MODELS = {
     "compute": "2,048 int32 -> 214 probabilities, the file type model of the PyPI package magika",
 }
 PROTOCOLS = {"json": "REST, JSON", "binary": "REST, binary tensors", "grpc": "gRPC"}
-SOURCES = (places.RESULTS, places.DECISIONS, places.ROLLBACKS, places.LEDGER)
+SOURCES = (places.RESULTS, places.DECISIONS, places.ROLLBACKS, places.LEDGER, places.ONCE)
 """What the page is made from, in the order of its parts."""
 HEAD = """\
 # Benchmarks
 
-<!-- Made by `make bench-serving`, `bench-decisions`, `bench-rollback` and `bench-ledger` from benchmarks/results; do not edit. -->
+<!-- Made by `make bench-serving` and the others that are named below, from benchmarks/results; do not edit. -->
 
 ## The model server
 
@@ -61,14 +61,16 @@ def write() -> None:
     places.PAGE.write_text(text(*(json.loads(path.read_text()) for path in SOURCES)))
 
 
-def text(results: dict, judged: dict, gone_back: dict, kept: dict) -> str:
+def text(results: dict, judged: dict, gone_back: dict, kept: dict, once: dict) -> str:
     """Return the page."""
     parts = [HEAD, "### Goals\n", _markdown(*goals(results["summary"]))]
     for title, header, rows in tables(results):
         parts += [f"### {title}\n", _markdown(header, rows)]
     parts += ["### What failed, and notes\n", *_failures(results)]
     parts += ["### Machine and versions\n", *_environment(results)]
-    return "\n".join([*parts, decisions.text(judged), rollbacks.text(gone_back), durable.text(kept)])
+    return "\n".join(
+        [*parts, decisions.text(judged), rollbacks.text(gone_back), durable.text(kept), durable.text_of_once(once)]
+    )
 
 
 def terminal(results: dict) -> str:
