@@ -145,8 +145,7 @@ class Run:
     def _kill_now_and_then(self) -> None:
         for kill in range(self.kills):
             wanted = self.outcomes * (kill + self.random.random()) / (self.kills + 1)
-            with self._lock:
-                self._lock.wait_for(lambda wanted=wanted: self.acknowledged >= wanted, 300)
+            self._await(wanted)
             self._follower_dies.set()
             if self.server is not None and kill % 10 == 9:
                 self.server.kill()
@@ -160,6 +159,11 @@ class Run:
                 self._lock.notify_all()
             print(f"\r{kill + 1} of {self.kills} kills, {self.acknowledged:,} acknowledged", end="", file=sys.stderr)
         print(file=sys.stderr)
+
+    def _await(self, acknowledged: float) -> None:
+        with self._lock:
+            if not self._lock.wait_for(lambda: self.acknowledged >= acknowledged, 300):
+                sys.exit(f"exactly-once: {self.acknowledged:,} acknowledged, and no more for 300 s")
 
     def _follow(self) -> None:
         """Read and fold as the operator does; killed now and then, it knows what its checkpoint says and no more."""
