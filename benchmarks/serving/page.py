@@ -63,9 +63,9 @@ def write() -> None:
 
 def text(results: dict, judged: dict, gone_back: dict, kept: dict, once: dict) -> str:
     """Return the page."""
-    parts = [HEAD, "### Goals\n", _markdown(*goals(results["summary"]))]
+    parts = [HEAD, "### Goals\n", decisions.table(*goals(results["summary"]))]
     for title, header, rows in tables(results):
-        parts += [f"### {title}\n", _markdown(header, rows)]
+        parts += [f"### {title}\n", decisions.table(header, rows)]
     parts += ["### What failed, and notes\n", *_failures(results)]
     parts += ["### Machine and versions\n", *_environment(results)]
     return "\n".join(
@@ -184,8 +184,3 @@ def _failures(results: dict) -> list[str]:
 
 def _environment(results: dict) -> list[str]:
     return [*(f"- {name}: {value}" for name, value in results["environment"].items()), ""]
-
-
-def _markdown(header: list[str], rows: list[list[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"

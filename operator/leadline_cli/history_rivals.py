@@ -6,7 +6,6 @@ the reference by 2 points, or by the share of an error that the options tolerate
 """
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +15,6 @@ from leadline_stats.measures import Measure
 
 from leadline_cli.histories import History, IntArray
 from leadline_cli.rivals import REFERENCE_OUTCOMES, answers_reference, fired
-
-_POINTS: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +50,10 @@ def of_rows(history: History, terms: Terms, mine: IntArray, earlier: IntArray) -
 
 def rule_names(terms: Terms) -> tuple[str, ...]:
     """Return what people call the rules."""
-    relative = terms.measures.has_relative_margin
-    return window_rules.names(f"{100 * terms.margin:g}%" if relative else f"{100 * _margin(terms):g} points")
-
-
-def _margin(terms: Terms) -> float:
-    return terms.margin if terms.measures.is_of_errors else _POINTS
+    if terms.measures.has_relative_margin:
+        return window_rules.names(f"{100 * terms.margin:g}%")
+    margin = terms.margin if terms.measures.is_of_errors else window_rules.MARGIN
+    return window_rules.names(f"{100 * margin:g} points")
 
 
 def _of_answers(
@@ -69,7 +64,7 @@ def _of_answers(
     if share is None:
         return None, fired((), None)
     measure = classes.Measure(terms.measures)
-    margin = classes.margin_of_share(measure, share, _POINTS)
+    margin = classes.margin_of_share(measure, share, window_rules.MARGIN)
     return classes.score_of(measure, share), fired(wrong[judged].tolist(), share, margin=margin)
 
 

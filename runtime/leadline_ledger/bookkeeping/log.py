@@ -1,8 +1,10 @@
 """Reading the log: how much at once, which entries belong together, and cursors that belong to no history."""
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
+from leadline_wire import ledger
 
 from leadline_ledger import errors
 
@@ -15,10 +17,49 @@ class _Part(msgspec.Struct):
 
 
 _part: Final = msgspec.json.Decoder(_Part).decode
+_decision: Final = msgspec.json.Decoder(ledger.DecisionEntry).decode
 
 
-def goes_on(body: bytes) -> bool:
-    """Tell whether the next entry is of the same outcome: rows of one prediction come in one answer."""
+def stretch(bodies: Iterable[bytes], limit: int) -> tuple[bytes, ...]:
+    """Return entries up to a limit of number and bytes; no more of them are asked for than is needed to see that.
+
+    Rows of one prediction are one outcome, and come in one answer, however many they are.
+    """
+    entries: list[bytes] = []
+    size = 0
+    for body in bodies:
+        size += len(body)
+        is_full = len(entries) >= limit or size > STRETCH_BYTES_MAX
+        if entries and is_full and not _goes_on(entries[-1]):
+            break
+        entries.append(body)
+    return tuple(entries)
+
+
+def states(
+    models: Iterable[tuple[int, str, int, int | None, str | None]], decided: Iterable[tuple[int, bytes]]
+) -> list[ledger.ModelState]:
+    """Return where the evidence of each ModelDeployment stands.
+
+    Args:
+        models: Short key, name, newest `seq`, and cursor and state of the checkpoint where there is one.
+        decided: Short key and entry of each decision, in their order.
+    """
+    decisions: dict[int, list[ledger.DecisionEntry]] = {}
+    for key, body in decided:
+        decisions.setdefault(key, []).append(_decision(body))
+    return [
+        ledger.ModelState(
+            model=name,
+            last_seq=last_seq,
+            checkpoint=None if cursor is None or state is None else ledger.Checkpoint(cursor=cursor, state=state),
+            decisions=decisions.get(key, []),
+        )
+        for key, name, last_seq, cursor, state in models
+    ]
+
+
+def _goes_on(body: bytes) -> bool:
     return b'"more"' in body and _part(body).more > 0
 
 

@@ -44,7 +44,7 @@ class Engine:
         """Connect and write down this start; return up to when answers were judged."""
         connection = schema.writer(self._dsn)
         try:
-            found = connection.execute("SELECT seq, judged_ms FROM head FOR UPDATE").fetchone()
+            found = connection.execute(rows.HEAD).fetchone()
             assert found is not None, "made with the schema"
             head, judged_ms = found
             connection.execute(
@@ -82,11 +82,10 @@ class Engine:
         return work
 
     def commit(self, work: transaction.Transaction) -> int | None:
-        """Make it durable; return when the next answer matures."""
+        """Finish it and make it durable, in one round trip; return when the next answer matures."""
         assert self._connection is not None, "open"
-        assert isinstance(work, rows.Transaction), "of `begin`"
         with self._connection.pipeline():
-            work.write()
+            work.finish()
             told = self._connection.execute(_COMMIT, (schema.CHANNEL, str(work.head)))
             self._connection.commit()
         found = told.fetchone()

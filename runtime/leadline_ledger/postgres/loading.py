@@ -20,12 +20,11 @@ MODEL_COLUMNS: Final = "name, key, last_seq, copies, predictions, answers_floor,
 _ANSWERS: Final = (
     "SELECT a.model, a.id, a.row, a.answer, a.seq, a.expires_ms, COALESCE(l.body, a.body)"
     " FROM unnest(%s::int[], %b::bytea[]) AS w (model, id) JOIN answers a ON a.model = w.model AND a.id = w.id"
-    " LEFT JOIN log l ON l.seq = a.seq ORDER BY a.row"
+    " LEFT JOIN log l ON l.seq = a.seq"
 )
 _COPIES: Final = (
     "SELECT c.model, c.id, c.other, c.revision, c.predictions, c.other_predictions, c.complete"
     " FROM unnest(%s::int[], %b::bytea[]) AS w (model, id) JOIN copies c ON c.model = w.model AND c.id = w.id"
-    ' ORDER BY c.other COLLATE "C"'
 )
 _PREDICTIONS: Final = (
     "SELECT p.model, p.client_id, p.body FROM unnest(%s::int[], %s::text[]) AS w (model, client_id)"
@@ -51,6 +50,23 @@ class Row:
 
 
 @dataclass(slots=True)
+class Wanted:
+    """What intakes will look for, of predictions whose ids are known."""
+
+    answers: list[Key] = field(default_factory=list)
+    copies: list[Key] = field(default_factory=list)
+    entities: list[tuple[int, str]] = field(default_factory=list)
+
+    def add(self, model: int, identifier: str, entity: str) -> None:
+        """Add a prediction that an answer is for."""
+        key = (model, bytes.fromhex(identifier))
+        self.answers.append(key)
+        self.copies.append(key)
+        if entity:
+            self.entities.append((model, entity))
+
+
+@dataclass(slots=True)
 class Known:
     """Rows by their keys; a key that is here has no others."""
 
@@ -62,25 +78,17 @@ class Known:
     entities: dict[tuple[int, str], dict[tuple[str, str], int]] = field(default_factory=dict)
     """When each pair of revisions' outcome may be forgotten."""
 
-    def load(
-        self, *, answers: Iterable[Key] = (), copies: Iterable[Key] = (), entities: Iterable[tuple[int, str]] = ()
-    ) -> None:
+    def load(self, wanted: Wanted) -> None:
         """Fetch what is not known yet, all in one round trip."""
-        answers = [key for key in answers if key not in self.answers]
-        copies = [key for key in copies if key not in self.copies]
-        entities = [key for key in entities if key not in self.entities]
-        if answers or copies or entities:
-            with self.connection.pipeline():
-                take = self.send(answers=answers, copies=copies, entities=entities)
-            take()
+        with self.connection.pipeline():
+            take = self.send(wanted)
+        take()
 
-    def send(
-        self, *, answers: Iterable[Key] = (), copies: Iterable[Key] = (), entities: Iterable[tuple[int, str]] = ()
-    ) -> Callable[[], None]:
+    def send(self, wanted: Wanted) -> Callable[[], None]:
         """Ask for what is not known yet, inside a pipeline; return what takes the answers once it has ended."""
-        keys = [key for key in dict.fromkeys(answers) if key not in self.answers]
-        copied = [key for key in dict.fromkeys(copies) if key not in self.copies]
-        about = [key for key in dict.fromkeys(entities) if key not in self.entities]
+        keys = [key for key in dict.fromkeys(wanted.answers) if key not in self.answers]
+        copied = [key for key in dict.fromkeys(wanted.copies) if key not in self.copies]
+        about = [key for key in dict.fromkeys(wanted.entities) if key not in self.entities]
         found_answers = self.connection.execute(_ANSWERS, columns(keys)) if keys else ()
         found_copies = self.connection.execute(_COPIES, columns(copied)) if copied else ()
         found_entities = self.connection.execute(_ENTITIES, columns(about)) if about else ()
@@ -111,23 +119,6 @@ class Known:
         """Know nothing: rows were deleted."""
         for kind in (self.answers, self.copies, self.predictions, self.entities):
             kind.clear()
-
-
-@dataclass(slots=True)
-class Wanted:
-    """What intakes will look for, of predictions whose ids are known."""
-
-    answers: list[Key] = field(default_factory=list)
-    copies: list[Key] = field(default_factory=list)
-    entities: list[tuple[int, str]] = field(default_factory=list)
-
-    def add(self, model: int, identifier: str, entity: str) -> None:
-        """Add a prediction that an answer is for."""
-        key = (model, bytes.fromhex(identifier))
-        self.answers.append(key)
-        self.copies.append(key)
-        if entity:
-            self.entities.append((model, entity))
 
 
 def by_id(asked: Iterable[tuple[int, ledger.Intake]]) -> Wanted:

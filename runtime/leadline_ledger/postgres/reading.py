@@ -1,8 +1,8 @@
 """What is read, each in one snapshot: the log after a cursor, what an operator begins with, what is wanted."""
 
+from collections.abc import Iterator
 from typing import Final
 
-import msgspec
 from leadline_wire import ledger
 
 from leadline_ledger import store
@@ -11,7 +11,6 @@ from leadline_ledger.postgres.schema import Connection
 
 _CHUNK: Final = 1_000
 """Entries that are fetched at once: some 300 kB."""
-_decision: Final = msgspec.json.Decoder(ledger.DecisionEntry).decode
 
 
 def stretch(connection: Connection, after: int, *, limit: int, model: str, timeline: str) -> store.Stretch:
@@ -31,49 +30,20 @@ def stretch(connection: Connection, after: int, *, limit: int, model: str, timel
         if found is None:
             return store.Stretch(head, newest, ())
         (key,) = found
-    entries: list[bytes] = []
-    size, cursor = 0, after
-    while True:
-        rows = connection.execute(
-            "SELECT seq, body FROM log WHERE seq > %s ORDER BY seq LIMIT %s"
-            if key is None
-            else "SELECT seq, body FROM log WHERE model = %s AND seq > %s ORDER BY seq LIMIT %s",
-            (cursor, _CHUNK) if key is None else (key, cursor, _CHUNK),
-        ).fetchall()
-        for seq, body in rows:
-            size += len(body)
-            is_full = len(entries) >= limit or size > log.STRETCH_BYTES_MAX
-            # Rows of one prediction are one outcome, and come in one answer.
-            if entries and is_full and not log.goes_on(entries[-1]):
-                return store.Stretch(head, newest, tuple(entries))
-            entries.append(body)
-            cursor = seq
-        if len(rows) < _CHUNK:
-            return store.Stretch(head, newest, tuple(entries))
+    return store.Stretch(head, newest, log.stretch(_bodies(connection, after, key), limit))
 
 
 def resume(connection: Connection) -> ledger.Resume:
     """Return where the evidence of each ModelDeployment stands."""
     head, newest = _head(connection)
-    decisions: dict[int, list[ledger.DecisionEntry]] = {}
-    for key, body in connection.execute(
+    decided = connection.execute(
         "SELECT decisions.model, log.body FROM decisions JOIN log ON log.seq = decisions.seq ORDER BY decisions.seq"
-    ):
-        decisions.setdefault(key, []).append(_decision(body))
-    rows = connection.execute(
+    )
+    models = connection.execute(
         "SELECT m.key, m.name, m.last_seq, c.cursor, c.state FROM models m LEFT JOIN checkpoints c ON c.model = m.key"
         ' ORDER BY m.name COLLATE "C"'
     )
-    models = [
-        ledger.ModelState(
-            model=name,
-            last_seq=last_seq,
-            checkpoint=None if cursor is None else ledger.Checkpoint(cursor=cursor, state=state),
-            decisions=decisions.get(key, []),
-        )
-        for key, name, last_seq, cursor, state in rows
-    ]
-    return ledger.Resume(head=head, models=models, timeline=newest)
+    return ledger.Resume(head=head, models=log.states(models, decided), timeline=newest)
 
 
 def wanted(connection: Connection, name: str, *, limit: int, since_ms: int) -> ledger.Wanted:
@@ -104,6 +74,18 @@ def wanted(connection: Connection, name: str, *, limit: int, since_ms: int) -> l
         return kept[0] if kept is not None else ""
 
     return wanting.chosen(copies, limit=limit, answered=answered.__getitem__, client_id=client_id)
+
+
+def _bodies(connection: Connection, after: int, model: int | None) -> Iterator[bytes]:
+    """Yield the entries after a cursor, of all ModelDeployments or of one; fetched as they are asked for."""
+    of_one = "" if model is None else "model = %s AND "
+    select = f"SELECT seq, body FROM log WHERE {of_one}seq > %s ORDER BY seq LIMIT {_CHUNK}"  # noqa: S608 - our own parts
+    while True:
+        rows = connection.execute(select, (after,) if model is None else (model, after)).fetchall()
+        yield from (body for _, body in rows)
+        if len(rows) < _CHUNK:
+            return
+        after, _ = rows[-1]
 
 
 def _head(connection: Connection) -> tuple[int, str]:

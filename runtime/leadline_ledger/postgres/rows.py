@@ -15,7 +15,8 @@ from leadline_ledger.postgres.schema import Connection
 
 _stored: Final = msgspec.json.Decoder(ledger.Stored).decode
 _about: Final = msgspec.json.Decoder(ledger.OutcomeEntry).decode
-_HEAD: Final = "SELECT seq, judged_ms FROM head FOR UPDATE"
+HEAD: Final = "SELECT seq, judged_ms FROM head FOR UPDATE"
+"""Whoever writes asks for this first, and waits for the others."""
 _MODELS: Final = f"SELECT {loading.MODEL_COLUMNS} FROM models WHERE name = ANY(%s)"  # noqa: S608 - our own columns
 _NEW_MODELS: Final = f"INSERT INTO models (name) SELECT unnest(%s::text[]) RETURNING {loading.MODEL_COLUMNS}"
 _DUE: Final = (
@@ -93,11 +94,11 @@ class Transaction(transaction.Transaction):
         """Lock the head, and fetch what intakes will look for; each comes with the name of its ModelDeployment."""
         names = list(dict.fromkeys(name for name, _ in asked))
         with self.connection.pipeline():
-            head = self.connection.execute(_HEAD)
+            head = self.connection.execute(HEAD)
             models = self.connection.execute(_MODELS, (names,)) if names else ()
             known = [(self._keys[name], intake) for name, intake in asked if name in self._keys]
             wanted = loading.by_id(known)
-            take = self.known.send(answers=wanted.answers, copies=wanted.copies, entities=wanted.entities)
+            take = self.known.send(wanted)
         found = head.fetchone()
         assert found is not None, "made with the schema"
         self.head, self.judged_ms = found
@@ -109,8 +110,7 @@ class Transaction(transaction.Transaction):
             self._take_models(self.connection.execute(_NEW_MODELS, (new,)))
         by_key = [(self._models[name].key, intake) for name, intake in asked]
         if len(known) < len(asked):
-            wanted = loading.by_id(by_key)
-            self.known.load(answers=wanted.answers, copies=wanted.copies, entities=wanted.entities)
+            self.known.load(loading.by_id(by_key))
         self._load_by_client_id(by_key)
 
     def model(self, name: str) -> Model:
@@ -131,7 +131,8 @@ class Transaction(transaction.Transaction):
         if not entity:
             return False
         key = (model.key, entity)
-        self.known.load(entities=[key])
+        if key not in self.known.entities:
+            self.known.load(loading.Wanted(entities=[key]))
         had = self.known.entities[key].get((revision, other))
         self.known.entities[key][revision, other] = until = max(had or 0, expires_ms)
         if had != until:
@@ -193,14 +194,12 @@ class Transaction(transaction.Transaction):
 
     def copies(self, model: Model, key: bytes) -> Sequence[Copy]:
         """Return the copies of a prediction that wait for outcomes, by the other revision's name."""
-        self.known.load(copies=[(model.key, key)])
-        found = self.known.copies[model.key, key]
+        found = self._copied(model, key)
         return [found[other][0] for other in sorted(found) if not found[other][1]]
 
     def add_copy(self, model: Model, copied: ledger.Copied, key: bytes, expires_ms: int, *, complete: bool) -> bool:
         """Keep a copy; tell whether it is new."""
-        self.known.load(copies=[(model.key, key)])
-        found = self.known.copies[model.key, key]
+        found = self._copied(model, key)
         if copied.other in found:
             return False
         made = Copy(copied.other, copied.revision, copied.predictions, copied.other_predictions)
@@ -237,7 +236,7 @@ class Transaction(transaction.Transaction):
         keys = [(model.key, each.id) for model, each in zip(models, due, strict=True)]
         copied = [key for key, model in zip(keys, models, strict=True) if model.copies]
         named = [(key[0], _about(each.body).entity) for key, each in zip(keys, due, strict=True)]
-        self.known.load(answers=keys, copies=copied, entities=[each for each in named if each[1]])
+        self.known.load(loading.Wanted(keys, copied, [each for each in named if each[1]]))
         return due
 
     def judged(self, to_ms: int) -> None:
@@ -281,9 +280,6 @@ class Transaction(transaction.Transaction):
         """Nothing to do: each transaction writes the head."""
 
     def finish(self) -> None:
-        """Nothing to do yet: what is written goes with the commit; see `write`."""
-
-    def write(self) -> None:
         """Write what is not written yet, inside a pipeline."""
         self._send()
         if self._models:
@@ -320,13 +316,19 @@ class Transaction(transaction.Transaction):
                 kept = _stored(body)
                 wanted.add(model, kept.id, kept.entity)
         if wanted.answers:
-            self.known.load(answers=wanted.answers, copies=wanted.copies, entities=wanted.entities)
+            self.known.load(wanted)
 
     def _rows(self, model: Model, key: bytes) -> dict[int, Row]:
         where = (model.key, key)
         if where not in self.known.answers:
-            self.known.load(answers=[where])
+            self.known.load(loading.Wanted(answers=[where]))
         return self.known.answers[where]
+
+    def _copied(self, model: Model, key: bytes) -> dict[str, tuple[Copy, bool]]:
+        where = (model.key, key)
+        if where not in self.known.copies:
+            self.known.load(loading.Wanted(copies=[where]))
+        return self.known.copies[where]
 
     def _change(self, model: Model, key: bytes, row: int, *, seq: int | None, body: bytes) -> None:
         found = self._rows(model, key)[row]

@@ -64,9 +64,10 @@ class Engine:
         self._connection.execute("BEGIN IMMEDIATE")
         return rows.Transaction(self._connection, now_ms, self._limits)
 
-    def commit(self, _work: transaction.Transaction) -> int | None:
-        """Make it durable; return when the next answer matures."""
+    def commit(self, work: transaction.Transaction) -> int | None:
+        """Finish it and make it durable; return when the next answer matures."""
         assert self._connection is not None, "open"
+        work.finish()
         due_ms: int | None = self._connection.execute(
             "SELECT MIN(matures_ms) FROM answers WHERE seq IS NULL AND matures_ms IS NOT NULL"
         ).fetchone()[0]

@@ -1,16 +1,12 @@
 """What is read, each in one snapshot: the log after a cursor, what an operator begins with, what is wanted."""
 
 import sqlite3
-from typing import Final
 
-import msgspec
 from leadline_wire import ledger
 
 from leadline_ledger import store
 from leadline_ledger.bookkeeping import log, wanting
 from leadline_ledger.sqlite import schema
-
-_decision: Final = msgspec.json.Decoder(ledger.DecisionEntry).decode
 
 
 def stretch(connection: sqlite3.Connection, after: int, *, limit: int, model: str, timeline: str) -> store.Stretch:
@@ -32,41 +28,21 @@ def stretch(connection: sqlite3.Connection, after: int, *, limit: int, model: st
         )
     else:
         rows = connection.execute("SELECT body FROM log WHERE seq > ? ORDER BY seq", (after,))
-    entries: list[bytes] = []
-    size = 0
-    for (body,) in rows:
-        size += len(body)
-        is_full = len(entries) >= limit or size > log.STRETCH_BYTES_MAX
-        # Rows of one prediction are one outcome, and come in one answer.
-        if entries and is_full and not log.goes_on(entries[-1]):
-            break
-        entries.append(body)
-    return store.Stretch(head, newest, tuple(entries))
+    return store.Stretch(head, newest, log.stretch((body for (body,) in rows), limit))
 
 
 def resume(connection: sqlite3.Connection) -> ledger.Resume:
     """Return where the evidence of each ModelDeployment stands."""
     head = schema.head(connection)
     (newest,) = connection.execute("SELECT name FROM starts ORDER BY ordinal DESC LIMIT 1").fetchone()
-    decisions: dict[int, list[ledger.DecisionEntry]] = {}
-    for key, body in connection.execute(
+    decided = connection.execute(
         "SELECT decisions.model, log.body FROM decisions JOIN log ON log.seq = decisions.seq ORDER BY decisions.seq"
-    ):
-        decisions.setdefault(key, []).append(_decision(body))
-    rows = connection.execute(
+    )
+    models = connection.execute(
         "SELECT models.key, models.name, models.last_seq, checkpoints.cursor, checkpoints.state FROM models"
         " LEFT JOIN checkpoints ON checkpoints.model = models.key ORDER BY models.name"
     )
-    models = [
-        ledger.ModelState(
-            model=name,
-            last_seq=last_seq,
-            checkpoint=None if cursor is None else ledger.Checkpoint(cursor=cursor, state=state),
-            decisions=decisions.get(key, []),
-        )
-        for key, name, last_seq, cursor, state in rows
-    ]
-    return ledger.Resume(head=head, models=models, timeline=newest)
+    return ledger.Resume(head=head, models=log.states(models, decided), timeline=newest)
 
 
 def _check(connection: sqlite3.Connection, after: int, timeline: str) -> None:

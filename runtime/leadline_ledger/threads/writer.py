@@ -57,7 +57,7 @@ class Engine(Protocol):
         """Begin a transaction in which the calls are to be carried out."""
 
     def commit(self, work: transaction.Transaction) -> int | None:
-        """Make it durable, after `finish`; return when the next answer matures, None where none waits."""
+        """Finish it and make it durable; return when the next answer matures, None where none waits."""
 
     def rollback(self) -> None:
         """Undo what is not committed, if anything is."""
@@ -203,7 +203,6 @@ class Writer:
                     answers.append((call, call.work(work)))
                 except errors.LedgerError as error:
                     answers.append((call, error))
-            work.finish()
             due_ms = self._engine.commit(work)
         except BaseException:
             self._engine.rollback()

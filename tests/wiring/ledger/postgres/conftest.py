@@ -14,6 +14,14 @@ def server():
     server.leave()
 
 
+@pytest.fixture
+def own_server():
+    """One that a test may kill."""
+    server = Server().start()
+    yield server
+    server.leave()
+
+
 class Databases(dict[Path, str]):
     """DSNs by folder: a store that is opened on the same folder again is on the same database."""
 

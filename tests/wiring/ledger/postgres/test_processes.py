@@ -12,20 +12,12 @@ from leadline_wire import ledger
 
 from tests.unit.ledger.ledgers import copied, outcome
 from tests.wiring.ledger.parts import MODEL, RUNTIME
-from tests.wiring.ledger.postgres.server import Server
 from tests.wiring.ledger.test_process import now_ms
 from tests.wiring.runtime.pods import eventually
 
 CLIENTS = 8
 CALLS = 60
 KILLS = 6
-
-
-@pytest.fixture
-def own_server():
-    server = Server().start()
-    yield server
-    server.leave()
 
 
 @pytest.fixture

@@ -10,16 +10,8 @@ from leadline_ledger.postgres import schema
 from leadline_wire import ledger
 
 from tests.unit.ledger.ledgers import MODEL, NOW_MS, Clock, entries, opened, outcome, told
-from tests.wiring.ledger.postgres.server import Server
 
 OUTCOMES = 300
-
-
-@pytest.fixture
-def own_server():
-    server = Server().start()
-    yield server
-    server.leave()
 
 
 @pytest.fixture
