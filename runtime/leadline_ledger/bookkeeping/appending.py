@@ -41,7 +41,7 @@ def append(work: transaction.Transaction, due: Iterable[Due]) -> Iterator[tuple[
     for place, each in enumerate(due):
         groups.setdefault((each.model.key, each.key, place if each.entry.wanted else -1), []).append(each)
     for group in groups.values():
-        yield from _appended(work, sorted(group, key=_row))
+        yield from _appended(work, group if len(group) == 1 else sorted(group, key=_row))
 
 
 def _row(due: Due) -> int:

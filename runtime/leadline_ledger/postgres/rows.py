@@ -1,24 +1,23 @@
-"""Rows of one transaction on PostgreSQL: read from what was fetched for all calls, written together at the end."""
+"""Rows of one transaction on PostgreSQL: fetched for all calls in one round trip, written together at the end."""
 
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Sequence
+from typing import Final
 
-import msgspec
 from leadline_wire import ledger
 
 from leadline_ledger import store
-from leadline_ledger.bookkeeping import transaction
-from leadline_ledger.bookkeeping.transaction import Answer, Copy, Due, Model
-from leadline_ledger.postgres import loading, tidying
-from leadline_ledger.postgres.loading import Key, Known, Row
+from leadline_ledger.bookkeeping import gathering, known
+from leadline_ledger.bookkeeping.gathering import Gathered
+from leadline_ledger.bookkeeping.known import Wanted
+from leadline_ledger.bookkeeping.transaction import Due, Model
+from leadline_ledger.postgres import fetching, tidying
 from leadline_ledger.postgres.schema import Connection
 
-_stored: Final = msgspec.json.Decoder(ledger.Stored).decode
-_about: Final = msgspec.json.Decoder(ledger.OutcomeEntry).decode
 HEAD: Final = "SELECT seq, judged_ms FROM head FOR UPDATE"
 """Whoever writes asks for this first, and waits for the others."""
-_MODELS: Final = f"SELECT {loading.MODEL_COLUMNS} FROM models WHERE name = ANY(%s)"  # noqa: S608 - our own columns
-_NEW_MODELS: Final = f"INSERT INTO models (name) SELECT unnest(%s::text[]) RETURNING {loading.MODEL_COLUMNS}"
+_COLUMNS: Final = "name, key, last_seq, copies, predictions, answers_floor, copies_floor, predictions_floor"
+_MODELS: Final = f"SELECT {_COLUMNS} FROM models WHERE name = ANY(%s)"  # noqa: S608 - our own columns
+_NEW_MODELS: Final = f"INSERT INTO models (name) SELECT unnest(%s::text[]) RETURNING {_COLUMNS}"
 _DUE: Final = (
     "SELECT m.name, a.id, a.row, a.body, a.matures_ms, a.expires_ms FROM answers a JOIN models m ON m.key = a.model"
     " WHERE a.seq IS NULL AND"
@@ -62,8 +61,8 @@ _MODEL_ROWS: Final = (
 )
 
 
-class Transaction(transaction.Transaction):
-    """See `bookkeeping.transaction.Transaction`, which this is one of."""
+class Transaction(gathering.Transaction):
+    """See `bookkeeping.gathering.Transaction`, which this is one of."""
 
     def __init__(self, connection: Connection, now_ms: int, limits: store.Limits, keys: dict[str, int]) -> None:
         """Set up; `begin` begins.
@@ -77,151 +76,51 @@ class Transaction(transaction.Transaction):
         super().__init__(now_ms, limits, head=0)
         self.connection = connection
         self.judged_ms = 0
-        self.known = Known(connection)
         self._keys = keys
-        self._models: dict[str, Model] = {}
-        self._bodies: dict[int, bytes] = {}
-        """Of the entries of this transaction, by `seq`."""
-        self._log: list[tuple[int, int, int | None, bytes]] = []
-        self._answers: list[tuple[Key, int, Row]] = []
-        self._changed: dict[tuple[Key, int], Row] = {}
-        self._corrections: list[dict[str, Any]] = []
-        self._predictions: list[tuple[int, str, bytes, int, bytes]] = []
-        self._copies: list[tuple[Any, ...]] = []
-        self._entities: dict[tuple[int, str, str, str], int] = {}
 
     def begin(self, asked: Sequence[tuple[str, ledger.Intake]]) -> None:
         """Lock the head, and fetch what intakes will look for; each comes with the name of its ModelDeployment."""
         names = list(dict.fromkeys(name for name, _ in asked))
+        keyed = [(self._keys[name], intake) for name, intake in asked if name in self._keys]
+        wanted = self.known.missing(known.by_id(keyed))
         with self.connection.pipeline():
             head = self.connection.execute(HEAD)
             models = self.connection.execute(_MODELS, (names,)) if names else ()
-            known = [(self._keys[name], intake) for name, intake in asked if name in self._keys]
-            wanted = loading.by_id(known)
-            take = self.known.send(wanted)
+            take = fetching.send(self.connection, wanted)
         found = head.fetchone()
         assert found is not None, "made with the schema"
         self.head, self.judged_ms = found
         self.now_ms = max(self.now_ms, self.judged_ms)
-        self._take_models(models)
-        take()
+        self.known.expect(wanted)
+        take(self.known)
+        self.take_models(self._keyed(Model(*row) for row in models))
         new = [name for name in names if name not in self._models]
         if new:
-            self._take_models(self.connection.execute(_NEW_MODELS, (new,)))
+            self.take_models(self._made(new))
         by_key = [(self._models[name].key, intake) for name, intake in asked]
-        if len(known) < len(asked):
-            self.known.load(loading.by_id(by_key))
-        self._load_by_client_id(by_key)
+        if len(keyed) < len(asked):
+            self.load(known.by_id(by_key))
+        self.load_by_client_id(by_key)
 
-    def model(self, name: str) -> Model:
-        """Return the row of a ModelDeployment, made where there is none."""
-        if name not in self._models:
-            self._take_models(self.connection.execute(_MODELS, ([name],)))
-        if name not in self._models:
-            self._take_models(self.connection.execute(_NEW_MODELS, ([name],)))
-        return self._models[name]
+    def fetch(self, wanted: Wanted) -> None:
+        """Put rows into `known`, all in one round trip."""
+        with self.connection.pipeline():
+            take = fetching.send(self.connection, wanted)
+        take(self.known)
 
-    def write_entry(self, model: Model, seq: int, expires_ms: int | None, body: bytes) -> None:
-        """Write an entry of the log."""
-        self._log.append((seq, model.key, expires_ms, body))
-        self._bodies[seq] = body
+    def fetch_predictions(self, keys: Sequence[tuple[int, str]]) -> None:
+        """Put what is kept under clients' ids into `known`."""
+        fetching.fetch_predictions(self.connection, keys, self.known)
 
-    def repeats(self, model: Model, entity: str, revision: str, other: str = "", *, expires_ms: int) -> bool:
-        """Tell whether an entity had an outcome of a revision, or of a pair, before; it has one now."""
-        if not entity:
-            return False
-        key = (model.key, entity)
-        if key not in self.known.entities:
-            self.known.load(loading.Wanted(entities=[key]))
-        had = self.known.entities[key].get((revision, other))
-        self.known.entities[key][revision, other] = until = max(had or 0, expires_ms)
-        if had != until:
-            self._entities[(*key, revision, other)] = until
-        return had is not None
+    def fetch_models(self, names: Sequence[str]) -> Iterable[Model]:
+        """Return the rows of ModelDeployments, made where there are none."""
+        found = [Model(*row) for row in self.connection.execute(_MODELS, (list(names),))]
+        there = {each.name for each in found}
+        new = [name for name in names if name not in there]
+        return self._keyed([*found, *(self._made(new) if new else ())])
 
-    def answer(self, model: Model, key: bytes, row: int) -> tuple[str, int | None] | None:
-        """Return the answer that came first, and where it stands in the log."""
-        found = self._rows(model, key).get(row)
-        return (found.answer, found.seq) if found is not None else None
-
-    def answers(self, model: Model, key: bytes) -> Sequence[Answer]:
-        """Return all answers to a prediction, by row."""
-        rows = self._rows(model, key)
-        return [Answer(row, rows[row].seq, rows[row].expires_ms, rows[row].body) for row in sorted(rows)]
-
-    def add_answer(
-        self,
-        model: Model,
-        key: bytes,
-        row: int,
-        answer: str,
-        *,
-        seq: int | None,
-        expires_ms: int,
-        matures_ms: int | None = None,
-        body: bytes | None = None,
-    ) -> None:
-        """Keep the first answer to a row."""
-        made = Row(answer, seq, expires_ms, self._bodies[seq] if seq else body, matures_ms, is_new=True)
-        self._rows(model, key)[row] = made
-        self._answers.append(((model.key, key), row, made))
-
-    def place_answer(self, model: Model, key: bytes, row: int, seq: int) -> None:
-        """Remember where an answer stands in the log by now."""
-        self._change(model, key, row, seq=seq, body=self._bodies[seq])
-
-    def change_answer(self, model: Model, key: bytes, row: int, body: bytes) -> None:
-        """Change the entry that an answer will be once it is mature."""
-        self._change(model, key, row, seq=None, body=body)
-
-    def add_correction(self, model: Model, key: bytes, row: int, answer: str, *, most: int) -> None:
-        """Keep another answer to a row, once each and no more than so many."""
-        where = {"model": model.key, "id": key, "row": row, "answer": answer}
-        self._corrections.append({**where, "came_ms": self.now_ms, "most": most})
-
-    def prediction(self, model: Model, client_id: str) -> bytes | None:
-        """Return what is kept under a client's id."""
-        self.known.load_predictions([(model.key, client_id)])
-        return self.known.predictions[model.key, client_id]
-
-    def add_prediction(self, model: Model, client_id: str, key: bytes, expires_ms: int, body: bytes) -> bool:
-        """Keep a prediction under a client's id; tell whether there was none."""
-        if self.prediction(model, client_id) is not None:
-            return False
-        self.known.predictions[model.key, client_id] = body
-        self._predictions.append((model.key, client_id, key, expires_ms, body))
-        return True
-
-    def copies(self, model: Model, key: bytes) -> Sequence[Copy]:
-        """Return the copies of a prediction that wait for outcomes, by the other revision's name."""
-        found = self._copied(model, key)
-        return [found[other][0] for other in sorted(found) if not found[other][1]]
-
-    def add_copy(self, model: Model, copied: ledger.Copied, key: bytes, expires_ms: int, *, complete: bool) -> bool:
-        """Keep a copy; tell whether it is new."""
-        found = self._copied(model, key)
-        if copied.other in found:
-            return False
-        made = Copy(copied.other, copied.revision, copied.predictions, copied.other_predictions)
-        found[copied.other] = (made, complete)
-        self._copies.append((model.key, key, *made, complete, expires_ms))
-        return True
-
-    def evict_copies(self, model: Model, count: int) -> None:
-        """Delete so many of a ModelDeployment's oldest copies, and raise the floor."""
-        self._flush()
-        tidying.evict_copies(self.connection, model, count, self.counts)
-        self.known.copies.clear()
-
-    def evict_predictions(self, model: Model, count: int) -> None:
-        """The same for predictions under the client's id."""
-        self._flush()
-        tidying.evict_predictions(self.connection, model, count, self.counts)
-        self.known.predictions.clear()
-
-    def due(self, count: int) -> Sequence[Due]:
-        """Return some `count` answers whose maturity has passed."""
-        self._flush()
+    def fetch_due(self, count: int) -> list[Due]:
+        """Return answers whose maturity has passed."""
         rows = self.connection.execute(
             f"{_DUE} a.matures_ms <= %s ORDER BY a.matures_ms, a.id, a.row LIMIT %s", (self.now_ms, count)
         ).fetchall()
@@ -231,13 +130,35 @@ class Transaction(transaction.Transaction):
             rows += self.connection.execute(
                 f"{_DUE} a.model = %s AND a.id = %b AND a.row > %s AND a.matures_ms = %s ORDER BY a.row", where
             ).fetchall()
-        due = [Due(*row) for row in rows]
-        models = [self.model(each.model) for each in due]
-        keys = [(model.key, each.id) for model, each in zip(models, due, strict=True)]
-        copied = [key for key, model in zip(keys, models, strict=True) if model.copies]
-        named = [(key[0], _about(each.body).entity) for key, each in zip(keys, due, strict=True)]
-        self.known.load(loading.Wanted(keys, copied, [each for each in named if each[1]]))
-        return due
+        return [Due(*row) for row in rows]
+
+    def delete_copies(self, model: Model, count: int) -> None:
+        """Delete the oldest copies."""
+        tidying.evict_copies(self.connection, model, count, self.counts)
+
+    def delete_predictions(self, model: Model, count: int) -> None:
+        """Delete the oldest predictions under the client's id."""
+        tidying.evict_predictions(self.connection, model, count, self.counts)
+
+    def delete_old(self, count: int) -> int:
+        """Delete what is past its age."""
+        return tidying.tidy(self, count)
+
+    def write(self, gathered: Gathered) -> None:
+        """Write what was gathered, each kind by one statement, in one round trip."""
+        with self.connection.pipeline():
+            for statement, rows in (
+                (_LOG, gathered.log),
+                (_ANSWERS, gathered.new_answers()),
+                (_CHANGED, gathered.changed_answers()),
+                (_PREDICTIONS, gathered.predictions),
+                (_COPIES, gathered.copies),
+                (_ENTITIES, [(*key, until) for key, until in gathered.entities.items()]),
+            ):
+                if rows:
+                    self.connection.execute(statement, fetching.columns(rows))
+            for correction in gathered.corrections:
+                self.connection.execute(_CORRECTION, {**correction._asdict(), "came_ms": self.now_ms})
 
     def judged(self, to_ms: int) -> None:
         """Remember up to when answers have been judged."""
@@ -269,19 +190,12 @@ class Transaction(transaction.Transaction):
             (model.key, checkpoint.cursor, checkpoint.state),
         )
 
-    def tidy(self, count: int) -> int:
-        """Delete up to `count` rows of each kind that are past their age; return how many went."""
-        self._flush()
-        gone = tidying.tidy(self, count)
-        self.known.forget()
-        return gone
-
     def probe(self) -> None:
         """Nothing to do: each transaction writes the head."""
 
     def finish(self) -> None:
         """Write what is not written yet, inside a pipeline."""
-        self._send()
+        self.flush()
         if self._models:
             rows = [
                 (
@@ -295,81 +209,13 @@ class Transaction(transaction.Transaction):
                 )
                 for each in self._models.values()
             ]
-            self.connection.execute(_MODEL_ROWS, loading.columns(rows))
+            self.connection.execute(_MODEL_ROWS, fetching.columns(rows))
         self.connection.execute("UPDATE head SET seq = %s, judged_ms = %s", (self.head, self.judged_ms))
 
-    def _take_models(self, rows: Any) -> None:
-        for name, *row in rows:
-            self._models[name] = Model(name, *row)
-            self._keys[name] = self._models[name].key
+    def _made(self, names: Sequence[str]) -> Iterable[Model]:
+        return self._keyed(Model(*row) for row in self.connection.execute(_NEW_MODELS, (list(names),)))
 
-    def _load_by_client_id(self, asked: Sequence[tuple[int, ledger.Intake]]) -> None:
-        """Fetch what is kept under clients' ids, and then what is looked for by the ids that stand there."""
-        client_ids = loading.client_ids(asked)
-        if not client_ids:
-            return
-        self.known.load_predictions(client_ids)
-        wanted = loading.Wanted()
-        for model, client_id in client_ids:
-            body = self.known.predictions[model, client_id]
-            if body is not None:
-                kept = _stored(body)
-                wanted.add(model, kept.id, kept.entity)
-        if wanted.answers:
-            self.known.load(wanted)
-
-    def _rows(self, model: Model, key: bytes) -> dict[int, Row]:
-        where = (model.key, key)
-        if where not in self.known.answers:
-            self.known.load(loading.Wanted(answers=[where]))
-        return self.known.answers[where]
-
-    def _copied(self, model: Model, key: bytes) -> dict[str, tuple[Copy, bool]]:
-        where = (model.key, key)
-        if where not in self.known.copies:
-            self.known.load(loading.Wanted(copies=[where]))
-        return self.known.copies[where]
-
-    def _change(self, model: Model, key: bytes, row: int, *, seq: int | None, body: bytes) -> None:
-        found = self._rows(model, key)[row]
-        found.seq, found.body = seq, body
-        if not found.is_new:
-            self._changed[(model.key, key), row] = found
-
-    def _flush(self) -> None:
-        """Write what was gathered; what is known stays."""
-        with self.connection.pipeline():
-            self._send()
-
-    def _send(self) -> None:
-        if self._log:
-            self.connection.execute(_LOG, loading.columns(self._log))
-        if self._answers:
-            made = [
-                (*key, row, each.answer, each.seq, each.matures_ms, each.expires_ms, _own_body(each))
-                for key, row, each in self._answers
-            ]
-            self.connection.execute(_ANSWERS, loading.columns(made))
-        if self._changed:
-            changed = [(*key, row, each.seq, _own_body(each)) for (key, row), each in self._changed.items()]
-            self.connection.execute(_CHANGED, loading.columns(changed))
-        for correction in self._corrections:
-            self.connection.execute(_CORRECTION, correction)
-        if self._predictions:
-            self.connection.execute(_PREDICTIONS, loading.columns(self._predictions))
-        if self._copies:
-            self.connection.execute(_COPIES, loading.columns(self._copies))
-        if self._entities:
-            entities = [(*key, until) for key, until in self._entities.items()]
-            self.connection.execute(_ENTITIES, loading.columns(entities))
-        for _, _, each in self._answers:
-            each.is_new = False
-        for gathered in (self._log, self._answers, self._corrections, self._predictions, self._copies):
-            gathered.clear()
-        self._changed.clear()
-        self._entities.clear()
-
-
-def _own_body(row: Row) -> bytes | None:
-    """Return what stands in the answer's own row: nothing once the entry is in the log."""
-    return None if row.seq else row.body
+    def _keyed(self, models: Iterable[Model]) -> Iterable[Model]:
+        for each in models:
+            self._keys[each.name] = each.key
+            yield each

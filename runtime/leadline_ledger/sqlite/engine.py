@@ -58,11 +58,13 @@ class Engine:
         self._openings += 1
         return horizon[0] if horizon else 0
 
-    def begin(self, now_ms: int, _calls: Sequence[writer.Call]) -> transaction.Transaction:
-        """Begin a transaction."""
+    def begin(self, now_ms: int, calls: Sequence[writer.Call]) -> transaction.Transaction:
+        """Begin a transaction, and fetch what the calls will look for."""
         assert self._connection is not None, "open"
         self._connection.execute("BEGIN IMMEDIATE")
-        return rows.Transaction(self._connection, now_ms, self._limits)
+        work = rows.Transaction(self._connection, now_ms, self._limits)
+        work.begin([(call.model, call.intake) for call in calls if call.intake is not None])
+        return work
 
     def commit(self, work: transaction.Transaction) -> int | None:
         """Finish it and make it durable; return when the next answer matures."""
