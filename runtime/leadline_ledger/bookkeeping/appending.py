@@ -5,7 +5,6 @@ prediction are kept and exported, but are no evidence. An answer that was wanted
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -16,8 +15,7 @@ from leadline_ledger.bookkeeping import pairing, transaction
 _outcome: Final = msgspec.json.Decoder(ledger.OutcomeEntry).decode
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(msgspec.Struct, frozen=True):
     """An answer that is to be judged now."""
 
     model: transaction.Model
@@ -52,9 +50,9 @@ def _appended(work: transaction.Transaction, group: list[Due]) -> list[tuple[Due
     first = group[0]
     model, entry = first.model, first.entry
     were_wanted = _earlier(work, first)
-    is_later = not all(were_wanted)
-    repeats = is_later or (
-        not entry.wanted and work.repeats(model, entry.entity, entry.revision, expires_ms=first.expires_ms)
+    repeats = not all(were_wanted) or (
+        bool(entry.entity and not entry.wanted)
+        and work.repeats(model, entry.entity, entry.revision, expires_ms=first.expires_ms)
     )
     done, entries = [], []
     for left, each in zip(range(len(group) - 1, -1, -1), group, strict=True):

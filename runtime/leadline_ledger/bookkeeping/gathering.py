@@ -58,9 +58,7 @@ class Gathered:
 
     def changed_answers(self) -> list[tuple[int, bytes, int, int | None, bytes | None]]:
         """Return model, id, row and what those are now: `seq`, and the body while it is not in the log."""
-        return [
-            (*key, row, each.seq, None if each.seq else each.body) for (key, row), each in self.changed.items()
-        ]
+        return [(*key, row, each.seq, None if each.seq else each.body) for (key, row), each in self.changed.items()]
 
 
 class Transaction(transaction.Transaction):

@@ -7,6 +7,7 @@ when it is asked for, but a statement for each row is what costs most, so intake
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import msgspec
 from leadline_wire import ledger
 
 from leadline_ledger.bookkeeping.transaction import Copy
@@ -15,8 +16,7 @@ Key = tuple[int, bytes]
 """Short key of a ModelDeployment, and id of a prediction."""
 
 
-@dataclass(slots=True)
-class Row:
+class Row(msgspec.Struct):
     """An answer as it is, or will be once the transaction is done."""
 
     answer: str

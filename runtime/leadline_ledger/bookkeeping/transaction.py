@@ -8,7 +8,7 @@ calls mean is in `taking`, `appending`, `pairing` and `maturing`; how rows are k
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, get_args
 
 import msgspec
 from leadline_wire import ledger
@@ -16,6 +16,8 @@ from leadline_wire import ledger
 from leadline_ledger import store
 
 encode: Final = msgspec.json.Encoder().encode
+_KINDS: Final = {kind: str(kind.__struct_config__.tag) for kind in get_args(ledger.Entry)}
+"""As entries are counted."""
 
 
 @dataclass(slots=True)
@@ -89,7 +91,7 @@ class Transaction(ABC):
         assert entry.seq == self.head, "entries are numbered as they are appended"
         model.last_seq = self.head
         self.write_entry(model, self.head, expires_ms, encode(entry))
-        self.counts.entries[str(entry.__struct_config__.tag)] += 1
+        self.counts.entries[_KINDS[type(entry)]] += 1
 
     @abstractmethod
     def model(self, name: str) -> Model:
