@@ -9,6 +9,7 @@ RESULTS = BENCHMARKS / "results" / "serving.json"
 DECISIONS = RESULTS.with_name("decisions.json")
 ROLLBACKS = RESULTS.with_name("rollback.json")
 ONCE = RESULTS.with_name("exactly_once.json")
+SIZE = RESULTS.with_name("ledger_size.json")
 LEDGER = RESULTS.with_name("ledger.json")
 PAGE = ROOT / "docs" / "benchmarks.md"
 PEERS = BENCHMARKS / "peers"

@@ -19,6 +19,8 @@ from leadline_ledger.bookkeeping.transaction import Answer, Copy, Due, Model
 
 _stored: Final = msgspec.json.Decoder(ledger.Stored).decode
 _about: Final = msgspec.json.Decoder(ledger.OutcomeEntry).decode
+_LONGER_MS: Final = 86_400_000
+"""An entity is remembered so much longer than it must be, so that one that comes again within a day writes nothing."""
 
 
 class Correction(NamedTuple):
@@ -174,8 +176,8 @@ class Transaction(transaction.Transaction):
             self.load(Wanted(entities=[key]))
         about = self.known.entities[key]
         had = about.get((revision, other))
-        about[revision, other] = until = max(had or 0, expires_ms)
-        if had != until:
+        if had is None or had < expires_ms:
+            about[revision, other] = until = expires_ms + _LONGER_MS
             self.gathered.entities[model.key, entity, revision, other] = until
         return had is not None
 

@@ -234,12 +234,12 @@ async def test_entity_is_remembered_as_long_as_its_newest_outcome(tmp_path):
     async with opened(tmp_path, clock=clock) as kept:
         about = {"entity": "e" * 16, "max_age_ms": DAY_MS}
         await told(kept, outcome(1, **about))
-        clock.now_ms += DAY_MS // 2
+        clock.now_ms += DAY_MS * 3 // 2  # a day more than it must be it is remembered
         await told(kept, outcome(2, at_ms=clock.now_ms, **about))
-        clock.now_ms += DAY_MS * 3 // 4
+        clock.now_ms += DAY_MS * 3 // 2
         await kept.tidy()
         await told(kept, outcome(3, at_ms=clock.now_ms, **about))
-        clock.now_ms += DAY_MS * 2
+        clock.now_ms += DAY_MS * 5 // 2
         await kept.tidy()
         await told(kept, outcome(4, at_ms=clock.now_ms, **about))
         assert [each.repeats for each in await entries(kept)][-3:] == [True, True, False]
