@@ -91,9 +91,17 @@ bench-ledger: venv ## Durable outcomes per second of the ledger beside bare SQLi
 bench-exactly-once: venv ## 200,000 outcomes while ledgers, their database and who reads them are killed 50 times
 	@$(PY) benchmarks/exactly_once.py $(ARGS)
 
+.PHONY: bench-ledger-size
+bench-ledger-size: venv ## A ledger with ten million outcomes beside itself with fewer; ten minutes
+	@$(PY) benchmarks/ten_million.py $(ARGS)
+
 .PHONY: bench-outcomes
-bench-outcomes: venv ## What receipts and copies cost the runtime, side by side in one run
-	@$(PY) benchmarks/outcomes.py
+bench-outcomes: bench-ledger bench-exactly-once ## Durable outcomes, exactly once, folded and judged; some minutes
+	@$(PY) benchmarks/outcomes.py $(ARGS)
+
+.PHONY: bench-receipts
+bench-receipts: venv ## What receipts and copies cost the runtime, side by side in one run
+	@$(PY) benchmarks/receipts.py
 
 .PHONY: bench-pressure
 bench-pressure: venv ## Killed workers, drains, overload, a thousand misbehaving clients: who fails, and for how long

@@ -1,195 +1,194 @@
-"""What receipts and copies cost the runtime, side by side in one run: `make bench-outcomes`.
+"""How soon outcomes are judged, and all figures on them in one place: the last part of `make bench-outcomes`.
 
-One runtime process on one core, load (wrk) on another; between measurements an exchange switches what becomes of answers,
-so that nothing else differs. The order of the cases changes from round to round, and shares are taken within a round.
+  fold_per_second  entries of the log that the operator's own code reads from a real ledger and folds into evidence, one core,
+                   a quarter of them pairs
+  verdict_seconds  from the acknowledgement of an outcome that decides to the verdict: a real ledger in its process, the
+                   operator's follower and decision here, whatever else they do; median of `--verdicts` lives of a worse model
 
-  off       no receipts, as without `spec.outcomes`
-  receipts  each answer carries one
-  copies    each answer carries a receipt, and each request is copied to copy_target.py, which also stands for the ledger
-
-`make bench-serving` measures the same, too. The target runs on the load's core and is as light as Python gets: its cost is another pod's. Writes
-benchmarks/results/outcomes.json; `summary` holds requests per second and CPU microseconds per request, from the kernel's
-accounts, and how much less or more they are than with everything off.
+The other figures are those of `make bench-ledger` and `make bench-exactly-once`, which go before. Writes
+benchmarks/results/outcomes.json.
 """
 
 import argparse
-import http.client
+import asyncio
 import json
-import os
-import re
-import secrets
+import random
 import statistics
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Self
 
+import aiohttp
 import msgspec
-from leadline_wire import exchange
-from serving import contenders, generators, machine, models, places, processes
+from leadline_operator.reconcile.evidence import Evidence
+from leadline_operator.reconcile.terms import Terms, data_of
+from leadline_operator.soundings.ledger import Ledger
+from leadline_operator.soundings.outcomes import Outcomes
+from leadline_wire import ledger
 
-RESULTS = places.BENCHMARKS / "results" / "outcomes.json"
-CASES = ("off", "receipts", "copies")
-CONNECTIONS = (16, 64)
-KEY = bytes(range(32))
-SWITCH_SECONDS = 10.0
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # the repository, beside the folder of this file, which is started by its path
+
+from serving import page, places  # noqa: E402 - found only now
+
+from tests.wiring.ledger.parts import OPERATOR, ApiServer, Process  # noqa: E402
+
+TERMS = Terms("bench", "accuracy", graded=False, margin=0.02, comparison_alpha=0.004, limit_alpha=0.004)
+ENTRIES = 200_000
+CALL = 500
+WRONG, WRONG_BEFORE = 0.15, 0.05
+Words = tuple[str, str, str]
+"""What the judged revision said, what the one before said, what was true."""
+REST = {
+    "sqlite_batch1_per_s": (places.LEDGER, "outcomes_per_second_1"),
+    "sqlite_batch100_per_s": (places.LEDGER, "outcomes_per_second_100"),
+    "postgres_batch1_per_s": (places.LEDGER, "postgres_per_second_1"),
+    "sqlite_batch1_p99_ms": (places.LEDGER, "p99_ms_1"),
+    "postgres_batch1_p99_ms": (places.LEDGER, "postgres_p99_ms_1"),
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--seconds", type=int, default=2, help="of each measurement, whole as wrk wants them")
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--verdicts", type=int, default=20)
     options = parser.parse_args()
-    if lacking := machine.missing():
-        sys.exit("\n".join(f"bench-outcomes: {line}" for line in lacking))
-    with tempfile.TemporaryDirectory(prefix="leadline-bench-") as name:
-        rounds = rounds_in(Path(name), options.rounds, options.seconds)
-    summary = summarise(rounds)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    result = {"summary": summary, "environment": machine.environment(), "rounds": rounds}
-    options.output.write_text(json.dumps(result, indent=2) + "\n")
-    show(summary)
-    print(f"\nwritten to {os.path.relpath(options.output)}")
-
-
-def rounds_in(folder: Path, rounds: int, seconds: int) -> list[dict[str, float]]:
-    """Measure all cases in interleaved rounds; return each round's figures."""
-    folder.mkdir(exist_ok=True)
-    bench = Bench(folder, machine.cores())
+    api = ApiServer()
     try:
-        bench.wait()
-        return [bench.one_round(number, seconds) for number in range(rounds)]
+        with tempfile.TemporaryDirectory(prefix="leadline-bench-") as name:
+            volume = Path(name) / "volume"
+            volume.mkdir()
+            process = Process(volume, api).start()
+            try:
+                rate = asyncio.run(fold_rate(process, Path(name)))
+                waits = asyncio.run(verdicts(process, Path(name), options.verdicts))
+            finally:
+                process.end()
     finally:
-        bench.stop()
+        api.close()
+    summary = {name: json.loads(path.read_text())["summary"][key] for name, (path, key) in REST.items()}
+    once = json.loads(places.ONCE.read_text())
+    summary |= {name: sum(each[name] for each in once.values()) for name in ("lost", "double")}
+    summary |= {"fold_per_s": round(rate), "verdict_seconds": round(statistics.median(waits), 4)}
+    summary["verdict_seconds_worst"] = round(max(waits), 4)
+    places.OUTCOMES.write_text(json.dumps({"summary": summary}, indent=2) + "\n")
+    page.write()
+    for name, value in summary.items():
+        print(f"{name:<24}{value:>12,}")
 
 
-class Bench:
-    """The processes, and how they are switched and measured."""
+class Follower:
+    """The operator's part that reads the ledger, with what it wakes."""
 
-    def __init__(self, folder: Path, cores: list[int]) -> None:
-        self.folder, self.cores = folder, cores
-        (self.target,) = processes.free_ports(1)
-        (folder / "keys").mkdir()
-        (folder / "keys" / "exchange").write_bytes(KEY)
-        self.runtime = contenders.Running(
-            contenders.BY_NAME["leadline"],
-            models.load("small", folder),
-            folder / "runtime",
-            cores[0],
-            {"LEADLINE_KEYS_DIR": str(folder / "keys")},
+    def __init__(self, process: Process, folder: Path) -> None:
+        token = folder / "operator-token"
+        token.write_text(OPERATOR)
+        self.news = asyncio.Event()
+        self._ledger = Ledger(f"http://127.0.0.1:{process.port}", token)
+        self.outcomes = Outcomes(self._ledger, woken=lambda *_: self.news.set(), now=time.time)
+
+    async def __aenter__(self) -> Self:
+        self._running = asyncio.create_task(self.outcomes.run())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._running.cancel()
+        await asyncio.gather(self._running, return_exceptions=True)
+        await self._ledger.close()
+
+    async def evidence(self, name: str, until) -> Evidence:
+        """Wait until the evidence of a ModelDeployment is as it is waited for."""
+        async with asyncio.timeout(120):
+            while True:
+                view = self.outcomes.view("shop", name)
+                if view is not None and until(view.evidence):
+                    return view.evidence
+                self.news.clear()
+                await self.news.wait()
+
+
+class Caller:
+    """A runtime that reports."""
+
+    def __init__(self, process: Process) -> None:
+        self._url = f"http://127.0.0.1:{process.port}"
+        self._session = aiohttp.ClientSession(headers={"authorization": f"Bearer {OPERATOR}"})
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
+
+    async def call(self, method: str, path: str, message: object = None) -> dict:
+        """Call the ledger; return what it answers."""
+        body = msgspec.json.encode(message) if message is not None else None
+        async with self._session.request(method, self._url + path, data=body) as answer:
+            answer.raise_for_status()
+            return json.loads(await answer.read())
+
+    async def begin(self, name: str) -> None:
+        """Say by which terms a ModelDeployment is judged, and that a first revision serves, then a second one."""
+        for number, (kind, revision, other, data) in enumerate(
+            (("Terms", "", "", data_of((TERMS,))), ("Promoted", "a", "", {}), ("Promoted", "b", "a", {}))
+        ):
+            told = ledger.Decision(f"d{number}", kind, revision, time.time_ns() // 1_000_000, other, data)
+            await self.call("POST", f"/v1/namespaces/shop/models/{name}/decisions", told)
+
+    async def tell(self, name: str, identifiers: list[str], *, copies: int, words: Words = ("i1", "i1", "i1")) -> None:
+        """Report predictions of b with what a said to each `copies`th of them."""
+        mine, other, truth = words
+        brought = ledger.Intake(
+            outcomes=[ledger.Outcome(0, each, revision="b", prediction=mine, truth=truth) for each in identifiers],
+            copies=[ledger.Copied(each, "b", "a", mine, other) for each in identifiers[::copies]],
         )
-        target = [sys.executable, str(places.BENCHMARKS / "copy_target.py"), str(self.target)]
-        self.other = processes.Server(target, cores[1], dict(os.environ), folder / "target.log")
-        self.request = self.runtime.request("json", 1)
-
-    def wait(self) -> None:
-        self.runtime.wait()
-
-    def stop(self) -> None:
-        self.runtime.server.stop()
-        self.other.stop()
-
-    def one_round(self, number: int, seconds: int) -> dict[str, float]:
-        """Measure every case once, in another order than the round before."""
-        print(f"receipts and copies, round {number + 1}", file=sys.stderr, flush=True)
-        figures: dict[str, float] = {}
-        for connections in CONNECTIONS:
-            for place in range(len(CASES)):
-                case = CASES[(place + number) % len(CASES)]
-                self.switch(case)
-                self.measure(case, connections, seconds, figures)
-        return figures
-
-    def measure(self, case: str, connections: int, seconds: int, figures: dict[str, float]) -> None:
-        copied = self.copies()
-        load = generators.Load("json", 1, connections)
-        rate, cpu = generators.throughput(
-            self.runtime, load, answer_bytes=0, seconds=seconds, core=self.cores[1], folder=self.folder
-        )
-        figures[f"{case}_{connections}"] = rate
-        figures[f"{case}_cpu_{connections}"] = 1e6 * cpu
-        if case == "copies":
-            figures[f"copied_share_{connections}"] = (self.copies() - copied) / (rate * seconds)
-
-    def switch(self, case: str) -> None:
-        """Have the runtime do what this case says, and wait until it does."""
-        outcomes = exchange.OutcomeSettings(ledger=f"http://127.0.0.1:{self.target}") if case != "off" else None
-        copies = [exchange.Copy("small-other", "127.0.0.1", self.target)] if case == "copies" else []
-        nonce = secrets.token_hex(16)
-        request = exchange.ExchangeRequest(
-            nonce, "", self.runtime.revision, 1, "serving", outcomes=outcomes, copies=copies
-        )
-        body = msgspec.json.encode(request)
-        headers = {exchange.MAC_HEADER: exchange.seal(KEY, "request", nonce, body)}
-        status, answer, _ = self.call(self.runtime.admin_port, "POST", "/exchange", body, headers)
-        if status != 200:
-            sys.exit(f"bench-outcomes: exchange answered {status}: {answer!r}")
-        deadline = time.monotonic() + SWITCH_SECONDS
-        while time.monotonic() < deadline:
-            _, _, found = self.call(self.runtime.port, "POST", self.request.path, self.request.body, {})
-            if ("leadline-receipt" in found) == (case != "off"):
-                return
-        sys.exit(f"bench-outcomes: the runtime did not switch to {case} within {SWITCH_SECONDS:g} s")
-
-    def copies(self) -> float:
-        """Return how many copies were answered so far."""
-        _, text, _ = self.call(self.runtime.admin_port, "GET", "/metrics", None, {})
-        found = re.search(rb'leadline_copies_total\{fate="Answered"[^}]*\} ([\d.e+]+)', text)
-        return float(found[1]) if found else 0.0
-
-    def call(self, port, method, path, body, headers):
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SWITCH_SECONDS)
-        try:
-            connection.request(method, path, body, headers)
-            answer = connection.getresponse()
-            return answer.status, answer.read(), answer.headers
-        finally:
-            connection.close()
+        await self.call("POST", f"/v1/namespaces/shop/models/{name}/intake", brought)
 
 
-def summarise(rounds: list[dict[str, float]]) -> dict[str, float]:
-    """Return medians over the rounds; changes are medians of each round's own change."""
-
-    def median(figure) -> float:
-        return statistics.median(figure(each) for each in rounds)
-
-    summary: dict[str, float] = {}
-    for count in CONNECTIONS:
-        for case in CASES:
-            summary[f"{case}_requests_per_second_{count}"] = median(lambda each, c=case, n=count: each[f"{c}_{n}"])
-            summary[f"{case}_cpu_microseconds_{count}"] = median(lambda each, c=case, n=count: each[f"{c}_cpu_{n}"])
-        for case, base in (("receipts", "off"), ("copies", "receipts"), ("copies", "off")):
-            name = f"{case}_over_{base}"
-            summary[f"{name}_requests_change_{count}"] = median(
-                lambda each, c=case, b=base, n=count: each[f"{c}_{n}"] / each[f"{b}_{n}"] - 1
-            )
-            summary[f"{name}_cpu_change_{count}"] = median(
-                lambda each, c=case, b=base, n=count: each[f"{c}_cpu_{n}"] / each[f"{b}_cpu_{n}"] - 1
-            )
-            summary[f"{name}_cpu_microseconds_more_{count}"] = median(
-                lambda each, c=case, b=base, n=count: each[f"{c}_cpu_{n}"] - each[f"{b}_cpu_{n}"]
-            )
-        summary[f"copied_share_{count}"] = median(lambda each, n=count: each[f"copied_share_{n}"])
-    return {name: float(f"{value:.3g}") for name, value in summary.items()}
+async def fold_rate(process: Process, folder: Path) -> float:
+    """Return how many entries a second a follower reads and folds that begins anew."""
+    async with Caller(process) as caller:
+        await caller.begin("folded")
+        at_ms = time.time_ns() // 1_000_000
+        for first in range(0, ENTRIES * 4 // 5, CALL):
+            await caller.tell("folded", [identifier(at_ms, number) for number in range(first, first + CALL)], copies=4)
+        head = (await caller.call("GET", "/v1/log?after=0&limit=1"))["head"]
+    begun = time.process_time()
+    async with Follower(process, folder) as follower:
+        await follower.evidence("folded", lambda found: found.cursor >= head)
+    return head / (time.process_time() - begun)
 
 
-def show(summary: dict[str, float]) -> None:
-    row = "{:<46}" + "{:>16}" * len(CONNECTIONS)
-    print(row.format("one core, JSON, 64 numbers", *(f"{count} connections" for count in CONNECTIONS)))
-    lines = [(f"{case}, requests/s", f"{case}_requests_per_second_{{}}", "{:,.0f}") for case in CASES]
-    lines += [(f"{case}, CPU us/request", f"{case}_cpu_microseconds_{{}}", "{:.1f}") for case in CASES]
-    for name, title in (
-        ("receipts_over_off", "receipts"),
-        ("copies_over_receipts", "copies beside receipts"),
-        ("copies_over_off", "both"),
-    ):
-        lines.append((f"{title}: change of requests/s", f"{name}_requests_change_{{}}", "{:+.1%}"))
-        lines.append((f"{title}: change of CPU", f"{name}_cpu_change_{{}}", "{:+.1%}"))
-        lines.append((f"{title}: CPU us/request more", f"{name}_cpu_microseconds_more_{{}}", "{:+.2f}"))
-    lines.append(("requests whose copy was answered", "copied_share_{}", "{:.1%}"))
-    for title, name, form in lines:
-        print(row.format(title, *(form.format(summary[name.format(count)]) for count in CONNECTIONS)))
+async def verdicts(process: Process, folder: Path, lives: int) -> list[float]:
+    """Return the seconds from the acknowledgement of each life's deciding outcome to the verdict."""
+    rng, waits = random.Random(1), []
+    async with Caller(process) as caller, Follower(process, folder) as follower:
+        for life in range(lives):
+            name, number, at_ms = f"life-{life}", 0, time.time_ns() // 1_000_000
+            await caller.begin(name)
+            while len(waits) == life:
+                number += 1
+                mine = "i0" if rng.random() < WRONG else "i1"
+                other = "i0" if rng.random() < WRONG_BEFORE else "i1"
+                await caller.tell(name, [identifier(at_ms, number)], copies=1, words=(mine, other, "i1"))
+                acknowledged = time.perf_counter()
+                evidence = await follower.evidence(name, lambda found, n=number: heard(found) >= n)
+                if evidence.first.pairs[("b", "a")].is_worse:
+                    waits.append(time.perf_counter() - acknowledged)
+            print(f"\rverdict {life + 1} of {lives}: {number} pairs, {waits[-1]:.4f} s ", end="", file=sys.stderr)
+    print(file=sys.stderr)
+    return waits
+
+
+def heard(evidence: Evidence) -> int:
+    """Return how many outcomes are in the evidence."""
+    return sum(own.outcomes for own in evidence.owns)
+
+
+def identifier(at_ms: int, number: int) -> str:
+    """Return the UUIDv7 of a prediction."""
+    return f"{at_ms - 10_000 + number // 40:012x}7{number % 4_096:03x}8{number:015x}"
 
 
 if __name__ == "__main__":

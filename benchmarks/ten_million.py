@@ -47,7 +47,9 @@ PAGE = 1_000
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--most", type=int, default=SIZES[-1], help="outcomes; the figures are kept with all ten million")
+    parser.add_argument(
+        "--most", type=int, default=SIZES[-1], help="outcomes; the figures are kept with all ten million"
+    )
     parser.add_argument("--folder", type=Path, default=None, help="on the disk to measure; the system's temporary one")
     options = parser.parse_args()
     api = ApiServer()

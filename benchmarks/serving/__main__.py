@@ -15,7 +15,7 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-import outcomes
+import receipts
 
 from . import contenders, machine, measuring, models, page, places, summary
 
@@ -33,15 +33,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="leadline-bench-") as name:
         run = measuring.Run(plan, Path(name), machine.cores())
         found = asdict(run.all())
-        receipts = None
+        costs = None
         if "leadline" in plan.names and "small" in plan.models and not options.no_outcomes:
-            rounds = outcomes.rounds_in(Path(name) / "outcomes", 2 if options.quick else 7, plan.seconds)
-            receipts = outcomes.summarise(rounds)
+            rounds = receipts.rounds_in(Path(name) / "outcomes", 2 if options.quick else 7, plan.seconds)
+            costs = receipts.summarise(rounds)
     results = {
-        "summary": summary.summarise(found, receipts),
+        "summary": summary.summarise(found, costs),
         "environment": machine.environment(),
         "servers": _servers(),
-        "outcomes": receipts,
+        "outcomes": costs,
         **found,
     }
     options.output.parent.mkdir(parents=True, exist_ok=True)

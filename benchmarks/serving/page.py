@@ -1,4 +1,4 @@
-"""docs/benchmarks.md, and the tables on the terminal, made from results/{serving,decisions,rollback,ledger,exactly_once}.json.
+"""docs/benchmarks.md, and the tables on the terminal, made from the files in results that `SOURCES` names.
 
 Pure but for `write`: dicts in, text out.
 """
@@ -25,7 +25,7 @@ MODELS = {
     "compute": "2,048 int32 -> 214 probabilities, the file type model of the PyPI package magika",
 }
 PROTOCOLS = {"json": "REST, JSON", "binary": "REST, binary tensors", "grpc": "gRPC"}
-SOURCES = (places.RESULTS, places.DECISIONS, places.ROLLBACKS, places.LEDGER, places.ONCE)
+SOURCES = (places.RESULTS, places.DECISIONS, places.ROLLBACKS, places.LEDGER, places.ONCE, places.OUTCOMES, places.SIZE)
 """What the page is made from, in the order of its parts."""
 HEAD = """\
 # Benchmarks
@@ -61,16 +61,16 @@ def write() -> None:
     places.PAGE.write_text(text(*(json.loads(path.read_text()) for path in SOURCES)))
 
 
-def text(results: dict, judged: dict, gone_back: dict, kept: dict, once: dict) -> str:
-    """Return the page."""
+def text(*found: dict) -> str:
+    """Return the page, from what stands in `SOURCES`."""
+    results, judged, gone_back, kept, once, outcomes, sizes = found
     parts = [HEAD, "### Goals\n", decisions.table(*goals(results["summary"]))]
     for title, header, rows in tables(results):
         parts += [f"### {title}\n", decisions.table(header, rows)]
     parts += ["### What failed, and notes\n", *_failures(results)]
     parts += ["### Machine and versions\n", *_environment(results)]
-    return "\n".join(
-        [*parts, decisions.text(judged), rollbacks.text(gone_back), durable.text(kept), durable.text_of_once(once)]
-    )
+    parts += [decisions.text(judged), rollbacks.text(gone_back), durable.text(kept), durable.text_of_once(once)]
+    return "\n".join([*parts, durable.text_of_outcomes(outcomes), durable.text_of_sizes(sizes)])
 
 
 def terminal(results: dict) -> str:

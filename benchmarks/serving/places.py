@@ -10,6 +10,7 @@ DECISIONS = RESULTS.with_name("decisions.json")
 ROLLBACKS = RESULTS.with_name("rollback.json")
 ONCE = RESULTS.with_name("exactly_once.json")
 SIZE = RESULTS.with_name("ledger_size.json")
+OUTCOMES = RESULTS.with_name("outcomes.json")
 LEDGER = RESULTS.with_name("ledger.json")
 PAGE = ROOT / "docs" / "benchmarks.md"
 PEERS = BENCHMARKS / "peers"

@@ -55,7 +55,7 @@ def summarise(found: dict, outcomes: dict[str, float] | None) -> dict[str, float
 
     Args:
         found: The lists of `measuring.Found`.
-        outcomes: Summary of bench-outcomes, measured in the same run.
+        outcomes: Summary of bench-receipts, measured in the same run.
     """
     summary: dict[str, float | None] = dict.fromkeys(GOALS)
     for connections in (16, 64):
