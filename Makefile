@@ -20,6 +20,11 @@ demo: ## The main job on a real cluster; KEEP=1 leaves the cluster
 	@$(MAKE) -j3 prepared
 	@eval "$$(hack/cluster/env)"; KEEP=$(KEEP) hack/cluster/provide alone $(PY) examples/demo/demo.py
 
+.PHONY: demo-learning
+demo-learning: ## A model decays, learns from what came true, and serves better again; ten minutes, KEEP=1 leaves the cluster
+	@$(MAKE) -j3 prepared
+	@eval "$$(hack/cluster/env)"; KEEP=$(KEEP) hack/cluster/provide alone $(PY) examples/learning/demo.py
+
 .PHONY: test
 test: ## All test suites, cluster included; ends with pytest's closing line
 	@$(MAKE) -j3 static prepared stores

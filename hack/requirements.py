@@ -19,10 +19,13 @@ _ROOT: Final = Path(__file__).resolve().parent.parent
 _WHAT: Final = {
     "operator": "What the operator's image holds: leadline[operator,ledger]",
     "runtime": "What the runtime's image holds: leadline[runtime,tracing]",
+    "trainer": "What the image of examples/learning holds",
     "build": "What builds our wheel inside the images",
     "frameworks": "What leadline package is tested with: leadline[convert,frameworks]",
     "dev": "What development and tests use: leadline[dev]",
 }
+_TRAINER: Final = ("scikit-learn", "skl2onnx", "onnx", "pandas", "pyarrow", "obstore")
+"""What examples/learning/train.py imports."""
 _BUILD: Final = ("hatchling", "editables")
 """The build backend, and what it needs for an editable install."""
 
@@ -67,6 +70,7 @@ def texts() -> dict[str, str]:
     wanted = {
         "operator": [*base, *own["operator"], *own["ledger"]],
         "runtime": [*base, *own["runtime"], *own["tracing"]],
+        "trainer": [*base, *own["client"], *_TRAINER],
         "build": ["hatchling"],
         "frameworks": [*base, *own["convert"], *own["frameworks"]],
         "dev": [*base, *own["dev"], *_BUILD],

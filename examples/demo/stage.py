@@ -50,13 +50,15 @@ class Stage:
     tools: Tools
     report: Report
     keep: bool
+    home: str = NAMESPACE
+    """Of its namespace."""
     kubectl: Kubectl = field(init=False)
     images: Images = field(init=False)
     made_cluster: bool = False
     made_chart: bool = False
 
     def __post_init__(self) -> None:
-        self.kubectl = Kubectl(self.tools.kubectl, NAMESPACE)
+        self.kubectl = Kubectl(self.tools.kubectl, self.home)
 
     @property
     def namespace(self) -> str:
@@ -65,16 +67,17 @@ class Stage:
 
     async def set_up(self) -> None:
         """Make everything ready for the first act."""
-        training = asyncio.create_task(self._train())
+        training = asyncio.create_task(self.train())
         try:
             await self._cluster()
             await asyncio.gather(self._chart(), self._namespace())
             await training
         finally:
             training.cancel()
-        await self._store()
+        await self.store()
+        await self.furnish()
 
-    async def _train(self) -> None:
+    async def train(self) -> None:
         """Train, convert and check the three models, and measure them on rows that they never saw."""
         for line in (await run(sys.executable, "examples/digits/train.py", limit_seconds=300)).splitlines():
             if not line.startswith(" "):
@@ -116,10 +119,10 @@ class Stage:
         counted = (await kubectl.get("namespace", "default"))["metadata"].get("annotations") or {}
         number = int(counted.get(RUNS_ANNOTATION, "0")) + 1
         await kubectl("annotate", "namespace", "default", f"{RUNS_ANNOTATION}={number}", "--overwrite")
-        for old in (NAMESPACE, f"{NAMESPACE}-{number - 1}"):
+        for old in (self.home, f"{self.home}-{number - 1}"):
             await kubectl("delete", "namespace", old, "--ignore-not-found", "--timeout=90s", limit_seconds=100)
         if number > 1:
-            self.kubectl.namespace = f"{NAMESPACE}-{number}"
+            self.kubectl.namespace = f"{self.home}-{number}"
         labels = {"pod-security.kubernetes.io/enforce": "restricted"}
         await self.kubectl.apply(
             yaml.safe_dump(
@@ -132,11 +135,14 @@ class Stage:
             "delete", "namespace", self.namespace, "--ignore-not-found", "--timeout=90s", limit_seconds=100
         )
 
-    async def _store(self) -> None:
-        """Start the S3 server and upload the models and the test set."""
+    async def store(self) -> None:
+        """Start the S3 server."""
         manifest = Template((clients.HERE / "store.yaml").read_text(encoding="utf-8"))
         await self.kubectl.apply(manifest.substitute(S3_IMAGE=self.images.s3))
         await self.kubectl("rollout", "status", "deployment/model-store", "--timeout=90s", limit_seconds=100)
+
+    async def furnish(self) -> None:
+        """Upload the models and the test set, and prepare the clients."""
         sent = {model_key(model): MODELS / model / "model.onnx" for model in ("good", "worse", "successor")}
         test_set = MODELS / "good" / "testset.parquet"
         await self.upload(

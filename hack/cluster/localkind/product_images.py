@@ -1,4 +1,4 @@
-"""The images of operator and runtime: what goes into each, its name by content, its archive in the cache.
+"""The images of operator and runtime, and of the example that trains: what goes into each, its name by content, its archive in the cache.
 
 An unchanged content has its name already, so nothing is built; a change of code rebuilds the last layer only.
 """
@@ -57,6 +57,10 @@ PRODUCTS: Final = {
                 "runtime/leadline_runtime",
                 "runtime/leadline_wire",
             ),
+        ),
+        Product(
+            "trainer",
+            (*_SHARED, "images/trainer/Containerfile", "requirements/trainer.txt", "runtime/leadline_client"),
         ),
     )
 }

@@ -33,6 +33,7 @@ CLUSTER: Final = "leadline"
 _TOOL_OF_IMAGE: Final = {"s3": "versitygw", "oci-registry": "registry", "pause": "pause", "coredns": "coredns"}
 _IMAGES: Final = (*product_images.PRODUCTS, *_TOOL_OF_IMAGE)
 _LOADED: Final = ("operator", "runtime", "s3")
+_LOADABLE: Final = (*_LOADED, "trainer")
 _COMMANDS: Final = ("h2spec", "helm", "hyperkube", "kstatus")
 _STORES: Final = ("versitygw", "registry", "oci-registry", "oras", "fake-gcs-server", *servers.SERVERS)
 """What tests of fetching models talk to."""
@@ -49,8 +50,8 @@ def main(argv: Sequence[str]) -> int:
                 print(built(places, what), flush=True)
         elif options.verb == "load":
             for what in options.what or _LOADED:
-                if what not in _LOADED:
-                    raise errors.NeedsUser(f"{what}: expected one of {', '.join(_LOADED)}")
+                if what not in _LOADABLE:
+                    raise errors.NeedsUser(f"{what}: expected one of {', '.join(_LOADABLE)}")
                 load(places, what, options.name)
         elif options.verb == "alone":
             return _alone(places, options.command)
@@ -146,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     build = verbs.add_parser("build", help="build images and commands; prints each one's name or path")
     build.add_argument("what", nargs="+", choices=["cluster", "stores", *_IMAGES, *_COMMANDS, *_STORES])
     loading = verbs.add_parser("load", help="build images where needed and load them into the running cluster")
-    loading.add_argument("what", nargs="*", metavar="{operator,runtime,s3}")
+    loading.add_argument("what", nargs="*", metavar="{operator,runtime,s3,trainer}")
     loading.add_argument("--name", default=CLUSTER, help="name of the cluster")
     alone = verbs.add_parser("alone", help="run a command once no other started so runs: there is one cluster")
     alone.add_argument("command", nargs=argparse.REMAINDER)
