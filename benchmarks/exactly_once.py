@@ -6,6 +6,9 @@ times in all; on PostgreSQL there are two ledgers, and each tenth kill is the se
 reads the log by long poll, folds it, keeps checkpoints in the ledger, and is killed as often, to begin anew from the last of them.
 At the end the log is read once more from the beginning.
 
+A third run goes through two real `leadline-runtime` processes (once_through_runtimes.py): predictions get receipts, and outcomes are
+reported by them at whichever pod; ledger and pods are killed.
+
   lost, double   acknowledged outcomes and pairs that are not in the log, or more than once
   differing      characters in which the follower's evidence differs from that of the whole log, folded at once
 
@@ -39,6 +42,7 @@ from serving import page, places  # noqa: E402 - found only now
 from tests.wiring.ledger.parts import MODEL, OPERATOR, RUNTIME, ApiServer, Process  # noqa: E402
 from tests.wiring.ledger.postgres.server import Server  # noqa: E402
 
+KINDS = "sqlite,postgres,runtimes"
 CLIENTS = 20
 CALL_OUTCOMES = 40
 TOLD_AGAIN = 0.1
@@ -72,7 +76,7 @@ class Run:
         for each in (decision, promoted):
             self._until_200("POST", f"{MODEL}/decisions", each, token=OPERATOR)
         begun = time.monotonic()
-        threads = [threading.Thread(target=self._client, args=(me,), daemon=True) for me in range(CLIENTS)]
+        threads = [threading.Thread(target=self.client, args=(me,), daemon=True) for me in range(CLIENTS)]
         follower = threading.Thread(target=self._follow, daemon=True)
         for thread in (*threads, follower):
             thread.start()
@@ -85,11 +89,10 @@ class Run:
         follower.join(120)
         outcomes = [(each.id, each.row) for each in entries if isinstance(each, ledger.OutcomeEntry)]
         pairs = [(each.id, each.row) for each in entries if isinstance(each, ledger.PairEntry)]
-        wanted = {(identifier(self.begun_ms, number), 0) for number in range(self.outcomes)}
-        paired = {(identifier(self.begun_ms, number), 0) for number in range(0, self.outcomes, 2)}
+        wanted, paired = self.expected()
         whole, followed = (evidence_state.write(each) for each in (fold(Evidence(), entries), self.evidence))
         return {
-            "outcomes": self.outcomes,
+            "outcomes": len(wanted),
             "kills": self.kills,
             "follower_starts": self.follower_starts,
             "lost": len(wanted - set(outcomes)) + len(paired - set(pairs)),
@@ -99,20 +102,34 @@ class Run:
             "seconds": round(elapsed, 1),
         }
 
-    def _client(self, me: int) -> None:
+    def expected(self) -> tuple[set[tuple[str, int]], set[tuple[str, int]]]:
+        """Return id and row of the outcomes, and of the pairs, that must be in the log."""
+        wanted = {(identifier(self.begun_ms, number), 0) for number in range(self.outcomes)}
+        return wanted, {(identifier(self.begun_ms, number), 0) for number in range(0, self.outcomes, 2)}
+
+    def client(self, me: int) -> None:
+        """Report every twentieth outcome."""
         rng = random.Random(me)
         numbers = list(range(me, self.outcomes, CLIENTS))
         rng.shuffle(numbers)
         calls = [numbers[place : place + CALL_OUTCOMES] for place in range(0, len(numbers), CALL_OUTCOMES)]
         for place, call in enumerate(calls):
-            with self._lock:  # not so far ahead that nothing would be under way when the next one is killed
-                self._lock.wait_for(lambda: self.acknowledged < self.outcomes * (self.killed + 2) / (self.kills + 1))
+            self.wait_for_kills()
             self._tell(rng, self._intake(call))
-            with self._lock:
-                self.acknowledged += len(call)
-                self._lock.notify_all()
+            self.acknowledge(len(call))
             if rng.random() < TOLD_AGAIN:
                 self._tell(rng, self._intake(calls[rng.randrange(place + 1)]))
+
+    def wait_for_kills(self) -> None:
+        """Wait, so that no client is so far ahead that nothing would be under way when the next one is killed."""
+        with self._lock:
+            self._lock.wait_for(lambda: self.acknowledged < self.outcomes * (self.killed + 2) / (self.kills + 1))
+
+    def acknowledge(self, count: int) -> None:
+        """Note that so many outcomes were acknowledged."""
+        with self._lock:
+            self.acknowledged += count
+            self._lock.notify_all()
 
     def _intake(self, numbers: list[int]) -> ledger.Intake:
         names = [(number, identifier(self.begun_ms, number)) for number in numbers]
@@ -147,18 +164,22 @@ class Run:
             wanted = self.outcomes * (kill + self.random.random()) / (self.kills + 1)
             self._await(wanted)
             self._follower_dies.set()
-            if self.server is not None and kill % 10 == 9:
-                self.server.kill()
-                self.server.start()
-            else:
-                victim = self.random.choice(self.ledgers)
-                victim.kill()
-                victim.start(ready=False)
+            self.kill_one(kill)
             with self._lock:
                 self.killed += 1
                 self._lock.notify_all()
             print(f"\r{kill + 1} of {self.kills} kills, {self.acknowledged:,} acknowledged", end="", file=sys.stderr)
         print(file=sys.stderr)
+
+    def kill_one(self, kill: int) -> None:
+        """Kill a ledger, or its database, and start it again."""
+        if self.server is not None and kill % 10 == 9:
+            self.server.kill()
+            self.server.start()
+        else:
+            victim = self.random.choice(self.ledgers)
+            victim.kill()
+            victim.start(ready=False)
 
     def _await(self, acknowledged: float) -> None:
         with self._lock:
@@ -243,18 +264,24 @@ def on(kind: str, folder: Path) -> Iterator[tuple[list[Process], Server | None]]
 
 def main() -> None:
     """Read the arguments and run."""
+    import once_through_runtimes  # noqa: PLC0415 - which needs what is above
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--outcomes", type=int, default=200_000)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--kinds", default=KINDS, help="of stores, and runtimes; the figures are kept with all")
     told = parser.parse_args()
     results = {}
-    for kind in ("sqlite", "postgres"):
+    for kind in told.kinds.split(","):
         with tempfile.TemporaryDirectory(prefix="leadline-once-") as name, on(kind, Path(name)) as (ledgers, server):
-            run = Run(ledgers, server, outcomes=told.outcomes, kills=told.kills, seed=told.seed)
-            results[kind] = run.go()
+            size = {"outcomes": told.outcomes, "kills": told.kills, "seed": told.seed}
+            if kind == "runtimes":
+                results[kind] = once_through_runtimes.go(ledgers, Path(name), **size)
+            else:
+                results[kind] = Run(ledgers, server, **size).go()
         print(kind, results[kind])
-    if (told.outcomes, told.kills) == (200_000, 50):
+    if (told.outcomes, told.kills, told.kinds) == (200_000, 50, KINDS):
         places.ONCE.write_text(json.dumps(results, indent=2) + "\n")
         page.write()
     if any(each[name] for each in results.values() for name in ("lost", "double", "differing", "gaps")):

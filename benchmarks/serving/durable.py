@@ -18,8 +18,9 @@ ONCE = """\
 
 Twenty clients report 200,000 outcomes, and copies of half of the predictions, in random order, a tenth of the calls again and some
 cut off, while ledgers are killed 50 times; on PostgreSQL there are two, and each tenth kill is the server's. A follower that reads
-the log, folds it and keeps checkpoints as the operator does is killed as often. `differing` counts characters in which its evidence
-differs from that of the whole log.
+the log, folds it and keeps checkpoints as the operator does is killed as often. In the third run predictions and reports go through
+two model servers, which are killed as the ledger is. `differing` counts characters in which the follower's evidence differs from that
+of the whole log.
 """
 OUTCOMES = """\
 ## From an outcome to a verdict
