@@ -35,7 +35,7 @@ _MINUTE, _HOUR, _DAY, _MONTH, _WEEKDAY = (
 )
 Schedule = Annotated[
     str,
-    Field(min_length=9, max_length=64),
+    Field(max_length=64),
     matches(
         " ".join(map(_cron_field, (_MINUTE, _HOUR, _DAY, _MONTH, _WEEKDAY))),
         "must be a cron schedule of five fields in numbers, in UTC: minute, hour, day, month and day of the week, such as "

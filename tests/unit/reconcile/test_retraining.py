@@ -1,6 +1,7 @@
 """Training anew: what begins a run, what is made of its product, and what is remembered of both."""
 
 import dataclasses
+import itertools
 import json
 
 import pytest
@@ -147,6 +148,23 @@ def test_newest_product_counts_and_the_one_before_where_it_is_rejected():
     assert world.condition("UpToDate") == ("True", "ServingDesired")
 
 
+def test_record_of_what_the_spec_names_is_kept_however_many_products_come():
+    world = begun(a_training_world(mode="Auto"))
+    for number in range(15):
+        named = f"s3://models/trained{number}.onnx"
+        world.models[named] = dataclasses.replace(
+            world.models[uri("good")], digest=f"sha256:{number:064x}", wrong=range(9)
+        )
+        world.end_job(json.dumps({"uri": named, "digest": world.models[named].digest}))
+        world.settle()
+        world.now += 60
+        world.action = f"retrain@2027-01-15T09:{number:02}:00Z"
+        world.now = max(world.now, 1_800_003_600.0 + 60 * number)
+        world.settle()
+    assert ("ControllerRevision", world.revision(uri("good"))) in world.objects
+    assert len([name for kind, name in world.objects if kind == "ControllerRevision"]) < 15
+
+
 @pytest.mark.parametrize("lost", ["status", "ledger", "objects"])
 def test_product_serves_on_whatever_is_lost(lost):
     world = begun(a_training_world(mode="Auto"))
@@ -209,7 +227,7 @@ def test_run_that_fails_is_tried_again_with_pauses_that_double_and_an_end():
         while not world.jobs and world.now - starts[-1] < 1000:
             world.pass_time(5)
         starts.append(world.now)
-    pauses = [round(after - before) for before, after in zip(starts, starts[1:], strict=False)]
+    pauses = [round(after - before) for before, after in itertools.pairwise(starts)]
     assert 60 <= pauses[0] < 70
     assert 120 <= pauses[1] < 130
     assert world.jobs == []
