@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.cluster import limits
-from tests.cluster.conftest import SYSTEM, helm, helm_install
+from tests.cluster.conftest import ROOT, SYSTEM, helm, helm_install
 from tests.cluster.feeding import feed
 from tests.cluster.support import STORE_URL, Place, condition, is_up_to_date, wait
 from tests.cluster.test_main_job import QUALITY
@@ -149,9 +149,8 @@ def listener(installed, store):
     installed.apply(pod, space)
     installed.apply(service, space)
     url = f"http://listener.{space}.svc:8080/"
-    chart = str(os.path.join(os.path.dirname(__file__), "..", "..", "charts", "leadline"))
     values = ("--reuse-values", "--set", f"decisions.url={url}", "--set", "decisions.secretName=decisions")
-    helm(installed, "upgrade", "leadline", chart, *values, "--wait", "--timeout", "180s")
+    helm(installed, "upgrade", "leadline", str(ROOT / "charts" / "leadline"), *values, "--wait", "--timeout", "180s")
 
     def seen() -> list[tuple[dict[str, str], str]]:
         log = installed.kubectl("logs", "-n", space, "listener").stdout
