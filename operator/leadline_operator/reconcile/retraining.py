@@ -50,7 +50,7 @@ def with_product(observed: Observed) -> Observed:
     record = own.record if own is not None else Record()
     if record.asked_at < max((each.record.asked_at for each in observed.revisions), default=0.0):
         return observed  # the spec has come back to it in this pass
-    since = max(record.asked_at, record.wanted_at, _promoted_by_the_spec(observed, evidence, products))
+    since = max(record.asked_at, record.wanted_at, _promoted_by_the_spec(evidence, products))
     for product in products:
         if product.base != base or product.at < since:
             continue
@@ -79,13 +79,15 @@ def _products(observed: Observed, evidence: Evidence) -> list[Trained]:
     return sorted(found.values(), key=lambda each: -each.at)
 
 
-def _promoted_by_the_spec(observed: Observed, evidence: Evidence, products: list[Trained]) -> float:
+def _promoted_by_the_spec(evidence: Evidence, products: list[Trained]) -> float:
     """Return when a revision that no run brought last got the traffic because the spec asked for it, by the ledger's log."""
-    promoted = [each for each in evidence.decisions.values() if each.kind == "Promoted"]
-    if not promoted:
-        return 0.0
-    brought = {_laid_over(observed, each).desired for each in products}
-    return max((each.at_ms / 1000 for each in promoted if each.revision not in brought), default=0.0)
+    brought = {(each.uri, each.digest) for each in products}
+    for entry in reversed(tuple(evidence.decisions.values())):
+        if entry.kind == "Promoted" and "inputs" in entry.data:
+            inputs = json.loads(entry.data["inputs"])
+            if (inputs.get("uri"), inputs.get("digest")) not in brought:
+                return entry.at_ms / 1000
+    return 0.0
 
 
 def _is_rejected(laid: Observed, evidence: Evidence) -> bool:

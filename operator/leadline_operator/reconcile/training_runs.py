@@ -47,7 +47,7 @@ class Product(pydantic.BaseModel):
     """Of its bytes: what is tried is what was trained."""
     notes: Annotated[str, Field(max_length=NOTES_MAX)] = ""
     """For people."""
-    metrics: Annotated[dict[Annotated[str, Field(max_length=64)], float], Field(max_length=16)] = {}
+    metrics: Annotated[dict[Annotated[str, Field(max_length=64)], pydantic.FiniteFloat], Field(max_length=16)] = {}
     """Numbers for people, by name; nothing is decided by them."""
 
 

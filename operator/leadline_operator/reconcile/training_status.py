@@ -4,7 +4,7 @@ Must not decide anything.
 """
 
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from leadline_api.reasons import Reason
 
@@ -75,6 +75,10 @@ def _outcome(observed: Observed, decision: Decision, end: End, again: float | No
     if end.result == "RetrainFailed":
         then = f"tried again at {_stamp(again)}" if again is not None else f"not tried again; {_BY_HAND}"
         return "Failed", f"{end.message}; {then}"
+    written = (observed.own_spec or observed.spec).model
+    if (written.uri, written.digest) == (end.uri, end.digest):
+        phase = "Serving" if decision.serving == decision.desired else "Candidate"
+        return phase, f"spec.model names what it brought: {decision.desired}{notes}"
     if end.result == "RetrainProposed":
         return "Proposed", f"To serve it, put spec.model.uri: {end.uri} and digest: {end.digest}{notes}"
     if not end.is_known:
@@ -93,22 +97,27 @@ def _outcome(observed: Observed, decision: Decision, end: End, again: float | No
     return "Candidate", f"{name} is tried in the place of spec.model{notes}"
 
 
-_EVENTS: Final = {
+_EVENTS: Final[dict[str, tuple[Literal["Normal", "Warning"], Reason]]] = {
     "Running": ("Normal", Reason.RETRAIN_STARTED),
     "Failed": ("Warning", Reason.RETRAIN_FAILED),
     "Proposed": ("Normal", Reason.RETRAIN_PROPOSED),
     "Candidate": ("Normal", Reason.RETRAIN_PRODUCED),
+    "Serving": ("Normal", Reason.RETRAIN_PRODUCED),
+    "Rejected": ("Normal", Reason.RETRAIN_PRODUCED),
+    "Superseded": ("Normal", Reason.RETRAIN_PRODUCED),
 }
 
 
 def events(before: dict[str, Any], after: dict[str, Any]) -> tuple[Event, ...]:
-    """Return the Events that follow where one `status.retrain` comes after another."""
-    same = (before.get("id"), before.get("phase")) == (after.get("id"), after.get("phase"))
-    if same or after.get("phase") not in _EVENTS or not after.get("id"):
+    """Return the Event that follows where one `status.retrain` comes after another: a run began, or it ended."""
+    same = before.get("id") == after.get("id")
+    if after.get("phase") not in _EVENTS or not after.get("id") or (same and before["phase"] != "Running"):
+        return ()
+    if same and after["phase"] == "Running":
         return ()
     kind, reason = _EVENTS[after["phase"]]
     said = f"Run {after['id']}, try {after['attempt']} ({after['reason']}): {after['message']}"
-    return (Event(kind, reason, said[:1024]),)  # type: ignore[arg-type]
+    return (Event(kind, reason, said[:1024]),)
 
 
 def _stamp(at: float) -> str:

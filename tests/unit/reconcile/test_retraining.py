@@ -51,6 +51,15 @@ def test_proposal_is_said_and_changes_nothing_that_serves():
     assert (news.id, news.data["uri"]) == (told.id, uri("honest"))
 
 
+def test_proposal_that_is_written_into_the_spec_is_proposed_no_longer():
+    world = begun(a_training_world())
+    world.bring("honest")
+    world.settle()
+    world.ask_for(model={"uri": uri("honest"), "digest": world.models[uri("honest")].digest}).settle()
+    assert (world.retrain["phase"], world.selected) == ("Serving", world.trained("honest"))
+    assert [each for each in reasons(world) if each.startswith("Retrain")] == ["RetrainStarted", "RetrainProposed"]
+
+
 def test_proposal_is_news_for_a_day():
     world = begun(a_training_world())
     world.bring("honest")
@@ -201,6 +210,7 @@ def test_without_mode_auto_the_spec_is_what_is_desired():
         ("", "got nothing"),
         ("accuracy 0.93", "JSON: Invalid JSON"),
         ('{"uri": "s3://models/new.onnx"}', "digest: Field required"),
+        ('{"uri": "s3://m/n", "digest": "sha256:%s", "metrics": {"auc": NaN}}' % ("a" * 64), "metrics.auc: "),
         ('{"uri": "/models/new.onnx", "digest": "sha256:%s"}' % ("a" * 64), "uri: must begin with"),
         ('{"uri": "s3://models/new.onnx", "digest": "latest"}', "digest: must be sha256:"),
     ],
@@ -214,6 +224,35 @@ def test_job_that_brings_nothing_that_can_be_read_has_failed_and_says_what_was_e
     assert "/dev/termination-log" in world.retrain["message"]
     assert reasons(world).count("RetrainFailed") == 1
     assert served(world) == ["good"]
+
+
+def test_job_that_takes_too_long_says_so_and_what_it_waited_for_meanwhile():
+    world = begun(a_training_world(retries=0, deadline="90m"))
+    (job,) = world.jobs
+    waiting = {
+        "name": "train",
+        "image": "trainer:1",
+        "state": {"waiting": {"reason": "ErrImagePull", "message": "401"}},
+    }
+    pod = {"metadata": {"name": "p", "labels": job["spec"]["template"]["metadata"]["labels"]}}
+    world.trainers[job["metadata"]["name"]] = pod | {"status": {"containerStatuses": [waiting]}}
+    world.settle()
+    assert "ImagePullBackOff: image trainer:1: 401" in world.retrain["message"]
+    world.end_job(status=1, pod=False)
+    job["status"]["conditions"][0] |= {"reason": "DeadlineExceeded", "message": "Job was active longer than specified"}
+    world.settle()
+    assert "it ran longer than spec.retrain.deadline (5400 s)" in world.retrain["message"]
+
+
+def test_product_that_does_not_go_with_the_spec_has_failed_and_says_why():
+    world = begun(a_training_world(mode="Auto", retries=0))
+    world.models["pvc://models/good.onnx"] = world.models[uri("good")]
+    world.ask_for(model="pvc://models/good.onnx").settle()
+    testset = {**world.spec["quality"]["testSet"], "uri": "pvc://models/testset.parquet"}
+    world.ask_for(quality={**world.spec["quality"], "testSet": testset})
+    world.end_job(json.dumps({"uri": "pvc://others/new.onnx", "digest": "sha256:" + "a" * 64}))
+    world.step()
+    assert "pvc://others/new.onnx does not go with the spec" in world.retrain["message"]
 
 
 def test_run_that_fails_is_tried_again_with_pauses_that_double_and_an_end():
