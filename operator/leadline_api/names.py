@@ -27,6 +27,11 @@ DIGEST_ANNOTATION: Final = "leadline.dev/digest"
 RECORD_ANNOTATION: Final = "leadline.dev/record"
 """On a ControllerRevision: JSON, what happened to the revision; what a restart must know."""
 
+RETRAIN_LABEL: Final = "leadline.dev/retrain"
+"""On the Job of a training run and on its pod: the run's id."""
+RETRAIN_ANNOTATION: Final = "leadline.dev/retrain"
+"""On the Job of a training run: JSON, why it was started and from what."""
+
 PUBLIC_PORT: Final = 8080
 """Answers with the serving revision: forwards when demoted."""
 ADMIN_PORT: Final = 8081
@@ -61,3 +66,8 @@ def revision_name(deployment: str, input_hash: str) -> str:
 def keys_secret_name(deployment: str) -> str:
     """Return the name of the Secret that carries a ModelDeployment's keys to its pods."""
     return f"{deployment}-leadline"
+
+
+def training_job_name(deployment: str, run: str) -> str:
+    """Return the name of the Job of a training run, e.g. `digits-r1f02ab9e4`."""
+    return f"{deployment}-r{run[:9]}"

@@ -51,13 +51,13 @@ def _listed(texts: tuple[str, ...]) -> str:
     return "[" + ", ".join(f"'{each}'" for each in texts) + "]"
 
 
-_OWN_LABELS: Final = Rule(
+OWN_LABELS_RULE: Final = Rule(
     cel=f"self.all(k, !k.startsWith('{OWN_PREFIX}') && !(k in {_listed(OWN_LABELS)}))",
     message=f"must be labels of your own: {OWN_PREFIX}... and {', '.join(OWN_LABELS)} say which pods belong to what",
     holds=lambda labels: not any(key.startswith(OWN_PREFIX) or key in OWN_LABELS for key in labels),
     shows_value=False,
 )
-_OWN_ANNOTATIONS: Final = Rule(
+OWN_ANNOTATIONS: Final = Rule(
     cel=f"self.all(k, !k.startsWith('{OWN_PREFIX}'))",
     message=f"must be annotations of your own: {OWN_PREFIX}... are Leadline's",
     holds=lambda annotations: not any(key.startswith(OWN_PREFIX) for key in annotations),
@@ -185,10 +185,10 @@ _OneValue = Rule(
 class PodTemplate(Part):
     """What each pod is given beside its model. No field here makes a new revision; a change restarts pods one by one."""
 
-    labels: Annotated[dict[str, LabelValue], Field(max_length=32), _OWN_LABELS] = {}
+    labels: Annotated[dict[str, LabelValue], Field(max_length=32), OWN_LABELS_RULE] = {}
     """Labels of the pods, beside Leadline's."""
     annotations: Annotated[
-        dict[str, Annotated[str, Field(max_length=4096)]], Field(max_length=32), _OWN_ANNOTATIONS
+        dict[str, Annotated[str, Field(max_length=4096)]], Field(max_length=32), OWN_ANNOTATIONS
     ] = {}
     """Annotations of the pods."""
     node_selector: Annotated[dict[str, LabelValue], Field(max_length=32)] = {}

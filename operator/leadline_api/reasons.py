@@ -281,6 +281,28 @@ class Reason(StrEnum):
     )
     RECORDS_READ = "RecordsRead", "What is remembered of each revision can be read", "Nothing"
 
+    # Training anew
+    RETRAIN_STARTED = (
+        "RetrainStarted",
+        "A training run began (spec.retrain)",
+        "Wait; status.retrain says what came of it",
+    )
+    RETRAIN_PROPOSED = (
+        "RetrainProposed",
+        "A training run brought a model, and spec.retrain.mode is Propose",
+        "Put its uri and digest, which the message names, into spec.model",
+    )
+    RETRAIN_PRODUCED = (
+        "RetrainProduced",
+        "A training run brought a model, which is tried as a candidate (spec.retrain.mode is Auto)",
+        "Nothing; to keep it whatever comes, put its uri and digest into spec.model",
+    )
+    RETRAIN_FAILED = (
+        "RetrainFailed",
+        "A training run failed, or brought nothing that can be read; what serves goes on",
+        "See the message and the Job's log; it is tried again as spec.retrain.retries says, or by leadline.dev/action=retrain@<now>",
+    )
+
     # Commands
     COMMAND_DONE = "CommandDone", "A command in the annotation leadline.dev/action was carried out", "Nothing"
     COMMAND_IGNORED = (

@@ -23,6 +23,7 @@ from leadline_api.quality import (
     TEST_SET_NEEDS_METRICS,
     Quality,
 )
+from leadline_api.retraining import Retrain
 from leadline_api.rollout import CANARY_HAS_STEPS, SHADOW_COMES_FIRST, STEPS_GROW, Rollout
 from leadline_api.rules import VALIDATIONS, Rule, matches
 
@@ -181,13 +182,26 @@ _OutcomesEndSteps = Rule(
     holds=lambda spec: spec.outcomes is not None or all(each.until.outcomes is None for each in spec.rollout.steps),
     shows_value=False,
 )
+_RetrainNeedsOutcomes = Rule(
+    cel="!has(self.retrain) || has(self.outcomes)",
+    message="spec.retrain needs spec.outcomes: true answers to train with; add maturity",
+    holds=lambda spec: spec.retrain is None or spec.outcomes is not None,
+    shows_value=False,
+)
 _AgeCoversMaturity = Rule(
     cel="self.maxAge >= self.maturity",
     message="spec.outcomes.maxAge must be at least spec.outcomes.maturity: an outcome is kept until it is judged, or longer",
     holds=lambda outcomes: quantities.seconds(outcomes.max_age) >= quantities.seconds(outcomes.maturity),
     shows_value=False,
 )
-_ACROSS: Final = (_MetricsNeedAnswers, _OthersNeedOutcomes, _ShadowNeedsOutcomes, _OutcomesEndSteps, _OneClaim)
+_ACROSS: Final = (
+    _MetricsNeedAnswers,
+    _OthersNeedOutcomes,
+    _ShadowNeedsOutcomes,
+    _OutcomesEndSteps,
+    _OneClaim,
+    _RetrainNeedsOutcomes,
+)
 
 
 class ModelDeploymentSpec(Part):
@@ -209,6 +223,8 @@ class ModelDeploymentSpec(Part):
     """How the pods must answer, whatever they answer. Left out: that is not judged."""
     outcomes: Annotated[Outcomes, _AgeCoversMaturity] | None = None
     """True answers that come back after a prediction. Left out: none are taken."""
+    retrain: Retrain | None = None
+    """Trains the model anew from its outcomes. Left out: that is done elsewhere."""
 
     @model_validator(mode="after")
     def _keeps_the_rules_across_its_parts(self) -> Self:

@@ -135,6 +135,44 @@ class Summary(_Model):
     """The message of the condition that matters most."""
 
 
+class RetrainProduct(_Model):
+    """What a training run brought that stands in for spec.model, with mode: Auto."""
+
+    id: Annotated[str, Field(max_length=16)]
+    """The run that brought it."""
+    revision: Name
+    """The revision that it is."""
+    uri: Annotated[str, Field(max_length=1024)]
+    """Where it is."""
+    digest: Annotated[str, Field(max_length=71)]
+    """Digest of its bytes."""
+
+
+class RetrainStatus(_Model):
+    """The newest training run, and what came of it."""
+
+    phase: Literal["Waiting", "Running", "Failed", "Proposed", "Candidate", "Serving", "Rejected", "Superseded"]
+    """Where it is: Candidate, Serving, Rejected and Superseded with mode: Auto."""
+    id: Annotated[str, Field(max_length=16)] = ""
+    """Its id, in the name of its Job, in Events and in what is posted."""
+    attempt: Annotated[int, Field(ge=0)] = 0
+    """Which try it is; the first is 1."""
+    reason: Annotated[str, Field(max_length=256)] = ""
+    """What started it."""
+    started_at: Time | None = None
+    """When it began."""
+    ended_at: Time | None = None
+    """When it ended."""
+    uri: Annotated[str, Field(max_length=1024)] = ""
+    """What it brought."""
+    digest: Annotated[str, Field(max_length=71)] = ""
+    """Digest of the bytes of what it brought."""
+    product: RetrainProduct | None = None
+    """What stands in for spec.model; left out: nothing does."""
+    message: Message = ""
+    """What it does, or why it failed and what happens next."""
+
+
 class ModelDeploymentStatus(_Model):
     """What is known of a ModelDeployment."""
 
@@ -165,6 +203,8 @@ class ModelDeploymentStatus(_Model):
     """The last five rejected revisions; all are remembered."""
     handled_action: Annotated[str, Field(max_length=64)] = ""
     """The newest command that was carried out, as written in the annotation."""
+    retrain: RetrainStatus | None = None
+    """The newest training run; left out where spec.retrain is."""
     summary: Summary = Summary()
     """Plain strings for the columns of `kubectl get`."""
     conditions: Annotated[

@@ -36,6 +36,7 @@ DEPLOYMENTS: Final = Resource("apps", "v1", "deployments", "Deployment")
 SERVICES: Final = Resource("", "v1", "services", "Service")
 AUTOSCALERS: Final = Resource("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler")
 DISRUPTION_BUDGETS: Final = Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
+JOBS: Final = Resource("batch", "v1", "jobs", "Job")
 PODS: Final = Resource("", "v1", "pods", "Pod")
 SECRETS: Final = Resource("", "v1", "secrets", "Secret")
 CONFIG_MAPS: Final = Resource("", "v1", "configmaps", "ConfigMap")
@@ -43,6 +44,6 @@ EVENTS: Final = Resource("events.k8s.io", "v1", "events", "Event")
 LEASES: Final = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 ACCESS_REVIEWS: Final = Resource("authorization.k8s.io", "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview")
 
-WATCHED: Final = (MODEL_DEPLOYMENTS, REVISIONS, DEPLOYMENTS, SERVICES, AUTOSCALERS, DISRUPTION_BUDGETS, PODS)
+WATCHED: Final = (MODEL_DEPLOYMENTS, REVISIONS, DEPLOYMENTS, SERVICES, AUTOSCALERS, DISRUPTION_BUDGETS, PODS, JOBS)
 """Kinds that the cache holds."""
 BY_KIND: Final = {resource.kind: resource for resource in (*WATCHED, SECRETS, CONFIG_MAPS)}

@@ -53,6 +53,7 @@ def observed(
     def owned(kind: str) -> dict[str, Manifest]:
         return {each["metadata"]["name"]: each for each in cache.children(key, kind) if is_owned(each, uid)}
 
+    pods = tuple(cache.children(key, "Pod"))
     stored = sorted(
         (revisions.stored(each) for each in owned("ControllerRevision").values()), key=lambda each: each.number
     )
@@ -70,10 +71,12 @@ def observed(
         disruption_budgets=owned("PodDisruptionBudget"),
         pods=tuple(
             sorted(
-                (pod_of(each, report_of(each["metadata"]["uid"])) for each in cache.children(key, "Pod")),
+                (pod_of(each, report_of(each["metadata"]["uid"])) for each in pods if not _trains(each)),
                 key=lambda pod: pod.name,
             )
         ),
+        jobs=owned("Job"),
+        trainers=tuple(each for each in pods if _trains(each)),
         conflicts=conflicts,
         ledger=ledger,
         refusal=refusal,
@@ -83,3 +86,8 @@ def observed(
     except pydantic.ValidationError as error:
         raise InvalidSpec(existing, problems(error)) from error
     return Observed(spec=spec, **{each.name: getattr(existing, each.name) for each in fields(existing)})
+
+
+def _trains(pod: Manifest) -> bool:
+    """Tell whether a pod is of a training run and of no revision."""
+    return names.RETRAIN_LABEL in (pod["metadata"].get("labels") or {})

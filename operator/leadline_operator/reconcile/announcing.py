@@ -33,6 +33,8 @@ def announcements(observed: Observed, decision: Decision, now: float) -> tuple[T
     if decision.must_begin_verifying:
         number = evidence.remembered(serving).verifications + 1
         told.append(Told(f"verify/{serving}/{number}", "Verifying", serving, _ms(now), other=back))
+    if decision.training is not None:
+        told += decision.training.told
     return tuple(each for each in told if each.id not in evidence.decisions)
 
 
@@ -45,7 +47,10 @@ def notices(observed: Observed, decision: Decision, now: float) -> tuple[Told, .
         if record.serving_since is not None and _ms(record.serving_since) >= since
     ]
     lately = [each for each in (*_findings(decision), *switches) if each.at_ms >= since]
-    return tuple(sorted((_with_digests(observed, decision, each) for each in lately), key=lambda each: each.at_ms))
+    told = [_with_digests(observed, decision, each) for each in lately]
+    if decision.training is not None:
+        told += decision.training.notices
+    return tuple(sorted(told, key=lambda each: each.at_ms))
 
 
 def _with_digests(observed: Observed, decision: Decision, told: Told) -> Told:

@@ -49,6 +49,10 @@ def writes(observed: Observed, decision: Decision) -> tuple[Write, ...]:
         wanted = autoscalers.autoscaler(owner, scaled, autoscaling=autoscaling)
         result += _put(observed.autoscalers.get(owner.name), wanted)
     result += _deletions(observed, decision)
+    if decision.training is not None:
+        result += [_deletion("Job", live) for live in decision.training.delete]
+        # Last: where it is refused, as by a quota, all that serves was seen to.
+        result += [Create(decision.training.create)] if decision.training.create is not None else []
     return tuple(result)
 
 
@@ -175,11 +179,13 @@ def _deletions(observed: Observed, decision: Decision) -> list[Write]:
         for name, live in objects.items():
             if name not in kept and not live["metadata"].get("deletionTimestamp"):
                 result.append(_deletion(kind, live))
+    # The record of what the spec itself names says since when, while a training run's product stands in for it.
+    asked = revisions.name_of(observed.owner.name, observed.own_spec or observed.spec)
     spare = [
         revision
         for revision in sorted(observed.revisions, key=lambda each: -each.stored.number)
         if revision.name not in decision.replicas
-        and revision.name not in (decision.desired, decision.best)
+        and revision.name not in (decision.desired, decision.best, asked)
         and not revision.record.rejections
         and not decision.is_unreadable(revision.name)
         and not revision.stored.live["metadata"].get("deletionTimestamp")

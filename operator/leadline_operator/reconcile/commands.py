@@ -12,13 +12,14 @@ from typing import Final, Literal, cast
 import msgspec
 from leadline_api.reasons import Reason
 
+from leadline_operator.reconcile import training_runs
 from leadline_operator.reconcile.decision import Decision
 from leadline_operator.reconcile.observed import Observed
 from leadline_operator.reconcile.plan import Event
 from leadline_operator.reconcile.records import Rejection
 
-VERBS: Final = ("promote", "retry", "rollback")
-Verb = Literal["promote", "retry", "rollback"]
+VERBS: Final = ("promote", "retrain", "retry", "rollback")
+Verb = Literal["promote", "retrain", "retry", "rollback"]
 LONGEST: Final = 64
 """Characters that count of the annotation; as many as the status keeps."""
 PARDONED_MESSAGE_MAX: Final = 64
@@ -46,7 +47,9 @@ def due(observed: Observed, now: float) -> Command | None:
     verb, at, stamp = text.partition("@")
     when = _time(stamp)
     if verb not in VERBS or not at or when is None:
-        expected = "expected promote@<time>, retry@<time> or rollback@<time>, e.g. retry@2026-01-31T12:00:00Z"
+        expected = (
+            "expected promote@<time>, retrain@<time>, retry@<time> or rollback@<time>, e.g. retry@2026-01-31T12:00:00Z"
+        )
         return Command(text, None, f"leadline.dev/action: {expected}, got {text!r}")
     if when > now + AHEAD_SECONDS:
         ahead = f"{text} is {_spoken(when - now)} ahead of the operator's clock (limit {_spoken(AHEAD_SECONDS)})"
@@ -88,6 +91,8 @@ def obey(observed: Observed, decision: Decision, now: float) -> None:
     if command.verb is None:
         _refuse(decision, command)
         return
+    if command.verb == "retrain" and not _is_trained(observed, decision, command.text):
+        return
     decision.command = command.text
     # Done or ignored: once, even where the status is lost.
     desired = decision.records[decision.desired] = decision.records[decision.desired].with_(handled_action=command.text)
@@ -107,10 +112,27 @@ def obey(observed: Observed, decision: Decision, now: float) -> None:
         decision.events.append(
             Event("Normal", Reason.COMMAND_DONE, f"Trying {decision.desired} again (retry {desired.retries + 1})")
         )
+    elif command.verb == "retrain":
+        pass
     elif command.verb == "promote":
         _promote(decision, now)
     else:
         _roll_back_by_command(decision, command.text, now)
+
+
+def _is_trained(observed: Observed, decision: Decision, text: str) -> bool:
+    """Tell whether nothing is left to do: the run has begun, or there is none to begin.
+
+    Until then the command is not handled, so that a pass that is cut, or a ledger that is away, does not lose it.
+    """
+    if observed.spec.retrain is None:
+        _ignore(decision, "retrain: spec.retrain is not set")
+        return True
+    if not training_runs.has_begun(observed, f"command/{text}"):
+        decision.retrain_command = text
+        return False
+    decision.events.append(Event("Normal", Reason.COMMAND_DONE, f"A training run has begun: {text}"))
+    return True
 
 
 def _promote(decision: Decision, now: float) -> None:

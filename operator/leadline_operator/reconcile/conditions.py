@@ -72,6 +72,8 @@ def status(observed: Observed, decision: Decision, now: float) -> dict[str, Any]
         "summary": {**quality.summary(measured, observed), "message": speaking.message[:512]},
         "conditions": [_stamped(observed, kind, each, now) for kind, each in found.items()],
     }
+    if decision.training is not None and decision.training.status is not None:
+        result["retrain"] = decision.training.status
     return result
 
 

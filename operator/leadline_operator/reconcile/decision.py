@@ -6,10 +6,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 from leadline_api.reasons import Reason
 from leadline_stats.verdicts import Verdict
 from leadline_wire.exchange import TestSetRequest, Trouble
+from leadline_wire.ledger import Decision as Told
 
 from leadline_operator.reconcile.findings import Finding
 from leadline_operator.reconcile.gate import Gate
@@ -17,6 +19,24 @@ from leadline_operator.reconcile.observed import Pod
 from leadline_operator.reconcile.plan import Event
 from leadline_operator.reconcile.records import Record, Rejection, Unreadable
 from leadline_operator.reconcile.testing import Judgement
+from leadline_operator.specs.metadata import Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What follows for training runs."""
+
+    create: Manifest | None = None
+    """Job of the run that begins."""
+    delete: tuple[Manifest, ...] = ()
+    told: tuple[Told, ...] = ()
+    """What the ledger is to hold of runs."""
+    notices: tuple[Told, ...] = ()
+    """Runs that ended, for whoever wants to be told."""
+    status: dict[str, Any] | None = None
+    """None: nothing is to be said."""
+    seconds: float | None = None
+    """Until something is due; None: nothing is."""
 
 
 @dataclass
@@ -74,6 +94,10 @@ class Decision:
     best: str = ""
     """Accepted revision with the most right answers to today's test set: later ones are held against it, so it is kept."""
     command: str = ""
+    retrain_command: str = ""
+    """The user's command that asks for a training run which has not begun."""
+    training: Training | None = None
+    """What follows for training runs; None where there are none, and none is asked for."""
     events: list[Event] = field(default_factory=list)
     wakes: list[float] = field(default_factory=list)
     """Seconds until something is due."""

@@ -61,6 +61,8 @@ class Evidence:
     """By the name of the metric, in the order of the spec; none: there are no terms yet."""
     decisions: Mapping[str, DecisionEntry] = field(default_factory=dict)
     """By id, oldest first."""
+    new_outcomes: int = 0
+    """That came since the last training run began, or since one was asked for."""
 
     @property
     def key(self) -> str:
@@ -117,6 +119,7 @@ class _Folding:
         self.cursor = evidence.cursor
         self._gathered: dict[str, Gathering] = {}
         self._rows: list[OutcomeEntry] = []
+        self._new_outcomes = 0
         self._paired_rows: list[PairEntry] = []
 
     def outcome(self, entry: OutcomeEntry) -> None:
@@ -124,6 +127,7 @@ class _Folding:
         if entry.more > 0:
             return  # one outcome with the rows that follow
         rows, self._rows = self._rows, []
+        self._new_outcomes += len(rows)
         for name, stream in self.evidence.streams.items():
             said = [each for each in (readings.of_outcome(stream.terms, row) for row in rows) if each is not None]
             if said:
@@ -155,6 +159,9 @@ class _Folding:
 
     def flush(self) -> None:
         """Add what was gathered."""
+        if self._new_outcomes:
+            count, self._new_outcomes = self.evidence.new_outcomes + self._new_outcomes, 0
+            self.evidence = replace(self.evidence, new_outcomes=count)
         if not self._gathered:
             return
         begun = {name: memory.begun for name, memory in self.evidence.memory.items()}
@@ -188,6 +195,8 @@ def _decided(evidence: Evidence, entry: DecisionEntry) -> Evidence:
     if entry.kind == "Verifying":
         evidence = _remember(evidence, revision, replace(memory, verifications=memory.verifications + 1))
         return _each(evidence, lambda stream: _verified(stream, revision, entry.other))
+    if entry.kind in ("RetrainAsked", "RetrainStarted"):
+        return replace(evidence, new_outcomes=0)
     if entry.kind == "Withdrawn":
         return _remember(evidence, revision, replace(memory, withdrawn=True))
     return evidence

@@ -37,6 +37,8 @@ def write(evidence: Evidence) -> str:
         "before": evidence.before,
         "memory": {name: asdict(memory) for name, memory in evidence.memory.items()},
     }
+    if evidence.new_outcomes:
+        common["newOutcomes"] = evidence.new_outcomes
     if len(streams) == 1 and streams[0].terms.measures in _FIRST_MEASURES:
         plain = {"version": _OF_ONE_METRIC, **common, **_stream(streams[0])}
     elif not streams:
@@ -67,6 +69,7 @@ def read(text: str, decisions: Iterable[DecisionEntry] = ()) -> Evidence:
             memory={name: Memory(**memory) for name, memory in plain["memory"].items()},
             streams={stream.terms.metric: stream for stream in streams},
             decisions={entry.id: entry for entry in decisions if entry.seq <= cursor},
+            new_outcomes=int(plain.get("newOutcomes", 0)),
         )
     except (msgspec.DecodeError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise UnreadableStateError(f"evidence cannot be read: {error}") from error

@@ -97,6 +97,11 @@ class Existing:
     autoscalers: dict[str, Manifest] = field(default_factory=dict)
     disruption_budgets: dict[str, Manifest] = field(default_factory=dict)
     pods: tuple[Pod, ...] = ()
+    """Of revisions."""
+    jobs: dict[str, Manifest] = field(default_factory=dict)
+    """Of training runs, by name."""
+    trainers: tuple[Manifest, ...] = ()
+    """Pods of those Jobs."""
     ledger: LedgerView | None = None
     """None: the ledger was not read yet, or there is none."""
     conflicts: tuple[str, ...] = ()
@@ -135,6 +140,10 @@ class Observed(Existing):
     """The same with the spec: the input of every decision."""
 
     spec: ModelDeploymentSpec
+    product: records.Trained | None = None
+    """What a training run brought that stands in for the model in `spec`; None: nothing does."""
+    own_spec: ModelDeploymentSpec | None = None
+    """The spec as it is written, where a product stands in for its model; None: `spec`."""
     service_levels: Mapping[str, ServiceLevel] = field(default_factory=dict)
     """How the pods of revisions that get requests answer; by revision."""
 
@@ -155,7 +164,7 @@ def pod_of(live: Manifest, report: ExchangeReport | None) -> Pod:
         revision=(metadata.get("labels") or {}).get(names.REVISION_LABEL, ""),
         ready=(conditions.get("Ready") or {}).get("status") == "True",
         terminating=bool(metadata.get("deletionTimestamp")),
-        waiting=_waiting(status, conditions),
+        waiting=waiting_of(live),
         report=report,
         controller=next(
             (
@@ -168,8 +177,10 @@ def pod_of(live: Manifest, report: ExchangeReport | None) -> Pod:
     )
 
 
-def _waiting(status: dict[str, Any], conditions: dict[Any, Any]) -> tuple[str, str]:
-    """Return why a container does not run. What alternates while the kubelet tries again is said in one way."""
+def waiting_of(live: Manifest) -> tuple[str, str]:
+    """Return why a pod's container does not run. What alternates while the kubelet tries again is said in one way."""
+    status = live.get("status") or {}
+    conditions = {each.get("type"): each for each in status.get("conditions") or ()}
     for container in status.get("containerStatuses") or ():
         waiting = (container.get("state") or {}).get("waiting") or {}
         reason, message = waiting.get("reason") or "", waiting.get("message") or ""

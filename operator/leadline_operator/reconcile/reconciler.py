@@ -10,14 +10,24 @@ from typing import Any
 
 from leadline_api.reasons import Reason
 
-from leadline_operator.reconcile import addressing, announcing, children, conditions, rollout
+from leadline_operator.reconcile import (
+    addressing,
+    announcing,
+    children,
+    conditions,
+    retraining,
+    rollout,
+    training_status,
+)
 from leadline_operator.reconcile.observed import Existing, Observed
 from leadline_operator.reconcile.plan import Event, Plan
 
 
 def reconcile(observed: Observed, now: float) -> Plan:
     """Return the Plan that follows from what was observed at `now` (seconds since the epoch)."""
+    observed = retraining.with_product(observed)
     decision = rollout.decide(observed, now)
+    retraining.step(observed, decision, now)
     stuck = conditions.is_stuck(observed, decision, now)
     status = conditions.status(observed, decision, now)
     return Plan(
@@ -51,6 +61,7 @@ def _transitions(observed: Existing, status: dict[str, Any]) -> tuple[Event, ...
         if kind == "Stalled" and after["reason"] in _SAID_ALREADY:
             continue
         found.append(Event("Warning", after["reason"], after["message"]))
+    found += training_status.events(observed.status.get("retrain") or {}, status.get("retrain") or {})
     return tuple(found)
 
 

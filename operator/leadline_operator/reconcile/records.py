@@ -103,6 +103,18 @@ class WayBack(_Remembered, frozen=True, omit_defaults=True):
     """progressDeadline counts from here."""
 
 
+class Trained(_Remembered, frozen=True, omit_defaults=True):
+    """The training run that brought a revision, which stands in for the model that the spec names."""
+
+    run: str
+    uri: str
+    digest: str
+    base: str
+    """Hash of the spec's own model at the run's start."""
+    at: float
+    """When it ended."""
+
+
 class Record(_Remembered, frozen=True, omit_defaults=True):
     """What is remembered of one revision."""
 
@@ -153,6 +165,11 @@ class Record(_Remembered, frozen=True, omit_defaults=True):
     """Newest command that was carried out on this revision."""
     refused_action: str = ""
     """Newest command that was refused because it could not be read or its time was yet to come."""
+
+    trained: Trained | None = None
+    """Where it came of a training run, with mode: Auto."""
+    asked_at: float = 0.0
+    """When the spec itself began to ask for it, while spec.retrain is set; 0: it did not, or before that."""
 
     @property
     def retries(self) -> int:

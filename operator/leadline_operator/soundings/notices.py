@@ -1,6 +1,6 @@
 """Tells decisions to a URL of the user's choice: CloudEvents, signed as Standard Webhooks says, and counts them.
 
-Each decision is told at least once within the hour in which it is news: again after an error, and again by an operator that was
+Each decision is told at least once within the hour in which it is news, what came of a training run within a day: again after an error, and again by an operator that was
 started anew, which does not know what the one before had told; whoever listens drops what it has by `webhook-id`. A listener
 that is away or slow holds nothing else up: a bounded number waits, and the oldest give way. Must not decide anything.
 """
@@ -26,6 +26,8 @@ from leadline_wire.ledger import Decision
 from prometheus_client import CollectorRegistry, Counter
 
 from leadline_operator.reconcile.announcing import NOTICE_SECONDS, measured_of
+from leadline_operator.reconcile.retraining import NEWS_SECONDS
+from leadline_operator.reconcile.training_runs import ENDS
 from leadline_operator.specs.metadata import Owner
 
 TRY_SECONDS: Final = 10.0
@@ -53,6 +55,8 @@ class Notice:
     id: str
     at_ms: int
     body: bytes
+    news_seconds: float = NOTICE_SECONDS
+    """For how long it is news."""
 
 
 class Notices:
@@ -95,7 +99,8 @@ class Notices:
                 self._waiting.popleft()
                 self._sent.labels("Dropped").inc()
             body = json.dumps(event(owner, decision, identifier), separators=(",", ":")).encode()
-            self._waiting.append(Notice(identifier, decision.at_ms, body))
+            news_seconds = NEWS_SECONDS if decision.kind in ENDS else NOTICE_SECONDS
+            self._waiting.append(Notice(identifier, decision.at_ms, body, news_seconds))
             self._news.set()
 
     async def run(self) -> None:
@@ -109,8 +114,12 @@ class Notices:
                     continue
                 notice = self._waiting[0]
                 result = await self._sent_to(session, notice)
-                is_old = self._now() - notice.at_ms / 1000 > NOTICE_SECONDS
-                if not result and not is_old:
+                age = self._now() - notice.at_ms / 1000
+                if not result and age <= notice.news_seconds:
+                    if age > NOTICE_SECONDS and self._waiting[0] is notice:
+                        self._waiting.rotate(
+                            -1
+                        )  # what is news for a day holds nothing else up for longer than the others
                     await asyncio.sleep(min(LONGEST_PAUSE_SECONDS, 2.0 ** min(next(pauses), 6)))
                     continue
                 pauses = itertools.count()

@@ -26,7 +26,7 @@ CHECKPOINT_SECONDS: Final = 15.0
 LONGEST_PAUSE_SECONDS: Final = 5.0
 DECISIONS_MAX: Final = 64
 """Of one ModelDeployment, waiting to be told; a pass plans those again that find no room."""
-_WITHDRAWABLE: Final = ("Terms", "Verifying")
+_WITHDRAWABLE: Final = ("Terms", "Verifying", "RetrainAsked")
 
 log = logging.getLogger(__name__)
 

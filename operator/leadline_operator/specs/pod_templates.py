@@ -31,7 +31,7 @@ def merged(template: Manifest, asked: PodTemplate, *, container: str) -> Manifes
     pod = template["spec"]
     containers = [_given(each, asked) if each["name"] == container else each for each in pod["containers"]]
     placed = _placed(asked, template["metadata"]["labels"])
-    volumes = [*pod["volumes"], *map(_volume, asked.volumes)]
+    volumes = [*pod["volumes"], *map(volume_of, asked.volumes)]
     return {**template, "metadata": metadata, "spec": {**pod, "containers": containers, "volumes": volumes, **placed}}
 
 
@@ -39,7 +39,7 @@ def _given(container: Manifest, asked: PodTemplate) -> Manifest:
     return {
         **container,
         "env": [*container["env"], *_environment(asked)],
-        "volumeMounts": [*container["volumeMounts"], *map(_mount, asked.volume_mounts)],
+        "volumeMounts": [*container["volumeMounts"], *map(mount_of, asked.volume_mounts)],
     }
 
 
@@ -76,7 +76,8 @@ def _environment(asked: PodTemplate) -> list[dict[str, Any]]:
     return result
 
 
-def _volume(volume: Volume) -> dict[str, Any]:
+def volume_of(volume: Volume) -> dict[str, Any]:
+    """Return a volume of a pod."""
     found = _plain(volume) | {"name": f"{_PREFIX}{volume.name}"}
     for kind in ("configMap", "secret"):
         if kind in found:
@@ -90,7 +91,8 @@ def _volume(volume: Volume) -> dict[str, Any]:
     return found
 
 
-def _mount(mount: VolumeMount) -> dict[str, Any]:
+def mount_of(mount: VolumeMount) -> dict[str, Any]:
+    """Return where a volume is in a container."""
     found = _plain(mount) | {"name": f"{_PREFIX}{mount.name}"}
     if not mount.read_only:
         del found["readOnly"]

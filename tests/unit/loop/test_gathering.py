@@ -25,6 +25,7 @@ def an_object(kind, name, *, owner="uid-1"):
         ("Service", "services"),
         ("HorizontalPodAutoscaler", "autoscalers"),
         ("PodDisruptionBudget", "disruption_budgets"),
+        ("Job", "jobs"),
     ],
 )
 def test_children_of_a_kind_are_those_that_it_owns(kind, field):
@@ -45,6 +46,21 @@ def test_children_of_a_kind_are_those_that_it_owns(kind, field):
     cache.observe(kind, an_object(kind, "namesakes", owner="uid-0"))
     found = gathering.observed(cache, KEY, settings=SETTINGS, report_of=lambda _: None, conflicts=())
     assert list(getattr(found, field)) == ["mine"]
+
+
+def test_pod_of_a_training_run_is_no_pod_of_a_revision():
+    cache = Cache()
+    metadata = {"namespace": "ml", "name": "digits", "uid": "uid-1", "resourceVersion": "1"}
+    metadata["creationTimestamp"] = "2026-01-01T00:00:00Z"
+    cache.observe(names.KIND, {"metadata": metadata, "spec": {"model": {"uri": "s3://models/good.onnx"}}})
+    for name, more in (("serves", {names.REVISION_LABEL: "digits-1"}), ("trains", {names.RETRAIN_LABEL: "1f02ab9e4"})):
+        pod = an_object("Pod", name)
+        pod["metadata"]["labels"] |= more
+        pod["metadata"]["uid"] = name
+        cache.observe("Pod", pod)
+    found = gathering.observed(cache, KEY, settings=SETTINGS, report_of=lambda _: None, conflicts=())
+    assert [pod.name for pod in found.pods] == ["serves"]
+    assert [pod["metadata"]["name"] for pod in found.trainers] == ["trains"]
 
 
 @pytest.mark.parametrize(

@@ -43,8 +43,9 @@ def test_rollback_command_sends_the_traffic_back():
         ("retry@2027-01-15T08:00:00Z", "Retry: nothing was found"),
         ("promote@2027-01-15T08:00:00Z", "Promote: the desired revision"),
         ("rollback@2027-01-15T08:00:00Z", "no last good revision"),
-        ("restart@2027-01-15T08:00:00Z", "expected promote@<time>, retry@<time> or rollback@<time>"),
-        ("rollback@yesterday", "expected promote@<time>, retry@<time> or rollback@<time>"),
+        ("retrain@2027-01-15T08:00:00Z", "Retrain: spec.retrain is not set"),
+        ("restart@2027-01-15T08:00:00Z", "expected promote@<time>, retrain@<time>, retry@<time> or rollback@<time>"),
+        ("rollback@yesterday", "expected promote@<time>, retrain@<time>, retry@<time> or rollback@<time>"),
     ],
 )
 def test_command_that_does_not_apply_is_an_event_and_nothing_else(action, said):

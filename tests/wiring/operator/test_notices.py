@@ -6,6 +6,9 @@ import contextlib
 import hashlib
 import hmac
 import json
+import re
+import types
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -116,6 +119,39 @@ async def test_listener_that_is_away_or_fails_is_told_later_and_in_order(listene
         await listener.start()
         assert await listener.until(4) == ["1", "1", "1", "2"]
         assert counted(made, "leadline_decision_notices_total", result="Sent") == 2
+
+
+async def test_what_the_page_of_retraining_checks_a_signature_with_takes_ours_and_no_others(listener, tmp_path):
+    page = (Path(__file__).parents[3] / "docs" / "retraining.md").read_text()
+    (code,) = (code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "def is_leadlines" in code)
+    known = {}
+    exec(code, known)  # our own page
+    known["time"] = types.SimpleNamespace(time=lambda: NOW + 10)
+    await listener.start()
+    async with told(listener, tmp_path) as made:
+        made.tell(OWNER, (decision(kind="RetrainProposed"),))
+        await listener.until(1)
+    headers, body = listener.seen[0]
+    assert json.loads(body)["type"] == "dev.leadline.decision.retrainproposed"
+    assert known["is_leadlines"](headers, body, SECRET)
+    assert not known["is_leadlines"](headers, body + b" ", SECRET)
+    assert not known["is_leadlines"](headers, body, "whsec_" + base64.b64encode(b"x" * 32).decode())
+    known["time"] = types.SimpleNamespace(time=lambda: NOW + 1000)
+    assert not known["is_leadlines"](headers, body, SECRET)
+
+
+async def test_proposal_that_nobody_takes_is_news_for_a_day_and_holds_nothing_else_up(listener, tmp_path, monkeypatch):
+    old, late = decision(1, kind="RetrainProposed", at=NOW - 7_200), decision(2, at=NOW - 7_200)
+    async with told(listener, tmp_path, monkeypatch=monkeypatch) as made:
+        made.tell(OWNER, (old, late, decision(3)))
+        listener.answers = [500] * 3
+        await listener.start()
+        seen = await listener.until(4)
+        assert "3" in seen[:4]
+        async with asyncio.timeout(10):
+            while counted(made, "leadline_decision_notices_total", result="Sent") != 2:
+                await asyncio.sleep(0.01)
+        assert counted(made, "leadline_decision_notices_total", result="Dropped") == 1, "the other was news for an hour"
 
 
 async def test_event_that_is_refused_for_good_is_not_sent_again(listener, tmp_path, monkeypatch):

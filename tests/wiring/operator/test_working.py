@@ -34,6 +34,7 @@ PLURALS = {
     "pods": "Pod",
     "secrets": "Secret",
     "events": "Event",
+    "jobs": "Job",
 }
 
 VERBS = {"POST": "create", "GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
