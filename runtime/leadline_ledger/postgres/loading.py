@@ -16,7 +16,7 @@ from leadline_ledger.postgres.schema import Connection
 Key = tuple[int, bytes]
 """Short key of a ModelDeployment, and id of a prediction."""
 
-MODEL_COLUMNS: Final = "name, key, last_seq, copies, predictions, answers_floor, copies_floor, predictions_floor"
+MODEL_COLUMNS: Final = "name, key, last_seq, copies, predictions, answers_floor, copies_floor, predictions_floor, taken"
 _ANSWERS: Final = (
     "SELECT a.model, a.id, a.row, a.answer, a.seq, a.expires_ms, COALESCE(l.body, a.body)"
     " FROM unnest(%s::int[], %b::bytea[]) AS w (model, id) JOIN answers a ON a.model = w.model AND a.id = w.id"

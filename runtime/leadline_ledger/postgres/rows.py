@@ -56,9 +56,9 @@ _ENTITIES: Final = (
 )
 _MODEL_ROWS: Final = (
     "UPDATE models m SET last_seq = w.last_seq, copies = w.copies, predictions = w.predictions,"
-    " answers_floor = w.answers_floor, copies_floor = w.copies_floor, predictions_floor = w.predictions_floor"
-    " FROM unnest(%s::int[], %s::bigint[], %s::bigint[], %s::bigint[], %b::bytea[], %b::bytea[], %b::bytea[])"
-    " AS w (key, last_seq, copies, predictions, answers_floor, copies_floor, predictions_floor) WHERE m.key = w.key"
+    " answers_floor = w.answers_floor, copies_floor = w.copies_floor, predictions_floor = w.predictions_floor, taken = w.taken"
+    " FROM unnest(%s::int[], %s::bigint[], %s::bigint[], %s::bigint[], %b::bytea[], %b::bytea[], %b::bytea[], %b::text[])"
+    " AS w (key, last_seq, copies, predictions, answers_floor, copies_floor, predictions_floor, taken) WHERE m.key = w.key"
 )
 
 
@@ -292,6 +292,7 @@ class Transaction(transaction.Transaction):
                     each.answers_floor,
                     each.copies_floor,
                     each.predictions_floor,
+                    each.taken,
                 )
                 for each in self._models.values()
             ]

@@ -13,7 +13,7 @@ from leadline_ledger.sqlite import schema, tidying
 
 HORIZON: Final = "judged_to_ms"
 """Key in `meta`: up to when answers have been judged."""
-_COLUMNS: Final = "key, last_seq, copies, predictions, answers_floor, copies_floor, predictions_floor"
+_COLUMNS: Final = "key, last_seq, copies, predictions, answers_floor, copies_floor, predictions_floor, taken"
 _DUE: Final = (
     "SELECT models.name, answers.id, answers.row, answers.body, answers.matures_ms, answers.expires_ms"
     " FROM answers JOIN models ON models.key = answers.model"
@@ -227,7 +227,7 @@ class Transaction(transaction.Transaction):
         for model in self._models.values():
             self.connection.execute(
                 "UPDATE models SET last_seq = ?, copies = ?, predictions = ?, answers_floor = ?, copies_floor = ?,"
-                " predictions_floor = ? WHERE key = ?",
+                " predictions_floor = ?, taken = ? WHERE key = ?",
                 (
                     model.last_seq,
                     model.copies,
@@ -235,6 +235,7 @@ class Transaction(transaction.Transaction):
                     model.answers_floor,
                     model.copies_floor,
                     model.predictions_floor,
+                    model.taken,
                     model.key,
                 ),
             )
