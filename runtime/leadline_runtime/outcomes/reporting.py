@@ -39,7 +39,6 @@ _LATE: Final = "kept, but its maturity had passed before it came, so it is not j
 _REFUSALS: Final[dict[str, tuple[int, str]]] = {
     "Conflict": (409, "another answer was reported before, which stays; this one is kept as a correction, not judged"),
     "UnknownId": (404, "no prediction is kept under this id: it was not made here, had no receipt, or is too old"),
-    "OverQuota": (429, "its source has had as many outcomes in this hour as are taken (spec.outcomes.sources.perHour)"),
     "Expired": (410, "the prediction is older than outcomes are taken for (spec.outcomes.maxAge)"),
 }
 
@@ -164,8 +163,11 @@ class Reporting:
         self._count("Refused", len(refused))
         for fate in fates:
             self._count(fate, 1)
+        if over := fates.count("OverQuota"):
+            # As a whole, though some were taken: whoever is told 429 tells it again, and those are duplicates then.
+            return _over_quota(over, len(fates), self._now_ms())
         if is_one:
-            return _of_one(fates[0], self._now_ms())
+            return _of_one(fates[0])
         for (place, _), fate in zip(good, fates, strict=True):
             if fate in _REFUSALS:
                 status, why = _REFUSALS[fate]
@@ -182,8 +184,7 @@ class Reporting:
             told["late"] = late
         if refused:
             told["refused"] = refused
-        extra = _next_hour(self._now_ms()) if "OverQuota" in fates else b""
-        return responses.json(orjson.dumps(told), 207 if refused else 200, extra=extra)
+        return responses.json(orjson.dumps(told), 207 if refused else 200)
 
     def _count(self, fate: str, number: int) -> None:
         if number:
@@ -191,15 +192,17 @@ class Reporting:
             outcomes[fate] = outcomes.get(fate, 0) + number
 
 
-def _next_hour(now_ms: int) -> bytes:
-    """Return the header line that says when more is taken of the same source."""
-    return b"retry-after: %d\r\n" % (_HOUR_SECONDS - now_ms // 1000 % _HOUR_SECONDS)
+def _over_quota(over: int, number: int, now_ms: int) -> bytes:
+    """Return the answer to a report that brings more than is taken of its source in this hour."""
+    said = (
+        f"{over} of {number} outcomes were not taken: their source has had as many in this hour as are taken "
+        "(spec.outcomes.sources.perHour); report all again in the next, nothing is counted twice"
+    )
+    after = b"retry-after: %d\r\n" % (_HOUR_SECONDS - now_ms // 1000 % _HOUR_SECONDS)
+    return responses.json(orjson.dumps({"error": said}), 429, extra=after)
 
 
-def _of_one(fate: str, now_ms: int) -> bytes:
-    if fate == "OverQuota":
-        status, why = _REFUSALS[fate]
-        return responses.json(orjson.dumps({"error": why}), status, extra=_next_hour(now_ms))
+def _of_one(fate: str) -> bytes:
     if fate in _REFUSALS:
         return responses.error(*_REFUSALS[fate])
     told: dict[str, Any] = {"duplicate": 1} if fate == "Duplicate" else {"accepted": 1}
