@@ -26,6 +26,7 @@ from leadline_api.quality import (
 from leadline_api.retraining import Retrain
 from leadline_api.rollout import CANARY_HAS_STEPS, SHADOW_COMES_FIRST, STEPS_GROW, Rollout
 from leadline_api.rules import VALIDATIONS, Rule, matches
+from leadline_api.sources import QUORUM_NEEDS_NAMES, Sources
 
 
 class Credentials(Part):
@@ -172,6 +173,8 @@ class Outcomes(Part):
     ) = None
     """Request parameter that says whom a prediction is about. Of each only the first outcome of a revision is evidence, for many
     answers about one customer are not many customers. Left out: every outcome is evidence."""
+    sources: Annotated[Sources, QUORUM_NEEDS_NAMES] | None = None
+    """Who may report, how many, and how much one of them may decide. Left out: nobody is asked who it is."""
 
 
 _OutcomesEndSteps = Rule(

@@ -10,6 +10,7 @@ import enum
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from leadline_operator.reconcile import quorum
 from leadline_operator.reconcile.evidence import Evidence, fold
 from leadline_operator.reconcile.streams import Compared, Own, Stream
 from leadline_stats import intervals, verdicts
@@ -125,7 +126,7 @@ class Walk:
 def series(evidence: Evidence) -> list[Weighed]:
     """Return where each series stands, in an order that does not depend on when it began."""
     found: list[Weighed] = []
-    for stream in evidence.streams.values():
+    for stream in quorum.view(evidence).streams.values():
         found += [_compared(stream, *subject, each) for subject, each in stream.pairs.items()]
         found += [_own(stream, Kind.BELOW, revision, own) for revision, own in stream.own.items()]
         found += [_own(stream, Kind.BELOW_TOO, revision, own) for revision, own in stream.fresh.items()]

@@ -69,8 +69,12 @@ class Tokens:
         self.reviews: Counter[str] = Counter()
         """What the API server answered: known, unknown or unreachable; for metrics."""
 
-    async def user_of(self, token: str) -> str:
+    async def user_of(self, token: str, *, audience: str = ledger.AUDIENCE) -> str:
         """Return the user name of a token's owner.
+
+        Args:
+            token: As it came.
+            audience: Whom it must be meant for.
 
         Raises:
             NoTokenError: The API server does not know the token, or it is for another audience.
@@ -78,7 +82,7 @@ class Tokens:
         """
         if not 0 < len(token) <= _TOKEN_CHARACTERS_MAX:
             raise errors.NoTokenError(f"expected a token of 1 to {_TOKEN_CHARACTERS_MAX} characters")
-        key = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+        key = hashlib.sha256(f"{audience} {token}".encode("utf-8", "surrogateescape")).digest()
         known = self._known.get(key)
         if known is not None and self._monotonic() < known[0]:
             user = known[1]
@@ -86,11 +90,11 @@ class Tokens:
             task = self._asking.get(key)
             if task is None:
                 # One question for all calls with the same token, and it goes on where the first caller leaves.
-                task = self._asking[key] = asyncio.create_task(self._ask(key, token))
+                task = self._asking[key] = asyncio.create_task(self._ask(key, token, audience))
                 task.add_done_callback(lambda done: self._asked(key, done))
             user = await asyncio.shield(task)
         if not user:
-            raise errors.NoTokenError(f"the API server does not know this token for the audience {ledger.AUDIENCE}")
+            raise errors.NoTokenError(f"the API server does not know this token for the audience {audience}")
         return user
 
     async def close(self) -> None:
@@ -105,10 +109,10 @@ class Tokens:
         if not task.cancelled():
             task.exception()  # looked at, so that nothing is logged where all callers have left
 
-    async def _ask(self, key: bytes, token: str) -> str:
+    async def _ask(self, key: bytes, token: str, audience: str) -> str:
         try:
             async with self._turns, asyncio.timeout(_REVIEW_SECONDS):
-                user = await self._review(token)
+                user = await self._review(token, audience)
         except (aiohttp.ClientError, OSError, TimeoutError, msgspec.DecodeError) as error:
             self.reviews["unreachable"] += 1
             why = str(error) or type(error).__name__
@@ -120,7 +124,7 @@ class Tokens:
             self._known.popitem(last=False)
         return user
 
-    async def _review(self, token: str) -> str:
+    async def _review(self, token: str, audience: str) -> str:
         """Return the token's user name; empty: it is not known."""
         await self._read_account()
         if self._session is None:
@@ -128,7 +132,7 @@ class Tokens:
         body: dict[str, Any] = {
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenReview",
-            "spec": {"token": token, "audiences": [ledger.AUDIENCE]},
+            "spec": {"token": token, "audiences": [audience]},
         }
         headers = {"authorization": f"Bearer {self._own_token}"}
         async with self._session.post(self._url, json=body, headers=headers, ssl=self._tls) as answer:
@@ -138,7 +142,7 @@ class Tokens:
                     self._account_read_at = float("-inf")
                 raise aiohttp.ClientPayloadError(f"POST {_PATH} answered {answer.status}")
             status = msgspec.json.decode(await answer.read(), type=_Review).status
-        if not status.authenticated or ledger.AUDIENCE not in status.audiences:
+        if not status.authenticated or audience not in status.audiences:
             return ""
         return status.user.username
 

@@ -94,6 +94,10 @@ class OutcomeSettings(msgspec.Struct, frozen=True):
     """Class whose score goes with each prediction; empty: none does."""
     scores: str = ""
     """Model output that holds it; empty: the only one that can be meant."""
+    sources: Literal["", "Optional", "Required"] = ""
+    """Whether who reports says who it is, by a token; empty: nobody is asked, and a token is not looked at."""
+    per_hour: int = 0
+    """New outcomes that are taken of one source in an hour; 0: any number."""
 
 
 class Copy(msgspec.Struct, frozen=True):

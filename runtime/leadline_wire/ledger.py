@@ -9,6 +9,7 @@
     GET  /v1/namespaces/NAMESPACE/models/NAME/outcomes?after=SEQ&limit=N&timeline=&format=parquet|ndjson&split=&test_percent=
                                                          people: outcomes as a table, see below
     GET  /v1/namespaces/NAMESPACE/models/NAME/wanted?limit=N&since=MILLISECONDS  runtime: Wanted, predictions since then
+    POST /v1/namespaces/NAMESPACE/models/NAME/source     runtime: Reporter -> Source, whose a reporter's token is
     PUT, GET, HEAD /v1/namespaces/NAMESPACE/blobs/DIGEST runtime: model bytes by `sha256:<hex>`; PUT needs content-length
 
 Each call carries `authorization: Bearer TOKEN`, a projected service account token for the audience `AUDIENCE`. A
@@ -40,6 +41,10 @@ from typing import Final, Literal
 import msgspec
 
 AUDIENCE: Final = "leadline-ledger"
+OUTCOMES_AUDIENCE: Final = "leadline-outcomes"
+"""Of the tokens by which reporters of outcomes say who they are."""
+SOURCE_CHARACTERS_MAX: Final = 320
+"""NAMESPACE/NAME of a service account: 63 + 1 + 253, and what others call themselves."""
 PORT: Final = 8080
 INTAKE_BYTES_MAX: Final = 8 << 20
 INTAKE_ITEMS_MAX: Final = 4_096
@@ -84,6 +89,10 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     maturity_ms: int = 0
     """It is judged so long after the prediction, with what had come by then; 0: as it comes."""
     max_age_ms: int = 30 * 86_400_000
+    source: str = ""
+    """Who reported it, as `Source` has it; empty: nobody said."""
+    per_hour: int = 0
+    """New answers that are taken of one source in an hour of the ledger's clock; 0: any number."""
 
 
 class Stored(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -129,10 +138,11 @@ class Intake(msgspec.Struct, frozen=True, omit_defaults=True):
     copies: list[Copied] = []
 
 
-Fate = Literal["Accepted", "Duplicate", "Conflict", "UnknownId", "Expired", "TooLate"]
+Fate = Literal["Accepted", "Duplicate", "Conflict", "UnknownId", "Expired", "TooLate", "OverQuota"]
 """Accepted: new. Duplicate: the same answer was there. Conflict: another answer was there, which stays; this one is
 kept as a correction and never judged. UnknownId: no prediction is kept under that id. Expired: older than maxAge.
-TooLate: kept and exported, but its maturity had passed before it came, so it is not judged."""
+TooLate: kept and exported, but its maturity had passed before it came, so it is not judged. OverQuota: not kept, for its
+source has had `per_hour` in this hour; it may be told again in the next."""
 
 
 class IntakeAnswer(msgspec.Struct, frozen=True):
@@ -168,6 +178,8 @@ class OutcomeEntry(msgspec.Struct, frozen=True, omit_defaults=True, tag="outcome
     """Rows of the same prediction that follow at once: together they are one outcome, the mean of all that count."""
     client_id: str = ""
     """The client's own request id, where the answer was reported by it."""
+    source: str = ""
+    """Who reported it first; empty: nobody said."""
 
 
 class PairEntry(msgspec.Struct, frozen=True, omit_defaults=True, tag="pair"):
@@ -194,6 +206,8 @@ class PairEntry(msgspec.Struct, frozen=True, omit_defaults=True, tag="pair"):
     agreements: float = 0.0
     """Inputs on which the two agreed, beside this one, that the answer stands for; see `Outcome.wanted`."""
     more: int = 0
+    """As in `OutcomeEntry`."""
+    source: str = ""
     """As in `OutcomeEntry`."""
 
 
@@ -295,6 +309,20 @@ class Wanted(msgspec.Struct, frozen=True):
     """Predictions that were looked at, those answered already left out."""
     other: str = ""
     """With whom the serving revision is compared; empty: with none, since then."""
+
+
+class Reporter(msgspec.Struct, frozen=True):
+    """Who reports outcomes, as it proves it."""
+
+    token: str
+    """For the audience `OUTCOMES_AUDIENCE`."""
+
+
+class Source(msgspec.Struct, frozen=True):
+    """Whose a reporter's token is."""
+
+    source: str
+    """`NAMESPACE/NAME` of a service account, or the user's name; empty: the API server does not know the token."""
 
 
 class LedgerError(msgspec.Struct, frozen=True):

@@ -156,6 +156,7 @@ def _schema(core: Any, kind: Kind, metadata: Mapping[str, str]) -> Any:
         "agreements": double,
         "failed": truth,
         "split": text,
+        "source": text,
     }
     always = {"seq", "prediction_id", "row", "revision", "share", "tags", "repeats", "wanted", "failed", "split"}
     fields = [core.Field(name, type_, nullable=name not in always) for name, type_ in columns.items()]

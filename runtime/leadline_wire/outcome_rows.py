@@ -68,6 +68,8 @@ class Row(msgspec.Struct, frozen=True):
     """Inputs on which the two agreed, for each on which they did not."""
     failed: bool
     split: Side
+    source: str | None = None
+    """Who reported it (`spec.outcomes.sources`)."""
 
 
 def side_of(entry: OutcomeEntry, test_percent: int) -> Side:
@@ -124,6 +126,7 @@ def row_of(entry: OutcomeEntry, test_percent: int, *, as_text: bool = False) -> 
         agreements=entry.agreements if entry.wanted else None,
         failed=failed,
         split=side_of(entry, test_percent),
+        source=entry.source or None,
     )
 
 

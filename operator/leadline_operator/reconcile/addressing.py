@@ -68,6 +68,8 @@ def _outcomes(observed: Observed, now: float) -> OutcomeSettings | None:
         rotation=max(0, int((now - FIRST_ROTATION_AT) // ROTATION_SECONDS)),
         output=prediction.output if prediction is not None else "",
         positive=next((each.positive or "" for each in observed.spec.quality.metrics if each.metric == "auc"), ""),
+        sources="" if wanted.sources is None else "Required" if wanted.sources.required else "Optional",
+        per_hour=wanted.sources.per_hour or 0 if wanted.sources is not None else 0,
         scores=(prediction.scores or "") if prediction is not None else "",
     )
 

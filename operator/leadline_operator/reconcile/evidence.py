@@ -16,12 +16,14 @@ from typing import Final
 from leadline_stats import references
 from leadline_wire.ledger import DecisionEntry, Entry, OutcomeEntry, PairEntry
 
-from leadline_operator.reconcile import ranks, readings, streams, terms
+from leadline_operator.reconcile import ranks, readings, sources, streams, terms
 from leadline_operator.reconcile.streams import Begun, Gathering, Own, Stream
 from leadline_operator.reconcile.terms import Terms
 
 REVISIONS_KEPT: Final = 20
 """Revisions, and pairs of them, whose evidence is kept: with eight metrics some 800 kB."""
+REVISIONS_KEPT_BY_SOURCES: Final = (6, 2)
+"""The same where all is weighed without each source as well: of all outcomes, and of each such view."""
 _NEVER: Final = 1 << 62
 _NOTHING: Final = Stream(Terms("", "", graded=False, margin=0.0, comparison_alpha=1.0, limit_alpha=1.0))
 
@@ -63,6 +65,10 @@ class Evidence:
     """By id, oldest first."""
     new_outcomes: int = 0
     """That came since the last training run began, or since one was asked for."""
+    without: Mapping[str, Mapping[str, Stream]] = field(default_factory=dict)
+    """By source and metric, where a quorum is asked for: what is known without the outcomes of that source."""
+    tally: sources.Tally = sources.EMPTY
+    """How many outcomes of each source count, where it matters."""
 
     @property
     def key(self) -> str:
@@ -86,7 +92,9 @@ class Evidence:
 
 def begin(evidence: Evidence, several: tuple[Terms, ...]) -> Evidence:
     """Return Evidence whose metrics have seen nothing."""
-    return replace(evidence, streams={terms.metric: Stream(terms) for terms in several})
+    return replace(
+        evidence, streams={terms.metric: Stream(terms) for terms in several}, without={}, tally=sources.EMPTY
+    )
 
 
 def fold(evidence: Evidence, entries: Iterable[Entry]) -> Evidence:
@@ -94,6 +102,52 @@ def fold(evidence: Evidence, entries: Iterable[Entry]) -> Evidence:
 
     Rows of one prediction are one outcome: where the last of them are not there yet, the cursor stays before the first.
     """
+    for part in sources.parts(entries):
+        evidence = (_by_source if evidence.first.terms.weighs_sources else _folded)(evidence, part)
+    return evidence
+
+
+def _by_source(evidence: Evidence, entries: Iterable[Entry]) -> Evidence:
+    """As `fold`, with what counts of each source, and once more without each; terms change with the last entry, if at all."""
+    asked, tally = evidence.first.terms, evidence.tally
+    waiting: list[sources.Group] = []
+    last = evidence.cursor
+    for entries_of_group in sources.grouped(entry for entry in entries if entry.seq > evidence.cursor):
+        last = entries_of_group[-1].seq
+        reported = sources.sources_of(entries_of_group)
+        if not reported:
+            waiting.append(sources.Group(tuple(entries_of_group), frozenset()))
+            continue
+        for source in reported:
+            tally = tally.with_names([tally.name(source)])
+        names = frozenset(tally.name(source) for source in reported)
+        if asked.quorum > 1 and names - evidence.without.keys():
+            # Until here all was without it.
+            evidence, waiting = _weighed(evidence, waiting, tally, evidence.cursor), []
+            new = dict.fromkeys(sorted(names - evidence.without.keys()), evidence.streams)
+            evidence = replace(evidence, without={**evidence.without, **new})
+        counted = tally.counting(tally.name(reported[0]), entries_of_group[0], asked.max_share)
+        if counted is not None:
+            tally = counted
+            waiting.append(sources.Group(tuple(entries_of_group), names))
+    return _weighed(evidence, waiting, tally, last)
+
+
+def _weighed(evidence: Evidence, groups: list[sources.Group], tally: sources.Tally, cursor: int) -> Evidence:
+    """Return the Evidence with what was gathered, and what it is without each source."""
+    of_all, of_view = REVISIONS_KEPT_BY_SOURCES if evidence.first.terms.quorum > 1 else (REVISIONS_KEPT, 0)
+    whole = _folded(evidence, (entry for group in groups for entry in group.entries), kept=of_all)
+    cursor = max(cursor, whole.cursor)
+    if whole.key != evidence.key:
+        return replace(whole, cursor=cursor)  # other terms: everything begins anew, the tally too
+    without = {}
+    for name, known in evidence.without.items():
+        others = (entry for group in groups if name not in group.names for entry in group.entries)
+        without[name] = _folded(replace(evidence, streams=known, without={}), others, kept=of_view).streams
+    return replace(whole, without=without, tally=tally, cursor=cursor)
+
+
+def _folded(evidence: Evidence, entries: Iterable[Entry], *, kept: int = REVISIONS_KEPT) -> Evidence:
     folding = _Folding(evidence)
     for entry in entries:
         if entry.seq <= folding.cursor:
@@ -104,7 +158,7 @@ def fold(evidence: Evidence, entries: Iterable[Entry]) -> Evidence:
             folding.pair(entry)
         else:
             folding.flush()
-            folding.evidence = _decided(folding.evidence, entry)
+            folding.evidence = _decided(folding.evidence, entry, kept=kept)
         if isinstance(entry, DecisionEntry) or not entry.more:
             folding.cursor = entry.seq
     folding.flush()
@@ -171,7 +225,7 @@ class _Folding:
         self.evidence, self._gathered = replace(self.evidence, streams=streams), {}
 
 
-def _decided(evidence: Evidence, entry: DecisionEntry) -> Evidence:
+def _decided(evidence: Evidence, entry: DecisionEntry, *, kept: int) -> Evidence:
     """Return the Evidence after a decision."""
     evidence = replace(evidence, decisions={**evidence.decisions, entry.id: entry})
     revision, memory = entry.revision, evidence.remembered(entry.revision)
@@ -181,7 +235,7 @@ def _decided(evidence: Evidence, entry: DecisionEntry) -> Evidence:
         evidence = _remember(evidence, revision, replace(memory, promoted_seq=entry.seq, served=True))
         # Whom a provisional rollback went to is no longer on trial.
         evidence = _each(evidence, lambda stream: replace(_inherited(stream, revision, entry.other), fresh={}))
-        evidence = _each(evidence, lambda stream: _without_old(stream, {revision, entry.other}))
+        evidence = _each(evidence, lambda stream: _without_old(stream, {revision, entry.other}, kept=kept))
         return replace(evidence, serving=revision, before=entry.other)
     if entry.kind == "RolledBack":
         evidence = _remember(evidence, entry.other, replace(evidence.remembered(entry.other), served=True))
@@ -238,14 +292,14 @@ def _inherited(stream: Stream, revision: str, other: str) -> Stream:
     return replace(stream, own={**stream.own, revision: streams.against(reference, other)})
 
 
-def _without_old(stream: Stream, needed: set[str]) -> Stream:
+def _without_old(stream: Stream, needed: set[str], *, kept: int) -> Stream:
     """Forget what outcomes said of revisions that had none for longest: a checkpoint has a limit, and a life has none."""
-    own = sorted(stream.own, key=lambda name: (name in needed, stream.own[name].last_ms, name))[-REVISIONS_KEPT:]
+    own = sorted(stream.own, key=lambda name: (name in needed, stream.own[name].last_ms, name))[-kept:]
     pairs = sorted(stream.pairs, key=lambda subject: (needed >= set(subject), stream.pairs[subject].since_seq))
     return replace(
         stream,
         own={name: each for name, each in stream.own.items() if name in own},
-        pairs={subject: each for subject, each in stream.pairs.items() if subject in pairs[-REVISIONS_KEPT:]},
+        pairs={subject: each for subject, each in stream.pairs.items() if subject in pairs[-kept:]},
         ranks={subject: each for subject, each in stream.ranks.items() if subject[0] in own},
     )
 

@@ -14,7 +14,7 @@ from leadline_stats import contrasts, deviations, limits, pairs, ranking
 from leadline_stats.measures import Measure
 from leadline_wire.ledger import DecisionEntry
 
-from leadline_operator.reconcile import terms
+from leadline_operator.reconcile import sources, terms
 from leadline_operator.reconcile.evidence import Evidence, Memory
 from leadline_operator.reconcile.streams import Compared, Own, Stream, Waiting
 from leadline_operator.reconcile.terms import Terms
@@ -46,6 +46,11 @@ def write(evidence: Evidence) -> str:
         plain = {"version": _OF_ONE_METRIC, **common, **nothing}
     else:
         plain = {"version": _VERSION, **common, "streams": [_stream(stream) for stream in streams]}
+    if evidence.first.terms.weighs_sources:
+        plain["tally"] = {"outcomes": dict(evidence.tally.outcomes), "pairs": dict(evidence.tally.pairs)}
+        plain["without"] = {
+            name: [_stream(stream) for stream in known.values()] for name, known in evidence.without.items()
+        }
     return msgspec.json.encode(plain).decode()
 
 
@@ -70,6 +75,11 @@ def read(text: str, decisions: Iterable[DecisionEntry] = ()) -> Evidence:
             streams={stream.terms.metric: stream for stream in streams},
             decisions={entry.id: entry for entry in decisions if entry.seq <= cursor},
             new_outcomes=int(plain.get("newOutcomes", 0)),
+            without={
+                name: {stream.terms.metric: stream for stream in map(_read_stream, known)}
+                for name, known in plain.get("without", {}).items()
+            },
+            tally=sources.Tally(**plain.get("tally", {})),
         )
     except (msgspec.DecodeError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise UnreadableStateError(f"evidence cannot be read: {error}") from error

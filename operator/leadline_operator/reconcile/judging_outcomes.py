@@ -7,14 +7,14 @@ provisionally, once. What was found goes into the records; where the traffic goe
 ledger is told in `announcing`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from leadline_api import quantities
 from leadline_api.reasons import Reason
 from leadline_stats import verdicts
 
-from leadline_operator.reconcile import capacity, judging, measured, terms, testing, troubles
+from leadline_operator.reconcile import capacity, judging, measured, quorum, terms, testing, troubles
 from leadline_operator.reconcile.decision import Decision
 from leadline_operator.reconcile.evidence import Evidence
 from leadline_operator.reconcile.observed import Observed
@@ -33,7 +33,7 @@ def evidence_of(observed: Observed) -> Evidence | None:
     if not asked or observed.ledger is None:
         return None
     evidence = observed.ledger.evidence
-    return evidence if evidence.key == asked[0].key else None
+    return quorum.view(evidence) if evidence.key == asked[0].key else None
 
 
 def retry_id(name: str, record: Record) -> str:
@@ -100,7 +100,11 @@ def _known(
             has_last_good=bool(other) and not was_compared,
             missing=stream.missing,
         )
-        verdict = decision.verdicts[metric, name, other] = verdicts.decide(case)
+        verdict = verdicts.decide(case)
+        said = quorum.held([each.held for each in (compared, own) if each is not None])
+        if said:
+            verdict = replace(verdict, message=verdict.message + said)
+        decision.verdicts[metric, name, other] = verdict
     return Known(evidence, stream, own, compared, verdict)
 
 

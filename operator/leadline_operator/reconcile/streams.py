@@ -38,6 +38,8 @@ class Own:
     """When outcomes came; milliseconds since the epoch."""
     decided_seq: int = 0
     """Entry at which they were found to be below the limit; 0: none."""
+    held: str = ""
+    """Why a finding does not count yet, in `quorum.view`; never kept."""
 
     @property
     def outcomes(self) -> int:
@@ -59,6 +61,8 @@ class Compared:
     """First entry that counts."""
     decided_seq: int = 0
     """Entry at which the first was found to be worse; 0: none."""
+    held: str = ""
+    """As in `Own`."""
 
     @property
     def is_worse(self) -> bool:

@@ -17,7 +17,7 @@ from leadline_operator.reconcile.gate import key_of
 
 PLAIN_MEASURES: Final = ("accuracy", "recall", "score")
 """Measures that are told by the other fields."""
-_ADDED: Final = ("positive", "measure")
+_ADDED: Final = ("positive", "measure", "quorum", "max_share")
 """What an older version would not know."""
 
 
@@ -41,6 +41,15 @@ class Terms:
     """The class that it is about. Empty: none, all outcomes say something of it."""
     measure: str = ""
     """What is measured, where the other fields do not tell: by themselves they are of accuracy, recall or score."""
+    quorum: int = 0
+    """Sources without any one less than which nothing is decided; 2: no single one decides. 0: whoever reports counts."""
+    max_share: float = 0.0
+    """Largest share of the outcomes that count which may be of one source, in (0, 1); 0: any."""
+
+    @property
+    def weighs_sources(self) -> bool:
+        """Tell whether it matters who reported an outcome."""
+        return self.quorum > 1 or self.max_share > 0
 
     @property
     def measures(self) -> Measure:
@@ -57,7 +66,16 @@ def asked(spec: ModelDeploymentSpec) -> tuple[Terms, ...]:
         return ()
     shares = budgets.shares(float(quality.false_rollback_probability), metrics=len(quality.metrics))
     first, *others = ([each.name, each.metric, each.tolerance, each.positive] for each in quality.metrics)
-    key = key_of([*first[:3], quality.false_rollback_probability, *(each for each in first[3:] if each), *others])
+    key = key_of(
+        [
+            *first[:3],
+            quality.false_rollback_probability,
+            *(each for each in first[3:] if each),
+            *others,
+            *_sources_key(spec),
+        ]
+    )
+    sources = spec.outcomes.sources
     return tuple(
         Terms(
             key=key,
@@ -68,9 +86,19 @@ def asked(spec: ModelDeploymentSpec) -> tuple[Terms, ...]:
             limit_alpha=shares.fixed_limit,
             positive=metric.positive or "",
             measure="" if metric.metric in PLAIN_MEASURES else metric.metric,
+            quorum=sources.quorum if sources is not None and sources.quorum > 1 else 0,
+            max_share=float(sources.max_share) if sources is not None and sources.max_share is not None else 0.0,
         )
         for metric in quality.metrics
     )
+
+
+def _sources_key(spec: ModelDeploymentSpec) -> list[Any]:
+    """Return what the hash of the terms has of sources; nothing where they do not matter, so that it stays what it was."""
+    sources = spec.outcomes.sources if spec.outcomes is not None else None
+    if sources is None or (sources.quorum < 2 and sources.max_share is None):
+        return []
+    return [["sources", sources.quorum, sources.max_share]]
 
 
 def plain(terms: Terms) -> dict[str, Any]:
@@ -105,7 +133,7 @@ def _data(terms: Terms) -> dict[str, str]:
         "margin": repr(terms.margin),
         "comparisonAlpha": repr(terms.comparison_alpha),
         "limitAlpha": repr(terms.limit_alpha),
-        **{name: getattr(terms, name) for name in _ADDED if getattr(terms, name)},
+        **{name: str(getattr(terms, name)) for name in _ADDED if getattr(terms, name)},
     }
 
 
@@ -119,6 +147,8 @@ def _of(data: dict[str, str]) -> Terms:
         limit_alpha=float(data["limitAlpha"]),
         positive=data.get("positive", ""),
         measure=data.get("measure", ""),
+        quorum=int(data.get("quorum", "0")),
+        max_share=float(data.get("max_share", "0")),
     )
     _ = terms.measures  # a measure of a newer version is refused here
     return terms

@@ -145,5 +145,6 @@ def _append_group(
             repeats=repeats or known,
             agreements=outcome.agreements,
             more=left,
+            source=outcome.source,
         )
         work.append(model, pair, expires_ms=expires_ms)

@@ -11,7 +11,7 @@ import msgspec
 from leadline_wire import ledger, predictions
 
 from leadline_ledger import errors
-from leadline_ledger.bookkeeping import appending, pairing, transaction
+from leadline_ledger.bookkeeping import appending, pairing, quotas, transaction
 
 _ID: Final = re.compile(r"[0-9a-f]{32}")
 _ROW_MAX: Final = (1 << 31) - 1
@@ -46,6 +46,10 @@ def check(intake: ledger.Intake) -> None:
             raise errors.BadInputError(
                 f"{where}.agreements: expected 0 to {ledger.AGREEMENTS_MAX:.0f}, with wanted; got {outcome.agreements}"
             )
+        if len(outcome.source) > ledger.SOURCE_CHARACTERS_MAX or outcome.per_hour < 0:
+            raise errors.BadInputError(
+                f"{where}: expected a source of at most {ledger.SOURCE_CHARACTERS_MAX} characters, and 0 or more per_hour"
+            )
         _check_age(f"{where}.maturity_ms", outcome.maturity_ms)
         _check_age(f"{where}.max_age_ms", outcome.max_age_ms)
     for place, stored in enumerate(intake.predictions):
@@ -76,8 +80,10 @@ def take(work: transaction.Transaction, name: str, intake: ledger.Intake) -> lis
     for copied in intake.copies:
         _keep_copy(work, model, copied)
     due: dict[tuple[bytes, int], appending.Due] = {}
-    fates = [_answer(work, model, outcome, due) for outcome in intake.outcomes]
+    hour = quotas.read(model.taken, work.now_ms)
+    fates = [_answer(work, model, outcome, due, hour) for outcome in intake.outcomes]
     _append(work, due)
+    model.taken = hour.text
     work.counts.fates.update(fates)
     if model.copies > work.limits.copies_max:
         work.evict_copies(model, model.copies - work.limits.copies_max)
@@ -106,6 +112,7 @@ def _answer(
     model: transaction.Model,
     outcome: ledger.Outcome,
     due: dict[tuple[bytes, int], appending.Due],
+    hour: quotas.Hour,
 ) -> ledger.Fate:
     """Take one answer in, or put it among those that are due; return what became of it."""
     identified = outcome if outcome.id else _identified(work, model, outcome)
@@ -129,6 +136,8 @@ def _answer(
     expires_ms = predicted_ms + identified.max_age_ms
     if expires_ms < work.now_ms or key <= model.answers_floor:
         return "Expired"
+    if outcome.per_hour and not hour.takes(outcome.source, outcome.per_hour):
+        return "OverQuota"
     matures_ms = predicted_ms + identified.maturity_ms if identified.maturity_ms else None
     entry = ledger.OutcomeEntry(
         seq=0,
@@ -147,6 +156,7 @@ def _answer(
         wanted=identified.wanted,
         agreements=identified.agreements,
         client_id=outcome.client_id,
+        source=outcome.source,
     )
     if matures_ms is None:
         due[key, identified.row] = appending.Due(model, key, entry, expires_ms, answer)

@@ -36,6 +36,8 @@ class Model:
     answers_floor: bytes
     copies_floor: bytes
     predictions_floor: bytes
+    taken: str
+    """How many answers each source had taken in an hour, as `quotas` writes it."""
 
 
 class Answer(NamedTuple):

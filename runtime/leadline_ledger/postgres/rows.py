@@ -15,7 +15,7 @@ from leadline_ledger.postgres.schema import Connection
 
 HEAD: Final = "SELECT seq, judged_ms FROM head FOR UPDATE"
 """Whoever writes asks for this first, and waits for the others."""
-_COLUMNS: Final = "name, key, last_seq, copies, predictions, answers_floor, copies_floor, predictions_floor"
+_COLUMNS: Final = "name, key, last_seq, copies, predictions, answers_floor, copies_floor, predictions_floor, taken"
 _MODELS: Final = f"SELECT {_COLUMNS} FROM models WHERE name = ANY(%s)"  # noqa: S608 - our own columns
 _NEW_MODELS: Final = f"INSERT INTO models (name) SELECT unnest(%s::text[]) RETURNING {_COLUMNS}"
 _DUE: Final = (
@@ -55,9 +55,9 @@ _ENTITIES: Final = (
 )
 _MODEL_ROWS: Final = (
     "UPDATE models m SET last_seq = w.last_seq, copies = w.copies, predictions = w.predictions,"
-    " answers_floor = w.answers_floor, copies_floor = w.copies_floor, predictions_floor = w.predictions_floor"
-    " FROM unnest(%s::int[], %s::bigint[], %s::bigint[], %s::bigint[], %b::bytea[], %b::bytea[], %b::bytea[])"
-    " AS w (key, last_seq, copies, predictions, answers_floor, copies_floor, predictions_floor) WHERE m.key = w.key"
+    " answers_floor = w.answers_floor, copies_floor = w.copies_floor, predictions_floor = w.predictions_floor, taken = w.taken"
+    " FROM unnest(%s::int[], %s::bigint[], %s::bigint[], %s::bigint[], %b::bytea[], %b::bytea[], %b::bytea[], %b::text[])"
+    " AS w (key, last_seq, copies, predictions, answers_floor, copies_floor, predictions_floor, taken) WHERE m.key = w.key"
 )
 
 
@@ -206,6 +206,7 @@ class Transaction(gathering.Transaction):
                     each.answers_floor,
                     each.copies_floor,
                     each.predictions_floor,
+                    each.taken,
                 )
                 for each in self._models.values()
             ]

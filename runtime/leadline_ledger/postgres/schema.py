@@ -84,7 +84,8 @@ CREATE INDEX entities_by_age ON entities (expires_ms);
 CREATE TABLE checkpoints (model INTEGER PRIMARY KEY, cursor BIGINT NOT NULL, state TEXT NOT NULL);
 CREATE TABLE decisions (model INTEGER NOT NULL, id TEXT NOT NULL, seq BIGINT NOT NULL, PRIMARY KEY (model, id));
 """
-_MIGRATIONS: Final = (_FIRST,)
+_TAKEN: Final = "ALTER TABLE models ADD COLUMN taken TEXT NOT NULL DEFAULT ''"
+_MIGRATIONS: Final = (_FIRST, _TAKEN)
 """Entry N brings a database from version N to N + 1, all in one transaction; a released one is never changed."""
 VERSION: Final = len(_MIGRATIONS)
 

@@ -47,6 +47,7 @@ def application(parts: Parts) -> web.Application:
     served.add_routes(
         [
             web.post(f"{model}/intake", calls.intake),
+            web.post(f"{model}/source", calls.source),
             web.post(f"{model}/decisions", calls.decide),
             web.put(f"{model}/checkpoint", calls.keep),
             web.get("/v1/resume", calls.resume, allow_head=False),

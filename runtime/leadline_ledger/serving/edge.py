@@ -71,6 +71,19 @@ class Edge:
             raise errors.ForbiddenError(f"{user} may not use namespace {namespace}")
         return namespace
 
+    async def source_of(self, token: str) -> str:
+        """Return who reports outcomes with a token; empty: the API server does not know it.
+
+        Raises:
+            UnavailableError: The API server cannot be asked.
+        """
+        try:
+            user = await self._tokens.user_of(token, audience=ledger.OUTCOMES_AUDIENCE)
+        except errors.NoTokenError:
+            return ""
+        name = user.removeprefix(_ACCOUNT).replace(":", "/", 1) if user.startswith(_ACCOUNT) else user
+        return name if len(name) <= ledger.SOURCE_CHARACTERS_MAX else ""
+
     def require_operator(self, request: web.Request) -> None:
         """Return where the operator calls.
 

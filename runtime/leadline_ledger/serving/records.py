@@ -12,12 +12,14 @@ from leadline_ledger.serving import asked, edge
 
 T = TypeVar("T")
 _BODY_SECONDS: Final = 30.0
+_REPORTER_BYTES_MAX: Final = 32 << 10
 _CHECKPOINT_BYTES_MAX: Final = 2 * ledger.STATE_BYTES_MAX + 1_024
 """Of its JSON: what is in a string is longer there."""
 _JSON: Final = {"content-type": "application/json"}
 _decode_intake: Final = msgspec.json.Decoder(ledger.Intake)
 _decode_decision: Final = msgspec.json.Decoder(ledger.Decision)
 _decode_checkpoint: Final = msgspec.json.Decoder(ledger.Checkpoint)
+_decode_reporter: Final = msgspec.json.Decoder(ledger.Reporter)
 
 
 class Records:
@@ -45,6 +47,12 @@ class Records:
             return _json(ledger.IntakeAnswer(await self._store.take(model, brought)))
         finally:
             self.held_bytes -= size
+
+    async def source(self, request: web.Request) -> web.Response:
+        """Say who reports outcomes with a token that a runtime was given."""
+        asked.model(self._rim, request)
+        reporter = await _body(request, _decode_reporter, _REPORTER_BYTES_MAX)
+        return _json(ledger.Source(await self._rim.source_of(reporter.token)))
 
     async def decide(self, request: web.Request) -> web.Response:
         """Append a decision."""

@@ -16,8 +16,8 @@ from leadline_ledger.sqlite import fetching, schema, tidying
 HORIZON: Final = "judged_to_ms"
 """Key in `meta`: up to when answers have been judged."""
 _MODEL: Final = (
-    "SELECT name, key, last_seq, copies, predictions, answers_floor, copies_floor, predictions_floor FROM models"
-    " WHERE name = ?"
+    "SELECT name, key, last_seq, copies, predictions, answers_floor, copies_floor, predictions_floor,"
+    " taken FROM models WHERE name = ?"
 )
 _DUE: Final = (
     "SELECT models.name, answers.id, answers.row, answers.body, answers.matures_ms, answers.expires_ms"
@@ -43,7 +43,7 @@ _ENTITIES: Final = (
 )
 _MODELS: Final = (
     "UPDATE models SET last_seq = ?, copies = ?, predictions = ?, answers_floor = ?, copies_floor = ?,"
-    " predictions_floor = ? WHERE key = ?"
+    " predictions_floor = ?, taken = ? WHERE key = ?"
 )
 
 
@@ -177,6 +177,7 @@ class Transaction(gathering.Transaction):
                     model.answers_floor,
                     model.copies_floor,
                     model.predictions_floor,
+                    model.taken,
                     model.key,
                 )
                 for model in self._models.values()

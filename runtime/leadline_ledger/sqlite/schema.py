@@ -1,6 +1,6 @@
 """The tables, their versions, and connections to them.
 
-    models       one row per ModelDeployment: its short key, counters and floors
+    models       one row per ModelDeployment: its short key, counters and floors; what each source had `taken` in an hour
     log          the order; `body` is the entry as it goes over the wire. Entries are never changed; what has expired and
                  is behind the checkpoint is deleted, decisions (without `expires_ms`) never
     answers      one row per id and row that was answered: `seq` where it stands in the log, 0 where it came too late,
@@ -83,7 +83,8 @@ CREATE TABLE entities (
 ) WITHOUT ROWID;
 CREATE INDEX entities_by_age ON entities (expires_ms);
 """
-_MIGRATIONS: Final = (_FIRST, _ENTITIES)
+_TAKEN: Final = "ALTER TABLE models ADD COLUMN taken TEXT NOT NULL DEFAULT ''"
+_MIGRATIONS: Final = (_FIRST, _ENTITIES, _TAKEN)
 """Entry N brings a database from version N to N + 1, in one transaction; a released one is never changed."""
 VERSION: Final = len(_MIGRATIONS)
 

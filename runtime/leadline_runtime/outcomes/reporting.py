@@ -19,6 +19,7 @@ from leadline_runtime import errors, logs
 from leadline_runtime.engine.counters import Counters
 from leadline_runtime.outcomes import checking
 from leadline_runtime.outcomes.intake import Intake, UnavailableError
+from leadline_runtime.outcomes.sources import Sources
 from leadline_runtime.web import responses
 from leadline_runtime.web.connection import Connection
 
@@ -33,6 +34,7 @@ BODY_BYTES_MAX: Final = 4 << 20
 _SMALL_BYTES: Final = 64 << 10
 """A body up to here is read at once; several large ones wait for each other."""
 
+_HOUR_SECONDS: Final = 3_600
 _LATE: Final = "kept, but its maturity had passed before it came, so it is not judged"
 _REFUSALS: Final[dict[str, tuple[int, str]]] = {
     "Conflict": (409, "another answer was reported before, which stays; this one is kept as a correction, not judged"),
@@ -44,13 +46,16 @@ _REFUSALS: Final[dict[str, tuple[int, str]]] = {
 class Reporting:
     """Answers reports."""
 
-    def __init__(self, intake: Intake, counters: Counters, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, intake: Intake, counters: Counters, now_ms: Callable[[], int], sources: Sources | None = None
+    ) -> None:
         self.rules: checking.Rules | None = None
         """None: outcomes are not taken, and `why_not` says why."""
         self.why_not = (503, "the operator has not said yet whether outcomes are taken")
         self._intake = intake
         self._counters = counters
         self._now_ms = now_ms
+        self._sources = sources
         self._tasks: set[asyncio.Task[None]] = set()
         self._bytes = 0
         """Of the bodies of reports under way."""
@@ -96,6 +101,9 @@ class Reporting:
         except errors.BadRequestError as error:
             self._count("Refused", 1)
             refusal = error.status, str(error)
+        except UnavailableError as error:
+            self._count("Unavailable", 1)
+            refusal = 503, f"{error}; report again, nothing is counted twice"
         except Exception:  # noqa: BLE001  # a defect here must not end the worker, which serves
             logs.error("report of outcomes failed", exc_info=True)
             refusal = 500, "internal error of the runtime; its log has the details"
@@ -112,6 +120,7 @@ class Reporting:
         self, connection: Connection, rules: checking.Rules
     ) -> tuple[list[tuple[int, bytes]], list[dict[str, Any]], bool]:
         """Return the outcomes to be brought with their places, those refused, and whether it was one by itself."""
+        source = await self._source(connection, rules)
         found, is_one = checking.items(connection.body, connection.headers.get(b"content-type", b""))
         now_ms = self._now_ms()
         good: list[tuple[int, bytes]] = []
@@ -120,7 +129,10 @@ class Reporting:
             if place and place % _ITEMS_PER_TURN == 0:
                 await asyncio.sleep(0)
             try:
-                good.append((place, msgspec.json.encode(checking.outcome(item, rules, now_ms))))
+                outcome = checking.outcome(item, rules, now_ms)
+                if rules.settings.sources:
+                    outcome = msgspec.structs.replace(outcome, source=source, per_hour=rules.settings.per_hour)
+                good.append((place, msgspec.json.encode(outcome)))
             except errors.BadRequestError as error:
                 if is_one:
                     raise
@@ -130,6 +142,15 @@ class Reporting:
                 "too many outcomes with long names in one request; send half of them", status=413
             )
         return good, refused, is_one
+
+    async def _source(self, connection: Connection, rules: checking.Rules) -> str:
+        """Return who reports; empty: nobody is asked, or nobody says."""
+        asked = rules.settings.sources
+        if not asked or self._sources is None:
+            return ""
+        return await self._sources.source_of(
+            connection.headers.get(b"authorization", b""), required=asked == "Required"
+        )
 
     async def _brought(self, good: list[tuple[int, bytes]], refused: list[dict[str, Any]], is_one: bool) -> bytes:  # noqa: FBT001  # of `_read`
         fates: list[ledger.Fate] = []
@@ -142,6 +163,9 @@ class Reporting:
         self._count("Refused", len(refused))
         for fate in fates:
             self._count(fate, 1)
+        if over := fates.count("OverQuota"):
+            # As a whole, though some were taken: whoever is told 429 tells it again, and those are duplicates then.
+            return _over_quota(over, len(fates), self._now_ms())
         if is_one:
             return _of_one(fates[0])
         for (place, _), fate in zip(good, fates, strict=True):
@@ -166,6 +190,16 @@ class Reporting:
         if number:
             outcomes = self._counters.outcomes
             outcomes[fate] = outcomes.get(fate, 0) + number
+
+
+def _over_quota(over: int, number: int, now_ms: int) -> bytes:
+    """Return the answer to a report that brings more than is taken of its source in this hour."""
+    said = (
+        f"{over} of {number} outcomes were not taken: their source has had as many in this hour as are taken "
+        "(spec.outcomes.sources.perHour); report all again in the next, nothing is counted twice"
+    )
+    after = b"retry-after: %d\r\n" % (_HOUR_SECONDS - now_ms // 1000 % _HOUR_SECONDS)
+    return responses.json(orjson.dumps({"error": said}), 429, extra=after)
 
 
 def _of_one(fate: str) -> bytes:

@@ -23,6 +23,7 @@ from leadline_runtime.outcomes.intake import Intake, Token
 from leadline_runtime.outcomes.minting import Minter
 from leadline_runtime.outcomes.recording import Recorder
 from leadline_runtime.outcomes.reporting import Reporting
+from leadline_runtime.outcomes.sources import Sources
 from leadline_runtime.outcomes.wanting import Wanting
 from leadline_runtime.outcomes.words import Words
 
@@ -53,7 +54,8 @@ class Evidence:
             loop, counters, config.revision, f"/v2/models/{config.model_name}/infer", self._intake.pair
         )
         self.recorder = Recorder(counters)
-        self.reporting = Reporting(self._intake, counters, now_ms)
+        self._sources = Sources(loop, token, f"{base}/source")
+        self.reporting = Reporting(self._intake, counters, now_ms, self._sources)
 
     def attach(self, model: Model, inference: Inference) -> None:
         """Take the model that was loaded."""
@@ -72,6 +74,7 @@ class Evidence:
         self.wanting.close()
         self._copier.close()
         self._intake.close()
+        self._sources.close()
 
     def _words(self, outcomes: exchange.OutcomeSettings | None) -> Words | None:
         assert self._model is not None
@@ -109,6 +112,7 @@ class Evidence:
             recorder.keep = self._intake.keep if outcomes.key_by == "id" and outcomes.ledger else None
             self._intake.aim(outcomes.ledger)
             self.wanting.aim(outcomes.ledger)
+            self._sources.aim(outcomes.ledger)
             self.wanting.settings = outcomes if outcomes.ledger else None
             self.wanting.key = told.keys[-1]
             self.reporting.rules = Rules(outcomes, keys, self._config.revision, words) if outcomes.ledger else None

@@ -127,6 +127,7 @@ def test_file_is_of_types_that_spark_reads(folder):
         "agreements": ("DOUBLE", plain, 0),
         "failed": ("BOOLEAN", plain, 0),
         "split": text,
+        "source": text,
     }
     times = msgspec.json.decode(schema.column(4).logical_type.to_json())
     assert (times["isAdjustedToUTC"], times["timeUnit"]) == (True, "milliseconds")

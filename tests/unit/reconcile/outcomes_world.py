@@ -32,6 +32,8 @@ class OutcomesWorld(World):
     """Whether the operator has read the ledger since its start."""
     answers_since: float = 0.0
     asked: int = 0
+    sources: list[str] = field(default_factory=lambda: [""])
+    """Who reports, in turn."""
     is_cut_after: str = ""
     """The pass that gives this revision the traffic ends there, once, as when the operator is killed."""
 
@@ -111,8 +113,10 @@ class OutcomesWorld(World):
         serving = self._answerer()
         came = round(self.now * 1000)
         said = "i0" if row in self._model(serving).wrong else "i1"
-        identifier = f"{self.asked:032x}"
-        new: list[Entry] = [OutcomeEntry(self._seq(), MODEL, identifier, 0, serving, said, came, truth="i1")]
+        identifier, source = f"{self.asked:032x}", self.sources[self.asked % len(self.sources)]
+        new: list[Entry] = [
+            OutcomeEntry(self._seq(), MODEL, identifier, 0, serving, said, came, truth="i1", source=source)
+        ]
         copied_to = {
             copy.revision
             for revision, told in self.pods.values()
@@ -123,7 +127,9 @@ class OutcomesWorld(World):
             if any(revision == other for revision, _ in self.pods.values()):
                 answer = "i0" if row in self._model(other).wrong else "i1"
                 seq = self._seq() + len(new)
-                new.append(PairEntry(seq, MODEL, identifier, 0, serving, said, other, answer, came, truth="i1"))
+                new.append(
+                    PairEntry(seq, MODEL, identifier, 0, serving, said, other, answer, came, truth="i1", source=source)
+                )
         self.append(*new)
 
     def _seq(self) -> int:

@@ -34,6 +34,10 @@ class Ledger:
     """Calls with kept predictions are malformed to it."""
     wanted: ledger.Wanted = field(default_factory=lambda: ledger.Wanted([], 0.0, 0))
     """What is told of the answers that are wanted."""
+    sources: dict[str, str] = field(default_factory=dict)
+    """Whose each reporter's token is; all others are unknown."""
+    reporters: list[str] = field(default_factory=list)
+    """Tokens that it was asked about."""
     port: int = 0
 
     def __post_init__(self) -> None:
@@ -49,6 +53,7 @@ class Ledger:
         application = web.Application(client_max_size=64 << 20)
         base = "/v1/namespaces/{namespace}"
         application.router.add_post(base + "/models/{name}/intake", self._intake)
+        application.router.add_post(base + "/models/{name}/source", self._source)
         application.router.add_get(base + "/models/{name}/wanted", self._wanted)
         application.router.add_get(base + "/blobs/{digest}", self._blob)
         application.router.add_put(base + "/blobs/{digest}", self._put)
@@ -62,6 +67,14 @@ class Ledger:
         finally:
             self.gate.set()
             await runner.cleanup()
+
+    async def _source(self, request: web.Request) -> web.Response:
+        token = msgspec.json.decode(await request.read(), type=ledger.Reporter).token
+        self.reporters.append(token)
+        await self.gate.wait()
+        if self.status != 200:
+            return web.json_response({"error": f"status {self.status} on purpose"}, status=self.status)
+        return web.Response(body=msgspec.json.encode(ledger.Source(self.sources.get(token, ""))))
 
     async def _wanted(self, request: web.Request) -> web.Response:
         self.paths.append(request.path_qs)

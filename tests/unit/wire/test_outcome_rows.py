@@ -49,6 +49,7 @@ def test_row_says_all_of_an_outcome():
         "agreements": 6.5,
         "failed": False,
         "split": "train",
+        "source": None,
     }
 
 

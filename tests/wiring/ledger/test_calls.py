@@ -228,3 +228,23 @@ async def test_wanted_answers_are_told_to_runtimes_of_the_namespace_by_their_num
         assert numbers == [50, 7, 0]
         for query in ("?limit=0", "?limit=501", "?since=soon"):
             assert (await ledger_here.call("GET", f"{MODEL}/wanted{query}"))[0] == 400
+
+
+async def test_runtime_is_told_whose_a_reporters_token_is(tmp_path, api):
+    api.audiences = [ledger.AUDIENCE, ledger.OUTCOMES_AUDIENCE]
+    api.unknown.add("forged")
+    async with here(tmp_path, api) as ledger_here:
+        found = []
+        for token in ("system:serviceaccount:ml:crm", "jane@example.com", "forged", "x" * 400):
+            status, body, _ = await ledger_here.call("POST", f"{MODEL}/source", ledger.Reporter(token))
+            found.append((status, msgspec.json.decode(body, type=ledger.Source).source))
+        assert found == [(200, "ml/crm"), (200, "jane@example.com"), (200, ""), (200, "")]
+        assert ["leadline-outcomes"] in [audiences for _, _, audiences in api.asked]
+        status, _, _ = await ledger_here.call("POST", f"{MODEL}/source", ledger.Reporter("a"), token=OTHER)
+        assert status == 403
+
+
+async def test_token_that_is_good_for_the_ledger_says_nobody_of_a_reporter(tmp_path, api):
+    async with here(tmp_path, api) as ledger_here:
+        _, body, _ = await ledger_here.call("POST", f"{MODEL}/source", ledger.Reporter(RUNTIME))
+        assert msgspec.json.decode(body, type=ledger.Source).source == ""

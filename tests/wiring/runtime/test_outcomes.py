@@ -130,6 +130,29 @@ def test_receipts_of_other_deployments_and_of_the_past_are_refused(pods, digits,
     assert report(good.public, {"receipt": foreign, "truth": 1}).status == 400
 
 
+def test_who_reports_is_in_the_ledger_and_a_forged_token_is_refused(pods, digits, settings, ledgers):
+    good, _ = pods
+    ledgers.edge.sources["crm-token"] = "ml/crm"
+    good.exchange(outcomes=OutcomeSettings(ledger=settings.ledger, sources="Required", per_hour=100))
+
+    def told(token, **bearer):
+        body = json.dumps({"receipt": token, "truth": 1}).encode()
+        return call(good.public, "POST", "/v2/models/digits/outcomes", body, bearer)
+
+    first = eventually(
+        "required",
+        lambda: (
+            (token := receipted(good, digits.rows[0]).headers["leadline-receipt"])
+            and told(token).status == 401
+            and token
+        ),
+    )
+    assert told(first, authorization="Bearer forged").status == 401
+    assert told(first, authorization="Bearer crm-token").status == 200
+    brought = ledgers.edge.outcomes[first.split(".")[6], 0]
+    assert (brought.source, brought.per_hour) == ("ml/crm", 100)
+
+
 def test_a_worker_that_is_killed_is_told_again(pods, digits, settings):
     good, _ = pods
     good.exchange(outcomes=settings)

@@ -47,6 +47,18 @@ async def test_two_ledgers_write_one_order_in_which_each_outcome_is_once(tmp_pat
         assert {entry.id for entry in await entries(other)} == {outcome(number).id for number in range(OUTCOMES)}
 
 
+async def test_quota_of_a_source_is_one_for_all_ledgers(tmp_path):
+    async with both(tmp_path) as (one, other):
+        fates = await asyncio.gather(
+            *(
+                told(kept, outcome(2 * number + place, source="ml/crm", per_hour=70))
+                for number in range(60)
+                for place, kept in enumerate((one, other))
+            )
+        )
+        assert sorted(fate for (fate,) in fates) == ["Accepted"] * 70 + ["OverQuota"] * 50
+
+
 async def test_what_another_ledger_writes_is_news_at_once(tmp_path):
     async with both(tmp_path) as (one, other):
         waiting = asyncio.create_task(one.news(0, 60.0))
@@ -138,7 +150,7 @@ async def test_database_of_a_newer_version_is_left_alone(tmp_path, databases):
     with psycopg.connect(databases[tmp_path], autocommit=True) as connection:
         connection.execute("UPDATE leadline_ledger.meta SET value = value + 1 WHERE key = 'version'")
     async with opened(tmp_path) as kept:
-        assert "is of version 2, this ledger knows up to 1; run a newer one" in kept.trouble
+        assert "is of version 3, this ledger knows up to 2; run a newer one" in kept.trouble
 
 
 @pytest.mark.parametrize("text", ["", "mysql://a:secret@b/c", "postgresql://a:secret@b:notaport/c x=y", "secret"])
