@@ -146,6 +146,23 @@ _OneClaim = Rule(
 )
 
 
+class Capture(Part):
+    """Inputs of a share of the predictions, kept to train with."""
+
+    percent: Annotated[int, Field(ge=1, le=100)] = 10
+    """Share of the predictions with a receipt, drawn at random, whose inputs are kept."""
+    drop: Annotated[list[Annotated[str, Field(min_length=1, max_length=256)]], Field(max_length=64)] = []
+    """Inputs of the model that never leave the pod, such as those that say who somebody is."""
+    retention: Annotated[Duration, AT_LEAST_ONE_SECOND] | None = None
+    """How long they are kept. Left out: spec.outcomes.maxAge."""
+    max_size: Annotated[
+        str,
+        Field(max_length=8),
+        matches(r"[1-9][0-9]{0,4}(Mi|Gi|Ti)", "must be a size such as 500Mi, 20Gi or 1Ti"),
+    ] = "1Gi"
+    """Most bytes, as they are kept; beyond it the oldest go."""
+
+
 class Outcomes(Part):
     """True answers that come back after a prediction."""
 
@@ -171,6 +188,8 @@ class Outcomes(Part):
     ) = None
     """Request parameter that says whom a prediction is about. Of each only the first outcome of a revision is evidence, for many
     answers about one customer are not many customers. Left out: every outcome is evidence."""
+    capture: Capture | None = None
+    """Inputs of a share of the predictions, kept to train with. Left out: none are."""
 
 
 _OutcomesEndSteps = Rule(

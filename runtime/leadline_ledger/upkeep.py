@@ -9,19 +9,27 @@ from typing import Final
 
 from leadline_ledger import errors, logs, store
 from leadline_ledger.blobs.kept import Blobs
+from leadline_ledger.captures.kept import Captures
 
 TICK_SECONDS: Final = 1.0
 """An answer is judged at most so long after its time; a database in trouble is tried again so often."""
 _TIDY_SECONDS: Final = 60.0
+_LOOK_SECONDS: Final = 300.0
+"""Between two looks at captured inputs, each a listing."""
 _STEPS: Final = 20
 """Of deleting, with each tick: more than comes in at full load. Each is a transaction, so calls get between."""
 
 
 async def run(
-    kept: store.Store, model_bytes: Blobs, *, clock_ms: Callable[[], int], monotonic: Callable[[], float]
+    kept: store.Store,
+    model_bytes: Blobs,
+    captured: Captures,
+    *,
+    clock_ms: Callable[[], int],
+    monotonic: Callable[[], float],
 ) -> None:
     """Keep the ledger in order until cancelled."""
-    tidied_at = monotonic()
+    tidied_at = looked_at = monotonic()
     while True:
         await asyncio.sleep(TICK_SECONDS)
         try:
@@ -32,6 +40,9 @@ async def run(
             while kept.due_ms is not None and kept.due_ms <= clock_ms():
                 if not await kept.judge():
                     break
+            if monotonic() >= looked_at + _LOOK_SECONDS:
+                looked_at = monotonic()
+                await captured.tidy()
             if monotonic() >= tidied_at + _TIDY_SECONDS and await _tidied(kept):
                 tidied_at = monotonic()
         except (errors.UnavailableError, errors.FullError):

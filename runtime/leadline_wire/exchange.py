@@ -74,6 +74,20 @@ class TestSetRequest(msgspec.Struct, frozen=True):
     """How long the run may take while clients are served: the longer, the less they notice of it. 0: some seconds."""
 
 
+class CaptureSettings(msgspec.Struct, frozen=True):
+    """Whose inputs are captured, and for how long the ledger keeps them (`spec.outcomes.capture`)."""
+
+    share: int = 100_000
+    """Share of the predictions with a receipt, in millionths."""
+    drop: list[str] = []
+    """Inputs that never leave the pod."""
+    keep_ms: int = 30 * 86_400_000
+    max_bytes: int = 1 << 30
+    """Of all files of the ModelDeployment; beyond it the oldest go."""
+    gather_ms: int = 60_000
+    """How long rows gather before they are brought, where there is no whole chunk of them earlier."""
+
+
 class OutcomeSettings(msgspec.Struct, frozen=True):
     """How predictions get receipts, and what becomes of their answers (`spec.outcomes`)."""
 
@@ -94,6 +108,8 @@ class OutcomeSettings(msgspec.Struct, frozen=True):
     """Class whose score goes with each prediction; empty: none does."""
     scores: str = ""
     """Model output that holds it; empty: the only one that can be meant."""
+    capture: CaptureSettings | None = None
+    """None: no inputs are captured."""
 
 
 class Copy(msgspec.Struct, frozen=True):

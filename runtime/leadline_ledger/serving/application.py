@@ -7,7 +7,8 @@ from leadline_wire import ledger
 
 from leadline_ledger import store, tokens
 from leadline_ledger.blobs.kept import Blobs
-from leadline_ledger.serving import edge, exporting, metrics, model_bytes, records
+from leadline_ledger.captures.kept import Captures
+from leadline_ledger.serving import capturing, edge, exporting, metrics, model_bytes, records
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class Parts:
     """User name of the operator's service account."""
     queue_bytes: int
     requests_max: int
+    captured: Captures
 
 
 def application(parts: Parts) -> web.Application:
@@ -28,8 +30,9 @@ def application(parts: Parts) -> web.Application:
     rim = edge.Edge(parts.known, operator=parts.operator, requests_max=parts.requests_max)
     calls = records.Records(parts.kept, rim, queue_bytes=parts.queue_bytes)
     exports = exporting.Exports(parts.kept, rim)
+    brought = capturing.Capturing(parts.captured, rim)
     content = model_bytes.ModelBytes(parts.model_bytes, rim)
-    counted = metrics.Metrics(parts.kept, parts.model_bytes, parts.known, rim)
+    counted = metrics.Metrics(parts.kept, parts.model_bytes, parts.known, rim, parts.captured)
 
     async def alive(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -53,6 +56,7 @@ def application(parts: Parts) -> web.Application:
             web.get("/v1/log", calls.log, allow_head=False),
             web.get(f"{model}/log", calls.log_of_model, allow_head=False),
             web.get(f"{model}/outcomes", exports.outcomes, allow_head=False),
+            web.post(f"{model}/captures", brought.put),
             web.get(f"{model}/wanted", calls.wanted, allow_head=False),
             web.put(blob, content.put),
             web.get(blob, content.get),
@@ -62,4 +66,5 @@ def application(parts: Parts) -> web.Application:
         ]
     )
     served.on_shutdown.append(exports.close)
+    served.on_shutdown.append(brought.close)
     return served

@@ -1,0 +1,94 @@
+"""From a request to a file of its inputs: a real pod, a real ledger, each in its own process."""
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from leadline_wire import receipts
+from leadline_wire.exchange import CaptureSettings, OutcomeSettings
+
+from tests.wiring.ledger.parts import ApiServer, Process
+from tests.wiring.runtime.pods import KEY, Pod, eventually, infer
+
+TOKEN = "system:serviceaccount:ml:default"
+
+
+@pytest.fixture
+def ledger_process(tmp_path):
+    folder = tmp_path / "ledger" / "volume"
+    folder.mkdir(parents=True)
+    api = ApiServer()
+    made = Process(folder, api).start()
+    yield made
+    made.end()
+    api.close()
+
+
+@pytest.fixture
+def pod(tmp_path, digits):
+    token = tmp_path / "token"
+    token.write_text(TOKEN)
+    made = Pod(
+        tmp_path / "pod",
+        digits.uri("good.onnx"),
+        digest=digits.digest("good.onnx"),
+        environment={"LEADLINE_LEDGER_TOKEN_FILE": str(token)},
+        workers=2,
+    )
+    yield made.wait_ready()
+    made.stop()
+
+
+def test_inputs_of_predictions_are_in_files_by_receipt(pod, digits, ledger_process):
+    url = f"http://127.0.0.1:{ledger_process.port}"
+    capture = CaptureSettings(share=1_000_000, gather_ms=100)
+    pod.exchange(outcomes=OutcomeSettings(ledger=url, capture=capture))
+    answers = {}
+
+    def asked():
+        number = len(answers)
+        answer = infer(pod.public, digits.rows[number % len(digits.rows)])
+        token = answer.headers["leadline-receipt"]
+        if token:
+            answers[token.split(".")[6]] = digits.rows[number % len(digits.rows)], token
+        return len(answers) >= 40
+
+    eventually("answers with receipts", asked)
+    counted = eventually(
+        "captured", lambda: (told := pod.metrics()).get("leadline_captured_rows_total", 0) >= 39 and told
+    )
+    assert counted["leadline_captured_rows_dropped_total"] == 0
+    files = list((ledger_process.folder / "captures" / "ml" / "digits").rglob("*.parquet"))
+    table = pa.concat_tables([pyarrow.parquet.read_table(path) for path in files])
+    assert table.schema.field("X").type.value_type == pa.float32()
+    found = {row["prediction_id"]: (row["row"], row["X"]) for row in table.to_pylist()}
+    captured = found.keys() & answers.keys()
+    assert len(captured) >= 39, "one worker may have heard of capturing after its first answer"
+    assert {key: found[key] for key in captured} == {
+        key: (0, pa.array(answers[key][0], pa.float32()).to_pylist()) for key in captured
+    }
+
+
+def test_when_capturing_ends_nothing_more_is_brought(pod, digits, ledger_process):
+    url = f"http://127.0.0.1:{ledger_process.port}"
+    capture = CaptureSettings(share=1_000_000, gather_ms=50)
+    pod.exchange(outcomes=OutcomeSettings(ledger=url, capture=capture))
+
+    def captured():
+        infer(pod.public, digits.rows[0])
+        return pod.metrics().get("leadline_captured_rows_total", 0) > 0
+
+    eventually("captured", captured)
+    pod.exchange(outcomes=OutcomeSettings(ledger=url, rotation=1))
+    keys = {key.id: key for key in [receipts.key_of(KEY, 1)]}
+
+    def is_told():
+        return infer(pod.public, digits.rows[0]).headers["leadline-receipt"].split(".")[1] in keys
+
+    # Both workers have heard of it once a run of answers is signed by the new key.
+    eventually("both know", lambda: all(is_told() for _ in range(20)))
+    before = pod.metrics()
+    for _ in range(20):
+        infer(pod.public, digits.rows[0])
+    after = pod.metrics()
+    names = ("leadline_captured_rows_total", "leadline_captured_rows_dropped_total")
+    assert sum(before[name] for name in names) == sum(after[name] for name in names)
