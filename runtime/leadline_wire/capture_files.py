@@ -9,10 +9,14 @@ import io
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from leadline_wire import captures
 
 DATATYPE_KEY: Final = "leadline.datatype"
 GROUP_ROWS: Final = 8_192
+_MAGIC: Final = b"PAR1"
+_LEAST_BYTES: Final = 12
 _CODES: Final[dict[str, Any]] = {
     "INT8": "b",
     "INT16": "h",
@@ -33,6 +37,22 @@ class Kind(NamedTuple):
 
     datatype: str
     is_list: bool
+
+
+MIXED: Final = Kind(captures.TEXT, is_list=False)
+"""Of a column in which not all are of one kind: text, the JSON of each."""
+
+
+class Described(msgspec.Struct, frozen=True):
+    """What is captured of a ModelDeployment: the answer of `GET .../captures`."""
+
+    rows: int
+    files: int
+    bytes: int
+    columns: dict[str, Kind] = {}
+    """Of a table with all of it."""
+    row_bytes: int = 0
+    """Of one row in memory, about, where it is largest."""
 
 
 def parquet(chunk: captures.Chunk) -> bytes:
@@ -90,25 +110,31 @@ class Reader:
         """
         from arro3 import io as files  # noqa: PLC0415
 
+        # What is torn is told here, for arro3 0.9 panics where there is no footer, with a report on standard error.
+        if len(content) < _LEAST_BYTES or content[:4] != _MAGIC or content[-4:] != _MAGIC:
+            raise ValueError(f"no Parquet file: {len(content)} bytes")
         try:
             table = files.read_parquet(io.BytesIO(content)).read_all()
             ids, rows = (table.column(name).to_pylist() for name in captures.OUR_COLUMNS)
-        except Exception as error:  # arro3 has no class for this; whatever it says, it is no such file
+        except BaseException as error:
+            # A panic is no Exception.
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
             raise ValueError(f"no file of captured inputs: {error}") from error
         self.size_bytes = len(content) + int(table.nbytes) + 150 * len(ids)
         self.kinds = {
             name: _kind(table.schema.field(name)) for name in table.schema.names if name not in captures.OUR_COLUMNS
         }
+        self.row_bytes = int(table.nbytes) // max(1, len(ids))
         self._table = table
         self._places = {found: place for place, found in enumerate(zip(ids, rows, strict=True))}
 
-    def found(self, wanted: Iterable[tuple[str, int]]) -> dict[tuple[str, int], dict[str, Any]]:
-        """Return the inputs of those of these rows that are here, by prediction and row."""
-        return {
-            each: {name: self._table.column(name).slice(place, 1).to_pylist()[0] for name in self.kinds}
-            for each in wanted
-            if (place := self._places.get(each)) is not None
-        }
+    def inputs(self, key: tuple[str, int]) -> dict[str, Any] | None:
+        """Return the inputs of a prediction's row, by input; None: it is not here."""
+        place = self._places.get(key)
+        if place is None:
+            return None
+        return {name: self._table.column(name).slice(place, 1).to_pylist()[0] for name in self.kinds}
 
 
 def _kind(field: Any) -> Kind:
@@ -141,7 +167,7 @@ def merged(found: Iterable[Mapping[str, Kind]]) -> dict[str, Kind]:
     kinds: dict[str, Kind] = {}
     for each in found:
         for name, kind in each.items():
-            kinds[name] = kind if kinds.get(name, kind) == kind else Kind(captures.TEXT, is_list=False)
+            kinds[name] = kind if kinds.get(name, kind) == kind else MIXED
     return kinds
 
 

@@ -2,6 +2,8 @@
 
     POST /v1/namespaces/NAMESPACE/models/NAME/captures?keep_ms=N&max_bytes=N   runtime: Chunk -> 204, once it is kept
 
+    GET  /v1/namespaces/NAMESPACE/models/NAME/captures                         people: capture_files.Described
+
 The ledger makes Parquet of it. The same body told again is the same chunk. Numbers travel as their little-endian bytes, so that
 a runtime copies memory and converts nothing. Fields are only ever added, with defaults.
 """

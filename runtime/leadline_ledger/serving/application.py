@@ -29,7 +29,7 @@ def application(parts: Parts) -> web.Application:
     """Return the ledger's HTTP application."""
     rim = edge.Edge(parts.known, operator=parts.operator, requests_max=parts.requests_max)
     calls = records.Records(parts.kept, rim, queue_bytes=parts.queue_bytes)
-    exports = exporting.Exports(parts.kept, rim)
+    exports = exporting.Exports(parts.kept, parts.captured, rim)
     brought = capturing.Capturing(parts.captured, rim)
     content = model_bytes.ModelBytes(parts.model_bytes, rim)
     counted = metrics.Metrics(parts.kept, parts.model_bytes, parts.known, rim, parts.captured)
@@ -57,6 +57,7 @@ def application(parts: Parts) -> web.Application:
             web.get(f"{model}/log", calls.log_of_model, allow_head=False),
             web.get(f"{model}/outcomes", exports.outcomes, allow_head=False),
             web.post(f"{model}/captures", brought.put),
+            web.get(f"{model}/captures", brought.describe, allow_head=False),
             web.get(f"{model}/wanted", calls.wanted, allow_head=False),
             web.put(blob, content.put),
             web.get(blob, content.get),

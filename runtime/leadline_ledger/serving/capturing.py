@@ -9,11 +9,12 @@ from aiohttp import web
 from leadline_wire import capture_files, captures
 
 from leadline_ledger import errors
-from leadline_ledger.captures import naming
+from leadline_ledger.captures import joining, naming
 from leadline_ledger.captures.kept import Captures
 from leadline_ledger.serving import asked, edge
 
 _BODY_SECONDS: Final = 30.0
+_READ_SECONDS: Final = 60.0
 _UNDER_WAY_MAX: Final = 4
 """Chunks in memory at a time; more are answered 503, and come again."""
 _KEEP_MS_MAX: Final = 100 * 366 * 86_400_000
@@ -55,6 +56,28 @@ class Capturing:
         finally:
             self._under_way -= 1
         return web.Response(status=204)
+
+    async def describe(self, request: web.Request) -> web.Response:
+        """Say what there is."""
+        model = asked.model(self._rim, request)
+        files = await self._kept.files(model)
+        loop = asyncio.get_running_loop()
+
+        def read(file: naming.File) -> bytes | None:
+            return asyncio.run_coroutine_threadsafe(self._kept.read(file), loop).result(_READ_SECONDS)
+
+        try:
+            joiner = await loop.run_in_executor(self._thread, joining.Joiner, files, read)
+        except TimeoutError as error:
+            raise errors.UnavailableError(f"captured inputs cannot be read within {_READ_SECONDS:.0f} s") from error
+        described = capture_files.Described(
+            rows=sum(file.rows for file in files),
+            files=len(files),
+            bytes=sum(file.size_bytes for file in files),
+            columns=joiner.kinds,
+            row_bytes=joiner.row_bytes,
+        )
+        return web.Response(body=msgspec.json.encode(described), headers={"content-type": "application/json"})
 
     async def close(self, _: web.Application) -> None:
         """End the thread."""

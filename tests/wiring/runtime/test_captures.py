@@ -1,4 +1,6 @@
-"""From a request to a file of its inputs: a real pod, a real ledger, each in its own process."""
+"""From a request to a file of its inputs and into an export: a real pod, a real ledger, each in its own process."""
+
+import json
 
 import pyarrow as pa
 import pyarrow.parquet
@@ -7,7 +9,7 @@ from leadline_wire import receipts
 from leadline_wire.exchange import CaptureSettings, OutcomeSettings
 
 from tests.wiring.ledger.parts import ApiServer, Process
-from tests.wiring.runtime.pods import KEY, Pod, eventually, infer
+from tests.wiring.runtime.pods import KEY, Pod, call, eventually, infer
 
 TOKEN = "system:serviceaccount:ml:default"
 
@@ -38,7 +40,7 @@ def pod(tmp_path, digits):
     made.stop()
 
 
-def test_inputs_of_predictions_are_in_files_by_receipt(pod, digits, ledger_process):
+def test_inputs_of_predictions_are_in_files_by_receipt_and_come_with_their_outcomes(pod, digits, ledger_process):
     url = f"http://127.0.0.1:{ledger_process.port}"
     capture = CaptureSettings(share=1_000_000, gather_ms=100)
     pod.exchange(outcomes=OutcomeSettings(ledger=url, capture=capture))
@@ -66,6 +68,14 @@ def test_inputs_of_predictions_are_in_files_by_receipt(pod, digits, ledger_proce
     assert {key: found[key] for key in captured} == {
         key: (0, pa.array(answers[key][0], pa.float32()).to_pylist()) for key in captured
     }
+    for _, token in answers.values():
+        item = json.dumps({"receipt": token, "truth": 1}).encode()
+        assert call(pod.public, "POST", "/v2/models/digits/outcomes", item).status == 200
+    path = "/v1/namespaces/ml/models/digits/outcomes?format=ndjson&inputs=true"
+    status, body = ledger_process.call("GET", path, token=TOKEN)
+    rows = {row["prediction_id"]: row["input.X"] for row in map(json.loads, body.splitlines())}
+    assert (status, rows.keys()) == (200, answers.keys())
+    assert {key: rows[key] for key in captured} == {key: found[key][1] for key in captured}
 
 
 def test_when_capturing_ends_nothing_more_is_brought(pod, digits, ledger_process):
