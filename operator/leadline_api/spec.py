@@ -134,13 +134,29 @@ _ShadowNeedsOutcomes = Rule(
     shows_value=False,
 )
 _OneClaim = Rule(
-    cel="!has(self.quality) || !has(self.quality.testSet) || !self.quality.testSet.uri.startsWith('pvc://') || "
+    cel="!has(self.quality) || !has(self.quality.testSet) || !has(self.quality.testSet.uri) || "
+    "!self.quality.testSet.uri.startsWith('pvc://') || "
     "self.model.uri.startsWith('pvc://') && self.model.uri.split('/')[2] == self.quality.testSet.uri.split('/')[2]",
     message="spec.quality.testSet.uri: a pvc:// test set needs to be on the claim of spec.model.uri: pods mount that one",
     holds=lambda spec: (
         spec.quality.test_set is None
+        or spec.quality.test_set.uri is None
         or not spec.quality.test_set.uri.startswith("pvc://")
         or uris.claim_of(spec.quality.test_set.uri) == uris.claim_of(spec.model.uri)
+    ),
+    shows_value=False,
+)
+
+
+_GrownNeedsCapture = Rule(
+    cel="!has(self.quality) || !has(self.quality.testSet) || !has(self.quality.testSet.from) || "
+    "has(self.outcomes) && has(self.outcomes.capture)",
+    message="spec.quality.testSet.from: outcomes needs spec.outcomes.capture, inputs to make a test set of; add "
+    "capture: {percent: 10}",
+    holds=lambda spec: (
+        spec.quality.test_set is None
+        or spec.quality.test_set.from_ is None
+        or (spec.outcomes is not None and spec.outcomes.capture is not None)
     ),
     shows_value=False,
 )
@@ -206,7 +222,14 @@ _AgeCoversMaturity = Rule(
     holds=lambda outcomes: quantities.seconds(outcomes.max_age) >= quantities.seconds(outcomes.maturity),
     shows_value=False,
 )
-_ACROSS: Final = (_MetricsNeedAnswers, _OthersNeedOutcomes, _ShadowNeedsOutcomes, _OutcomesEndSteps, _OneClaim)
+_ACROSS: Final = (
+    _MetricsNeedAnswers,
+    _OthersNeedOutcomes,
+    _ShadowNeedsOutcomes,
+    _OutcomesEndSteps,
+    _OneClaim,
+    _GrownNeedsCapture,
+)
 
 
 class ModelDeploymentSpec(Part):

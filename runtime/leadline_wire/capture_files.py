@@ -7,12 +7,14 @@ imported at the first use.
 import datetime as dt
 import io
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from leadline_wire import captures
 
+OUR_COLUMNS: Final = captures.OUR_COLUMNS
 DATATYPE_KEY: Final = "leadline.datatype"
 GROUP_ROWS: Final = 8_192
 _MAGIC: Final = b"PAR1"
@@ -128,6 +130,19 @@ class Reader:
         self.row_bytes = int(table.nbytes) // max(1, len(ids))
         self._table = table
         self._places = {found: place for place, found in enumerate(zip(ids, rows, strict=True))}
+
+    @property
+    def keys(self) -> AbstractSet[tuple[str, int]]:
+        """Prediction and row of each."""
+        return self._places.keys()
+
+    def taken(self, keys: Iterable[tuple[str, int]]) -> tuple[Any, list[tuple[str, int]]]:
+        """Return these rows as a batch of their own, and which of them are here, in its order."""
+        from arro3 import core  # noqa: PLC0415
+
+        there = [key for key in keys if key in self._places]
+        places = core.Array([self._places[key] for key in there], core.DataType.uint32())
+        return self._table.combine_chunks().to_batches()[0].take(places), there
 
     def inputs(self, key: tuple[str, int]) -> dict[str, Any] | None:
         """Return the inputs of a prediction's row, by input; None: it is not here."""

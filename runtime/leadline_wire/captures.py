@@ -4,6 +4,8 @@
 
     GET  /v1/namespaces/NAMESPACE/models/NAME/captures                         people: capture_files.Described
 
+    POST /v1/namespaces/NAMESPACE/models/NAME/test-set?size=N&test_percent=    operator: GrownSet, a blob by then
+
 The ledger makes Parquet of it. The same body told again is the same chunk. Numbers travel as their little-endian bytes, so that
 a runtime copies memory and converts nothing. Fields are only ever added, with defaults.
 """
@@ -35,6 +37,20 @@ ITEM_BYTES: Final = {
 }
 """By datatype of the Open Inference Protocol. FP16 and BF16 travel as FP32, which holds each of their numbers exactly."""
 TEXT: Final = "BYTES"
+
+
+TEST_SET_ROWS_MAX: Final = 65_536
+GROWN_TRUTH: Final = "leadline.truth"
+"""Column with the true answers of a test set out of outcomes."""
+
+
+class GrownSet(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A test set that was made out of outcomes."""
+
+    rows: int
+    """0: there are none yet."""
+    digest: str = ""
+    """`sha256:<hex>` of a blob of the namespace; its true answers are in the column `GROWN_TRUTH`."""
 
 
 class Column(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -30,6 +30,9 @@ COPY_HEADER: Final = "leadline-copy"
 LATENCY_BOUNDS_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 """Upper bounds of the buckets of `ServiceReport.latency`; one more bucket holds the rest. Only ever added to."""
 
+LEDGER_SCHEME: Final = "ledger://blobs/"
+"""Of a test set's URI: a blob of the pod's namespace in the ledger, by its digest."""
+
 Role = Literal["candidate", "serving", "standby"]
 """candidate: verified dark. serving: answers on both ports. standby: demoted or kept warm; the public port forwards."""
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from leadline_api.reasons import Reason
 
-from leadline_operator.reconcile import addressing, announcing, children, conditions, rollout
+from leadline_operator.reconcile import addressing, announcing, children, conditions, growing, rollout
 from leadline_operator.reconcile.observed import Existing, Observed
 from leadline_operator.reconcile.plan import Event, Plan
 
@@ -28,6 +28,7 @@ def reconcile(observed: Observed, now: float) -> Plan:
         soundings=addressing.soundings(observed, decision, now, stuck=stuck),
         told=announcing.announcements(observed, decision, now),
         notices=announcing.notices(observed, decision, now),
+        grow=growing.wanted(observed, decision),
         wake_after_seconds=min(decision.wakes, default=None),
     )
 

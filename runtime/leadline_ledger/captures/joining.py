@@ -87,8 +87,7 @@ class Joiner:
         if found is not None:
             self._readers.move_to_end(file.path)
             return found
-        content = self._read(file)
-        reader = _read(file, content) if content is not None else None
+        reader = reader_of(file, self._read(file))
         if reader is None:
             self._files = [each for each in self._files if each is not file]
             self._near = [each for each in self._near if each is not file]
@@ -101,9 +100,10 @@ class Joiner:
         return reader
 
 
-def _read(file: naming.File, content: bytes) -> capture_files.Reader | None:
+def reader_of(file: naming.File, content: bytes | None) -> capture_files.Reader | None:
+    """Return what reads a file; None: it is gone, or cannot be read."""
     try:
-        return capture_files.Reader(content)
+        return capture_files.Reader(content) if content is not None else None
     except ValueError as error:
         # Somebody else's, or torn when the machine lost power: without it the others are as good.
         logs.warning("a captured file cannot be read", path=file.path, reason=error)

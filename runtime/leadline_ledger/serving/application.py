@@ -8,7 +8,7 @@ from leadline_wire import ledger
 from leadline_ledger import store, tokens
 from leadline_ledger.blobs.kept import Blobs
 from leadline_ledger.captures.kept import Captures
-from leadline_ledger.serving import capturing, edge, exporting, metrics, model_bytes, records
+from leadline_ledger.serving import capturing, edge, exporting, growing, metrics, model_bytes, records
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,7 @@ def application(parts: Parts) -> web.Application:
     calls = records.Records(parts.kept, rim, queue_bytes=parts.queue_bytes)
     exports = exporting.Exports(parts.kept, parts.captured, rim)
     brought = capturing.Capturing(parts.captured, rim)
+    grown = growing.Growing(parts.kept, parts.captured, parts.model_bytes, rim)
     content = model_bytes.ModelBytes(parts.model_bytes, rim)
     counted = metrics.Metrics(parts.kept, parts.model_bytes, parts.known, rim, parts.captured)
 
@@ -57,6 +58,7 @@ def application(parts: Parts) -> web.Application:
             web.get(f"{model}/log", calls.log_of_model, allow_head=False),
             web.get(f"{model}/outcomes", exports.outcomes, allow_head=False),
             web.post(f"{model}/captures", brought.put),
+            web.post(f"{model}/test-set", grown.make),
             web.get(f"{model}/captures", brought.describe, allow_head=False),
             web.get(f"{model}/wanted", calls.wanted, allow_head=False),
             web.put(blob, content.put),
@@ -68,4 +70,5 @@ def application(parts: Parts) -> web.Application:
     )
     served.on_shutdown.append(exports.close)
     served.on_shutdown.append(brought.close)
+    served.on_shutdown.append(grown.close)
     return served

@@ -2,11 +2,12 @@
 
 import json
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from leadline_wire import receipts
-from leadline_wire.exchange import CaptureSettings, OutcomeSettings
+from leadline_wire import captures, exchange, receipts
+from leadline_wire.exchange import LEDGER_SCHEME, CaptureSettings, OutcomeSettings
 
 from tests.wiring.ledger.parts import ApiServer, Process
 from tests.wiring.runtime.pods import KEY, Pod, call, eventually, infer
@@ -76,6 +77,22 @@ def test_inputs_of_predictions_are_in_files_by_receipt_and_come_with_their_outco
     rows = {row["prediction_id"]: row["input.X"] for row in map(json.loads, body.splitlines())}
     assert (status, rows.keys()) == (200, answers.keys())
     assert {key: rows[key] for key in captured} == {key: found[key][1] for key in captured}
+    # And a test set is made of them, which the pod fetches with its own token.
+    status, body = ledger_process.call("POST", "/v1/namespaces/ml/models/digits/test-set?test_percent=100", token=TOKEN)
+    grown = msgspec.json.decode(body, type=captures.GrownSet)
+    assert (status, grown.rows) == (200, len(captured))
+    request = exchange.TestSetRequest(
+        f"{LEDGER_SCHEME}{grown.digest}", captures.GROWN_TRUTH, "o.a0", digest=grown.digest
+    )
+    report = pod.report(
+        "test set answered",
+        lambda report: report.test_set and report.test_set.state in ("Done", "Failed"),
+        outcomes=OutcomeSettings(ledger=url, capture=capture),
+        test_set=request,
+    ).test_set
+    ones = sum(token.split(".")[7] == "i1" for key, (_, token) in answers.items() if key in captured)
+    assert (report.state, report.rows, report.digest) == ("Done", len(captured), grown.digest)
+    assert int.from_bytes(report.right, "big").bit_count() == ones
 
 
 def test_when_capturing_ends_nothing_more_is_brought(pod, digits, ledger_process):
