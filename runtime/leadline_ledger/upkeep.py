@@ -1,6 +1,6 @@
 """What the ledger does unasked: judges answers whose maturity has passed, deletes what is past its age, tries again.
 
-One task; each step waits for the one before. Trouble of the store is the store's to say; here it only means: try again.
+One task, beside which captured inputs are looked after; each step waits for the one before. Trouble of the store is the store's to say; here it only means: try again.
 """
 
 import asyncio
@@ -30,6 +30,8 @@ async def run(
 ) -> None:
     """Keep the ledger in order until cancelled."""
     tidied_at = looked_at = monotonic()
+    # By itself: it may read and write much, and answers are to be judged in time.
+    looking: asyncio.Task[None] | None = None
     while True:
         await asyncio.sleep(TICK_SECONDS)
         try:
@@ -42,13 +44,21 @@ async def run(
                     break
             if monotonic() >= looked_at + _LOOK_SECONDS:
                 looked_at = monotonic()
-                await captured.tidy()
+                if looking is None or looking.done():
+                    looking = asyncio.create_task(_look(captured))
             if monotonic() >= tidied_at + _TIDY_SECONDS and await _tidied(kept):
                 tidied_at = monotonic()
         except (errors.UnavailableError, errors.FullError):
             continue
         except Exception as error:  # noqa: BLE001 - a defect in upkeep must not end the intake
             logs.error("upkeep met a defect", exc_info=error)
+
+
+async def _look(captured: Captures) -> None:
+    try:
+        await captured.tidy()
+    except Exception as error:  # noqa: BLE001 - a defect in upkeep must not end the intake
+        logs.error("upkeep of captured inputs met a defect", exc_info=error)
 
 
 async def _tidied(kept: store.Store) -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from leadline_ledger import errors, logs
-from leadline_ledger.captures import naming
+from leadline_ledger.captures import merging, naming
 
 _CALL_SECONDS: Final = 30.0
 _CONNECT_SECONDS: Final = 10
@@ -53,7 +53,7 @@ class Captures:
         self.held_bytes = 0
         """Of all files, when `tidy` looked last."""
         self.counts: Counter[str] = Counter()
-        """Files: `kept`, `deleted`."""
+        """Files: `kept`, `merged`, `deleted`."""
 
     async def put(self, path: str, content: bytes, *, model: str, most_bytes: int) -> None:
         """Keep a file; the same one again is the same.
@@ -106,7 +106,7 @@ class Captures:
             return None
 
     async def tidy(self) -> None:
-        """Delete what is past its age, and the oldest where there is too much; trouble is logged once."""
+        """Delete what is past its age, and the oldest where there is too much, and merge small files; trouble is logged once."""
         if self._made is None and not self._uri and not (self._folder / naming.ROOT).exists():
             return
         try:
@@ -125,6 +125,8 @@ class Captures:
                 model: sum(file.size_bytes for file in files if file.path in left) for model, files in by_model.items()
             }
             self.held_bytes = sum(self._sizes.values())
+            for group in merging.groups((file for file in every if file.path in left), now_ms=now_ms):
+                await self._merge(group)
             self.trouble = ""
         except errors.UnavailableError as error:
             if str(error) != self.trouble:
@@ -138,6 +140,18 @@ class Captures:
         gone = naming.to_delete(files, now_ms=self._clock_ms(), most_bytes=most_bytes)
         await self._delete(gone)
         self._sizes[model] = sum(file.size_bytes for file in files) - sum(file.size_bytes for file in gone)
+
+    async def _merge(self, group: list[naming.File]) -> None:
+        """Put one file in the place of many; whatever ends this midway, no row is lost or counted twice."""
+        contents = [await self.read(file) for file in group]
+        made = await asyncio.to_thread(merging.merged, group, contents)
+        if made is None:
+            return
+        path, content = made
+        await self._ask(_obstore().put_async(self._store(), path, content))
+        self.counts["merged"] += 1
+        # What cannot be read stays where it is, for whoever wants to look at it.
+        await self._delete([file for file, found in zip(group, contents, strict=True) if found and file.path != path])
 
     async def _delete(self, files: list[naming.File]) -> None:
         for path in sorted({file.path for file in files}):

@@ -58,6 +58,15 @@ def path_of(model: str, chunk: captures.Chunk, body: bytes, *, keep_ms: int) -> 
     return f"{folder_of(model)}{day}/{first}-{last}-{chunk.count}-{expires_ms:012x}-{kinds}-{digest}.parquet"
 
 
+def path_of_merged(files: list[File], rows: int, digest: str) -> str:
+    """Return the name of a file that takes the place of these; it stays until the last of them would have gone."""
+    first_ms, last_ms = min(file.first_ms for file in files), max(file.last_ms for file in files)
+    expires_ms, columns = max(file.expires_ms for file in files), files[0].columns
+    day = capture_files.day_of(first_ms)
+    name = f"{first_ms:012x}-{last_ms:012x}-{rows}-{expires_ms:012x}-{columns}-{digest}.parquet"
+    return f"{folder_of(files[0].model)}{day}/{name}"
+
+
 def read(path: str, size_bytes: int) -> File | None:
     """Return what a name says; None: it is not one of ours."""
     found = _NAME.fullmatch(path)

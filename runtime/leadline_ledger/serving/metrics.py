@@ -66,7 +66,7 @@ class Metrics(Collector):
             "leadline_ledger_capture_bytes", "Bytes of captured inputs, when last looked", self.captured.held_bytes
         )
         files = CounterMetricFamily("leadline_ledger_capture_files", "Files of captured inputs", labels=["fate"])
-        for fate in ("kept", "deleted"):
+        for fate in ("kept", "merged", "deleted"):
             files.add_metric([fate], self.captured.counts[fate])
         yield files
         reviews = CounterMetricFamily("leadline_ledger_token_reviews", "Answers of the API server", labels=["result"])

@@ -27,6 +27,7 @@ from leadline_runtime.engine.counters import Counters
 from leadline_runtime.oip.datatypes import Kind
 from leadline_runtime.oip.signature import Tensor
 from leadline_runtime.outcomes.intake import target_of
+from leadline_runtime.outcomes.minting import Stamp
 from leadline_runtime.worker.links import Answer, Job, Link
 from leadline_runtime.worker.pool import Pool
 
@@ -122,18 +123,19 @@ class Capturer:
         self.stop()
         self._pool.close()
 
-    def rows(self, ids: Sequence[bytes], arrays: Mapping[str, Array], places: Sequence[int] | None) -> None:
+    def rows(self, stamp: Stamp, count: int, arrays: Mapping[str, Array], places: Sequence[int] | None) -> None:
         """Take answered requests of one row each.
 
         Args:
-            ids: Of the predictions, by row.
+            stamp: Has the ids of the predictions, by row.
+            count: Rows.
             arrays: Their inputs, rows first; they may change after this.
             places: Rows whose answer has a receipt; None: all.
         """
-        count = len(ids) if places is None else len(places)
-        drawn = self._drawn(count)
+        drawn = self._drawn(count if places is None else len(places))
         if not drawn:
             return
+        ids = stamp.ids(count)
         if places is not None:
             drawn = [places[place] for place in drawn]
         if len(drawn) == len(ids):

@@ -17,7 +17,7 @@ from leadline_wire import ledger, predictions, receipts
 from leadline_runtime import logs
 from leadline_runtime.engine.counters import Counters
 from leadline_runtime.oip.forms import Copyable
-from leadline_runtime.outcomes.minting import PLACES, Minter, Rows
+from leadline_runtime.outcomes.minting import PLACES, Minter, Rows, Stamp
 from leadline_runtime.outcomes.words import Words
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -38,8 +38,8 @@ class Copier(Protocol):
 class Capturer(Protocol):
     """Keeps inputs of answered requests; see `outcomes.capturing`."""
 
-    def rows(self, ids: Sequence[bytes], arrays: Mapping[str, Array], places: Sequence[int] | None) -> None:
-        """Take requests of one row each, some of which have a receipt."""
+    def rows(self, stamp: Stamp, count: int, arrays: Mapping[str, Array], places: Sequence[int] | None) -> None:
+        """Take so many requests of one row each, some of which have a receipt."""
 
     def is_drawn(self) -> bool:
         """Tell whether the next prediction is captured."""
@@ -131,7 +131,7 @@ class Recorder:
         places = None
         if bad or not rows.is_whole:
             places = [row for row, receipt in enumerate(given) if receipt is not None and row not in bad]
-        self.capturer.rows(rows.stamp.ids(len(given)), arrays, places)
+        self.capturer.rows(rows.stamp, len(given), arrays, places)
 
     def failed(self, body: Copyable) -> None:
         """Note a request that the model failed on: nobody gets a receipt, a copy shows whether others do better."""

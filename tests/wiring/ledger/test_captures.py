@@ -12,7 +12,7 @@ import pytest
 from leadline_wire import captures
 
 from tests.unit.ledger.ledgers import DAY_MS, NOW_MS, identifier
-from tests.wiring.ledger.chunks import bring, chunk, floats
+from tests.wiring.ledger.chunks import PATH, bring, chunk, floats
 from tests.wiring.ledger.parts import OPERATOR, here
 from tests.wiring.runtime.servers import S3
 
@@ -205,3 +205,34 @@ def post(ledger_process, body):
         return connection.getresponse().status
     finally:
         connection.close()
+
+
+async def test_small_files_of_an_hour_become_one_that_holds_each_row_once(tmp_path, api, place):
+    async with here(tmp_path, api, uri=place.uri) as ledger_here:
+        hour = NOW_MS - NOW_MS % 3_600_000
+        for number in range(12):
+            await bring(ledger_here, chunk(number, at_ms=hour + 1_000 * number))
+        await bring(ledger_here, chunk(20, 21, at_ms=hour, name="other"))
+        await bring(ledger_here, chunk(22, at_ms=hour + 3_600_000))
+        ledger_here.clock.now_ms = hour + 3_600_000
+        await ledger_here.captured.tidy()
+        assert len(place.files()) == 14, "late ones may come yet"
+        ledger_here.clock.now_ms += 900_000
+        before = {path.name: path.read_bytes() for path in place.files()}
+        await ledger_here.captured.tidy()
+        assert sorted(table.num_rows for table in place.tables()) == [1, 2, 12]
+        (large,) = (table for table in place.tables() if table.num_rows == 12)
+        assert [row["X"] for row in sorted(large.to_pylist(), key=lambda row: row["X"])] == [
+            [float(number), number + 0.5] for number in range(12)
+        ]
+        assert large.schema.field("X").type.list_size == 2
+        # As after a kill between the writing of the large one and the deleting of the small ones.
+        folder = place.files()[0].parent
+        for name, content in before.items():
+            if not (folder / name).exists():
+                (folder / name).write_bytes(content)
+        await ledger_here.captured.tidy()
+        assert sorted(table.num_rows for table in place.tables()) == [1, 2, 12]
+        await ledger_here.captured.tidy()
+        status, body, _ = await ledger_here.call("GET", PATH)
+        assert (status, b'"rows":15,"files":3' in body) == (200, True), body

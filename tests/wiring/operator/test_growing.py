@@ -54,7 +54,7 @@ async def test_a_set_is_made_once_for_each_revision_and_again_while_there_are_to
         await bring(ledger_here, chunk(*range(100)))
         made = await asking.until(lambda view: view.rows >= 5)
         assert 5 < made.rows < 45
-        status, _, headers = await ledger_here.call("HEAD", f"/v1/namespaces/shop/blobs/{made.digest}")
+        status, _, _ = await ledger_here.call("HEAD", f"/v1/namespaces/shop/blobs/{made.digest}")
         assert status == 200
         # More comes, and the set of this revision stays as it is.
         await ledger_here.told(*(outcome(number) for number in range(100, 200)))
