@@ -159,8 +159,7 @@ class RowBatch:
                 caller.answer(answer)
         if given is not None:
             recorder.took(given, copied, self.identifiers, bad)
-            if recorder.capturer is not None:
-                recorder.capture(given, {self._input: self._views[self.rows]}, bad)
+            recorder.capture(given, {self._input: self._views[self.rows]}, bad)
         return failures
 
     def apart(self, error: Exception) -> Sequence[ArrayBatch]:
@@ -325,7 +324,7 @@ class ArrayBatch:
             words = copied[rows.start : rows.stop] if copied is not None else _NO_WORDS.get(origin)
             if not _answer((caller, request, form), own, receipt, words, is_row=request.rows == 1):
                 failures += _refuse_unfinite(recorder, origin, caller, form.copyable(caller), request)
-            elif recording is not None and recorder.capturer is not None:
+            elif recording is not None:
                 recording.capture(place, request.arrays)
         return failures
 
@@ -401,7 +400,6 @@ class LoneBatch:
             )
         if _answer((caller, request, form), outputs, receipt, words, is_row=True):
             if recording is not None and recorder.capturer is not None:
-                # Such a model has no rows: the whole is one.
                 recording.capture(0, {name: array[np.newaxis] for name, array in request.arrays.items()})
             return 0
         return _refuse_unfinite(recorder, self.origin, caller, form.copyable(caller), request)
