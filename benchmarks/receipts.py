@@ -5,6 +5,8 @@ so that nothing else differs. The order of the cases changes from round to round
 
   off       no receipts, as without `spec.outcomes`
   receipts  each answer carries one
+  captures_10, captures_100
+            each answer carries a receipt, and the inputs of that share of the requests are captured
   copies    each answer carries a receipt, and each request is copied to copy_target.py, which also stands for the ledger
 
 `make bench-serving` measures the same, too. The target runs on the load's core and is as light as Python gets: its cost is another pod's. Writes
@@ -29,10 +31,18 @@ from leadline_wire import exchange
 from serving import contenders, generators, machine, models, places, processes
 
 RESULTS = places.BENCHMARKS / "results" / "receipts.json"
-CASES = ("off", "receipts", "copies")
+CASES = ("off", "receipts", "captures_10", "captures_100", "copies")
 CONNECTIONS = (16, 64)
 KEY = bytes(range(32))
 SWITCH_SECONDS = 10.0
+BESIDE = (
+    ("receipts", "off"),
+    ("captures_10", "receipts"),
+    ("captures_100", "receipts"),
+    ("copies", "receipts"),
+    ("copies", "off"),
+)
+"""What is compared with what."""
 
 
 def main() -> None:
@@ -114,7 +124,10 @@ class Bench:
 
     def switch(self, case: str) -> None:
         """Have the runtime do what this case says, and wait until it does."""
-        outcomes = exchange.OutcomeSettings(ledger=f"http://127.0.0.1:{self.target}") if case != "off" else None
+        percent = int(case.removeprefix("captures_")) if case.startswith("captures_") else 0
+        capture = exchange.CaptureSettings(share=percent * 10_000) if percent else None
+        ledger = f"http://127.0.0.1:{self.target}"
+        outcomes = exchange.OutcomeSettings(ledger=ledger, capture=capture) if case != "off" else None
         copies = [exchange.Copy("small-other", "127.0.0.1", self.target)] if case == "copies" else []
         nonce = secrets.token_hex(16)
         request = exchange.ExchangeRequest(
@@ -159,7 +172,7 @@ def summarise(rounds: list[dict[str, float]]) -> dict[str, float]:
         for case in CASES:
             summary[f"{case}_requests_per_second_{count}"] = median(lambda each, c=case, n=count: each[f"{c}_{n}"])
             summary[f"{case}_cpu_microseconds_{count}"] = median(lambda each, c=case, n=count: each[f"{c}_cpu_{n}"])
-        for case, base in (("receipts", "off"), ("copies", "receipts"), ("copies", "off")):
+        for case, base in BESIDE:
             name = f"{case}_over_{base}"
             summary[f"{name}_requests_change_{count}"] = median(
                 lambda each, c=case, b=base, n=count: each[f"{c}_{n}"] / each[f"{b}_{n}"] - 1
@@ -181,6 +194,8 @@ def show(summary: dict[str, float]) -> None:
     lines += [(f"{case}, CPU us/request", f"{case}_cpu_microseconds_{{}}", "{:.1f}") for case in CASES]
     for name, title in (
         ("receipts_over_off", "receipts"),
+        ("captures_10_over_receipts", "captures of 10 % beside receipts"),
+        ("captures_100_over_receipts", "captures of all beside receipts"),
         ("copies_over_receipts", "copies beside receipts"),
         ("copies_over_off", "both"),
     ):

@@ -103,14 +103,31 @@ class TestSet(Part):
 
     __test__ = False  # pytest: a name that begins with Test is not always a test
 
-    uri: FileUri
+    uri: FileUri | None = None
     """A Parquet, CSV (gzipped or not) or .npz file: a column per model input, and one with the true answers."""
     digest: Digest | None = None
     """`sha256:` and 64 hexadecimal digits of the file. Left out: whatever is there."""
-    truth: Annotated[str, Field(min_length=1, max_length=256)]
+    truth: Annotated[str, Field(min_length=1, max_length=256)] | None = None
     """Column that holds the true answers."""
+    from_: Annotated[Literal["outcomes"] | None, Field(alias="from")] = None
+    """outcomes: captured inputs with the true answers that came for them, of the test side of the split, in place of a file."""
+    size: Annotated[int, Field(ge=100, le=65_536)] | None = None
+    """Most rows of a test set from outcomes; a random sample where there are more. Left out: 2000."""
     interval: Annotated[Duration, AT_LEAST_ONE_SECOND] = "10m"
     """How often the serving revision answers it again."""
+
+
+ONE_SOURCE = Rule(
+    cel="has(self.from) ? !has(self.uri) && !has(self.truth) && !has(self.digest) : "
+    "has(self.uri) && has(self.truth) && !has(self.size)",
+    message="spec.quality.testSet needs either uri and truth (a file), or from: outcomes (and size, if you like)",
+    holds=lambda found: (
+        found.uri is None and found.truth is None and found.digest is None
+        if found.from_ is not None
+        else found.uri is not None and found.truth is not None and found.size is None
+    ),
+    shows_value=False,
+)
 
 
 class Quality(Part):
@@ -135,7 +152,7 @@ class Quality(Part):
         ),
     ] = "0.01"
     """Probability of ever rolling back a revision that is as good as the last good one."""
-    test_set: TestSet | None = None
+    test_set: Annotated[TestSet, ONE_SOURCE] | None = None
     """Labelled examples that every revision answers at admission and again at each interval."""
     compare_for: Annotated[Duration, NOT_NEGATIVE] = "7d"
     """How long after a switch requests are copied to the last good revision, so that both are judged on the same inputs."""

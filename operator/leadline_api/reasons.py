@@ -208,6 +208,11 @@ class Reason(StrEnum):
         "More than 20 revisions were judged by the same test set: one that was chosen by it may only fit it",
         "Draw a new test set, and give it a URI or digest of its own",
     )
+    TEST_SET_TOO_SMALL = (
+        "TestSetTooSmall",
+        "Too few outcomes with captured inputs are there to make a test set of: the revision is judged without one",
+        "Wait, or raise spec.outcomes.capture.percent; report true answers (truth), which alone can be in it",
+    )
     TEST_SET_NOT_FOUND = "TestSetNotFound", "There is nothing at the test set's URI", "Upload it, or correct the URI"
     TEST_SET_ACCESS_DENIED = (
         "TestSetAccessDenied",

@@ -136,16 +136,49 @@ _ShadowNeedsOutcomes = Rule(
     shows_value=False,
 )
 _OneClaim = Rule(
-    cel="!has(self.quality) || !has(self.quality.testSet) || !self.quality.testSet.uri.startsWith('pvc://') || "
+    cel="!has(self.quality) || !has(self.quality.testSet) || !has(self.quality.testSet.uri) || "
+    "!self.quality.testSet.uri.startsWith('pvc://') || "
     "self.model.uri.startsWith('pvc://') && self.model.uri.split('/')[2] == self.quality.testSet.uri.split('/')[2]",
     message="spec.quality.testSet.uri: a pvc:// test set needs to be on the claim of spec.model.uri: pods mount that one",
     holds=lambda spec: (
         spec.quality.test_set is None
+        or spec.quality.test_set.uri is None
         or not spec.quality.test_set.uri.startswith("pvc://")
         or uris.claim_of(spec.quality.test_set.uri) == uris.claim_of(spec.model.uri)
     ),
     shows_value=False,
 )
+
+
+_GrownNeedsCapture = Rule(
+    cel="!has(self.quality) || !has(self.quality.testSet) || !has(self.quality.testSet.from) || "
+    "has(self.outcomes) && has(self.outcomes.capture)",
+    message="spec.quality.testSet.from: outcomes needs spec.outcomes.capture, inputs to make a test set of; add "
+    "capture: {percent: 10}",
+    holds=lambda spec: (
+        spec.quality.test_set is None
+        or spec.quality.test_set.from_ is None
+        or (spec.outcomes is not None and spec.outcomes.capture is not None)
+    ),
+    shows_value=False,
+)
+
+
+class Capture(Part):
+    """Inputs of a share of the predictions, kept to train with."""
+
+    percent: Annotated[int, Field(ge=1, le=100)] = 10
+    """Share of the predictions with a receipt, drawn at random, whose inputs are kept."""
+    drop: Annotated[list[Annotated[str, Field(min_length=1, max_length=256)]], Field(max_length=64)] = []
+    """Inputs of the model that never leave the pod, such as those that say who somebody is."""
+    retention: Annotated[Duration, AT_LEAST_ONE_SECOND] | None = None
+    """How long they are kept. Left out: spec.outcomes.maxAge."""
+    max_size: Annotated[
+        str,
+        Field(max_length=8),
+        matches(r"[1-9][0-9]{0,4}(Mi|Gi|Ti)", "must be a size such as 500Mi, 20Gi or 1Ti"),
+    ] = "1Gi"
+    """Most bytes, as they are kept; beyond it the oldest go."""
 
 
 class Outcomes(Part):
@@ -175,6 +208,8 @@ class Outcomes(Part):
     answers about one customer are not many customers. Left out: every outcome is evidence."""
     sources: Annotated[Sources, QUORUM_NEEDS_NAMES] | None = None
     """Who may report, how many, and how much one of them may decide. Left out: nobody is asked who it is."""
+    capture: Capture | None = None
+    """Inputs of a share of the predictions, kept to train with. Left out: none are."""
 
 
 _OutcomesEndSteps = Rule(
@@ -204,6 +239,7 @@ _ACROSS: Final = (
     _OutcomesEndSteps,
     _OneClaim,
     _RetrainNeedsOutcomes,
+    _GrownNeedsCapture,
 )
 
 

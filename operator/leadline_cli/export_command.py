@@ -53,6 +53,16 @@ def options(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", run
         help="share of entities on the side of test; a larger one holds the smaller; default: 20",
     )
     export.add_argument(
+        "--inputs",
+        nargs="?",
+        const="true",
+        default="",
+        choices=("true", "only"),
+        metavar="only",
+        help="with the inputs that were captured (spec.outcomes.capture), a column input.NAME each; only: leave out outcomes "
+        "that have none",
+    )
+    export.add_argument(
         "--format",
         choices=("parquet", "csv", "ndjson"),
         help="default: what the file's name ends in, else parquet",
@@ -86,6 +96,7 @@ def run(options: argparse.Namespace, say: Callable[[str], None]) -> tuple[list[s
         after=exporting.Cursor(*options.after),
         split=options.split,
         test_percent=options.test_percent,
+        inputs=options.inputs,
         format_=options.format or _FORMATS.get(suffix, "parquet"),
         install=fetching.Install(options.system_namespace, options.service_account),
     )

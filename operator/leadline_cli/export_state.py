@@ -39,6 +39,8 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
     timeline: str = ""
     """Names the ledger's history that the cursor is of."""
     pending: Pending | None = None
+    inputs: str = ""
+    """true, only; empty: without captured inputs."""
 
 
 @contextlib.contextmanager
@@ -115,6 +117,7 @@ def _read(path: Path, wanted: State) -> State:
         ("of", found.model, wanted.model),
         ("of --split", found.split, wanted.split),
         ("of --test-percent", found.test_percent, wanted.test_percent),
+        ("of --inputs", found.inputs or "none", wanted.inputs or "none"),
     ):
         if said != asked:
             raise errors.Refused(

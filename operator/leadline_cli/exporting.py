@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import IO, Final, NamedTuple
 from urllib.parse import urlencode
 
-from leadline_wire import ledger, outcome_rows
+import msgspec
+from leadline_wire import capture_files, captures, ledger, outcome_rows
 
 from leadline_cli import errors, export_files, export_state, export_tally, fetching
 
@@ -27,6 +28,8 @@ _HINTS: Final = {
     410: "the cursor is of another history: begin anew, with another --state and an empty folder",
     404: "a ledger of before exports; upgrade Leadline",
 }
+
+_HINTS_OF_CAPTURES: Final = dict.fromkeys((404, 405), "a ledger of before captured inputs; upgrade Leadline")
 
 
 class Cursor(NamedTuple):
@@ -58,6 +61,8 @@ class Options:
     split: str = ""
     """train or test; empty: both."""
     test_percent: int = outcome_rows.TEST_PERCENT
+    inputs: str = ""
+    """true: with captured inputs; only: outcomes that have them alone; empty: without."""
     format_: str = "parquet"
     install: fetching.Install = field(default_factory=fetching.Install)
 
@@ -74,6 +79,8 @@ class _Gathered:
     tally: export_tally.Tally
     cursor: Cursor
     """From where to go on."""
+    captured: capture_files.Described | None = None
+    """What is captured; None: nobody asked for it."""
 
 
 def export(options: Options, say: Callable[[str], None]) -> list[str]:
@@ -101,7 +108,7 @@ def _once(options: Options, say: Callable[[str], None]) -> list[str]:
 def _further(options: Options, state: Path, say: Callable[[str], None]) -> list[str]:
     _make(options.output)
     _make(state.parent)
-    wanted = export_state.State(options.model, options.split or "both", options.test_percent)
+    wanted = export_state.State(options.model, options.split or "both", options.test_percent, inputs=options.inputs)
     purpose = str(state.absolute())
     with export_state.held(state, wanted) as held:
         _tidy(options.output, purpose)
@@ -140,7 +147,16 @@ def _gathered(options: Options, after: Cursor, whole: Path, purpose: str, say: C
                     "split": options.split or "both",
                     "test_percent": str(options.test_percent),
                 }
-                export_files.write(lines, whole, format_=options.format_, kinds=gathered.tally.kinds, metadata=metadata)
+                if options.inputs:
+                    metadata["inputs"] = options.inputs
+                export_files.write(
+                    lines,
+                    whole,
+                    format_=options.format_,
+                    kinds=gathered.tally.kinds,
+                    metadata=metadata,
+                    captured=gathered.captured,
+                )
         except OSError as error:
             raise errors.Refused(f"--output: {error.filename or options.output}: {error.strerror}") from error
     if not gathered.tally.rows and after.seq == 0:
@@ -157,6 +173,9 @@ def _fetched(options: Options, after: Cursor, file: IO[bytes], say: Callable[[st
     if options.split:
         query["split"] = options.split
     (cursor, timeline), more = after, True
+    captured = None
+    if options.inputs:
+        query["inputs"] = options.inputs
     with fetching.reached(options.install) as reached:
         while more:
             asked = urlencode({**query, "after": str(cursor), "timeline": timeline})
@@ -177,7 +196,19 @@ def _fetched(options: Options, after: Cursor, file: IO[bytes], say: Callable[[st
             if rest:
                 raise errors.Refused(f"{options.model}: the ledger's answer ends within a line")
             say(f"{tally.rows:,} outcomes, up to entry {cursor:,}")
-    return _Gathered(tally, Cursor(cursor, timeline))
+        if options.inputs:
+            # After the lines: what they hold is described by then.
+            captured = _captured(options, reached)
+    return _Gathered(tally, Cursor(cursor, timeline), captured)
+
+
+def _captured(options: Options, reached: fetching.Reached) -> capture_files.Described:
+    path = f"{fetching.path_of(options.namespace, options.name)}/{captures.PATH}"
+    answer = reached.ask(path, options.model, hints=_HINTS_OF_CAPTURES)
+    try:
+        return msgspec.json.decode(b"".join(reached.blocks(answer)), type=capture_files.Described)
+    except msgspec.DecodeError as error:
+        raise errors.Refused(f"{options.model}: what answers is no ledger, or of another version: {error}") from error
 
 
 def _told(options: Options, gathered: _Gathered, final: Path, following: str) -> list[str]:
@@ -189,9 +220,18 @@ def _told(options: Options, gathered: _Gathered, final: Path, following: str) ->
         "",
         *tally.lines(),
         "",
+        *_of_inputs(gathered.captured),
         f"file  {final}",
         f"next  {following}",
     ]
+
+
+def _of_inputs(captured: capture_files.Described | None) -> list[str]:
+    if captured is None:
+        return []
+    if not captured.rows:
+        return ["inputs  none were captured: spec.outcomes.capture has them captured from now on", ""]
+    return [f"inputs  {len(captured.columns)} columns; the ledger holds {captured.rows:,} captured rows", ""]
 
 
 def _name(options: Options, after: int, cursor: int) -> str:

@@ -37,6 +37,7 @@ from leadline_operator.loop.working import WORKERS, Worker
 from leadline_operator.reconcile.observed import Settings
 from leadline_operator.soundings import keys
 from leadline_operator.soundings.calling import Caller
+from leadline_operator.soundings.growing import GrowingSets
 from leadline_operator.soundings.ledger import Ledger
 from leadline_operator.soundings.notices import Notices
 from leadline_operator.soundings.outcomes import Outcomes
@@ -200,6 +201,7 @@ async def _lead(environment: Environment, api: Api, root_key: bytes, health: ser
     clock = time.time  # noqa: TID251 - the one place that reads the clock
     ledger = Ledger(environment.ledger_url, environment.ledger_token_file) if environment.ledger_url else None
     outcomes = Outcomes(ledger, woken=lambda *key: queue.add(Key(*key)), now=clock) if ledger is not None else None
+    growing = GrowingSets(ledger, woken=lambda *key: queue.add(Key(*key))) if ledger is not None else None
     notices = Notices(environment.decisions_url, environment.decisions_secret_file, now=clock, registry=health.registry)
     executor = Executor(api, cache, Recorder(api, instance=environment.pod), now=clock)
     try:
@@ -218,6 +220,7 @@ async def _lead(environment: Environment, api: Api, root_key: bytes, health: ser
         now=clock,
         outcomes=outcomes,
         notices=notices,
+        growing=growing,
     )
     tasks = [
         asyncio.create_task(elector.hold(), name="lease"),
@@ -230,6 +233,8 @@ async def _lead(environment: Environment, api: Api, root_key: bytes, health: ser
     ]
     if outcomes is not None:
         tasks.append(asyncio.create_task(outcomes.run(), name="outcomes"))
+    if growing is not None:
+        tasks.append(asyncio.create_task(growing.run(), name="test sets from outcomes"))
     hosting = asyncio.create_task(
         kopf.operator(
             registry=watching.registry(cache, queue, seen=health.seen),

@@ -15,6 +15,7 @@ from aiohttp import web
 from leadline_ledger import errors, logs, serving, sqlite, store, tokens, upkeep
 from leadline_ledger.blobs import volume
 from leadline_ledger.blobs.kept import Blobs
+from leadline_ledger.captures.kept import Captures
 from leadline_ledger.settings import Settings
 
 _DRAIN_SECONDS: Final = 20.0
@@ -39,8 +40,11 @@ async def serve(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     kept = _store(settings)
     model_bytes = _blobs(settings)
+    captured = Captures(settings.folder, settings.blobs_uri, clock_ms=now_ms, most_bytes=settings.captures_max_bytes)
     known = tokens.Tokens(settings.api_server, settings.account_folder, monotonic=time.monotonic)
-    parts = serving.Parts(kept, model_bytes, known, settings.operator, settings.queue_bytes, settings.requests_max)
+    parts = serving.Parts(
+        kept, model_bytes, known, settings.operator, settings.queue_bytes, settings.requests_max, captured
+    )
     runner = web.AppRunner(
         serving.application(parts),
         access_log=None,
@@ -57,7 +61,7 @@ async def serve(settings: Settings) -> None:
             f"LEADLINE_LEDGER_PORT: cannot listen on {settings.port}: {error.strerror}"
         ) from error
     # Listening first: a volume in trouble is told at /readyz rather than by a crash.
-    tending = asyncio.create_task(_tend(kept, model_bytes))
+    tending = asyncio.create_task(_tend(kept, model_bytes, captured))
     logs.info("listening", port=settings.port, folder=settings.folder, operator=settings.operator)
     await stop.wait()
     logs.info("stopping", under_way=kept.waiting)
@@ -95,8 +99,8 @@ def _blobs(settings: Settings) -> Blobs:
     )
 
 
-async def _tend(kept: store.Store, model_bytes: Blobs) -> None:
+async def _tend(kept: store.Store, model_bytes: Blobs, captured: Captures) -> None:
     await kept.open()
     await model_bytes.open()
     logs.info("ready" if not kept.trouble else "not ready", head=kept.head, blob_bytes=model_bytes.held_bytes)
-    await upkeep.run(kept, model_bytes, clock_ms=now_ms, monotonic=time.monotonic)
+    await upkeep.run(kept, model_bytes, captured, clock_ms=now_ms, monotonic=time.monotonic)

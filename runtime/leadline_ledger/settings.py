@@ -49,6 +49,8 @@ class Settings:
     blobs_max_bytes: int
     blob_keep_days: int
     """A blob that nobody used for so long makes room for new ones."""
+    captures_max_bytes: int
+    """Captured inputs of all ModelDeployments; beyond it the oldest go. 0: no limit."""
     queue_bytes: int
     """Bodies of calls that wait to become durable; more are answered 503."""
     requests_max: int
@@ -77,6 +79,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         blob_max_bytes=source.number("LEADLINE_LEDGER_BLOB_MAX_BYTES", 2 << 30, 1, 1 << 40),
         blobs_max_bytes=source.number("LEADLINE_LEDGER_BLOBS_MAX_BYTES", 5 << 30, 1, 1 << 44),
         blob_keep_days=source.number("LEADLINE_LEDGER_BLOB_KEEP_DAYS", 90, 0, 36_500),
+        captures_max_bytes=source.number("LEADLINE_LEDGER_CAPTURES_MAX_BYTES", 2 << 30, 0, 1 << 44),
         queue_bytes=source.number("LEADLINE_LEDGER_QUEUE_BYTES", 64 << 20, ledger.INTAKE_BYTES_MAX, 1 << 34),
         requests_max=source.number("LEADLINE_LEDGER_REQUESTS_MAX", 1_024, 1, 1 << 16),
     )

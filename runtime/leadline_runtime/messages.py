@@ -152,6 +152,8 @@ class Counts(msgspec.Struct, frozen=True, tag=True):
     ledger_trouble: exchange.Trouble | None = None
     untold: dict[str, int] = {}
     """Lines of the access log and spans that were dropped; empty: there is neither."""
+    captured: int = 0
+    capture_dropped: int = 0
 
 
 _NOW: Final = {"queue_rows": 0, "connections": 0, "in_flight": 0, "inline": 0, "ledger_trouble": None}

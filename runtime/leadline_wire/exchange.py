@@ -30,6 +30,9 @@ COPY_HEADER: Final = "leadline-copy"
 LATENCY_BOUNDS_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 """Upper bounds of the buckets of `ServiceReport.latency`; one more bucket holds the rest. Only ever added to."""
 
+LEDGER_SCHEME: Final = "ledger://blobs/"
+"""Of a test set's URI: a blob of the pod's namespace in the ledger, by its digest."""
+
 Role = Literal["candidate", "serving", "standby"]
 """candidate: verified dark. serving: answers on both ports. standby: demoted or kept warm; the public port forwards."""
 
@@ -74,6 +77,20 @@ class TestSetRequest(msgspec.Struct, frozen=True):
     """How long the run may take while clients are served: the longer, the less they notice of it. 0: some seconds."""
 
 
+class CaptureSettings(msgspec.Struct, frozen=True):
+    """Whose inputs are captured, and for how long the ledger keeps them (`spec.outcomes.capture`)."""
+
+    share: int = 100_000
+    """Share of the predictions with a receipt, in millionths."""
+    drop: list[str] = []
+    """Inputs that never leave the pod."""
+    keep_ms: int = 30 * 86_400_000
+    max_bytes: int = 1 << 30
+    """Of all files of the ModelDeployment; beyond it the oldest go."""
+    gather_ms: int = 60_000
+    """How long rows gather before they are brought, where there is no whole chunk of them earlier."""
+
+
 class OutcomeSettings(msgspec.Struct, frozen=True):
     """How predictions get receipts, and what becomes of their answers (`spec.outcomes`)."""
 
@@ -98,6 +115,8 @@ class OutcomeSettings(msgspec.Struct, frozen=True):
     """Whether who reports says who it is, by a token; empty: nobody is asked, and a token is not looked at."""
     per_hour: int = 0
     """New outcomes that are taken of one source in an hour; 0: any number."""
+    capture: CaptureSettings | None = None
+    """None: no inputs are captured."""
 
 
 class Copy(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@ from typing import IO, Any, Final, cast
 
 import msgspec
 
+from leadline_wire import capture_files
 from leadline_wire.outcome_rows import Kind, Row
 
 PARQUET_TYPE: Final = "application/vnd.apache.parquet"
@@ -24,9 +25,18 @@ _PREFIX: Final = "leadline."
 _encode: Final = msgspec.json.Encoder().encode
 
 
-def line(row: Row) -> bytes:
-    """Return a row as one line of JSON."""
-    return _encode(row) + b"\n"
+INPUT_PREFIX: Final = "input."
+"""Of columns that hold inputs, so that none is called as another column."""
+_GROUP_BYTES: Final = 32 << 20
+"""Of a row group with inputs in it, about."""
+
+
+def line(row: Row, inputs: Mapping[str, Any] | None = None) -> bytes:
+    """Return a row as one line of JSON; with its inputs by their names, where there are columns for them."""
+    if not inputs:
+        return _encode(row) + b"\n"
+    named = {f"{INPUT_PREFIX}{name}": value for name, value in inputs.items()}
+    return b"%b,%b\n" % (_encode(row)[:-1], _encode(named)[1:])
 
 
 def require() -> None:
@@ -39,7 +49,15 @@ def require() -> None:
     import arro3.io  # noqa: F401, PLC0415
 
 
-def write(batches: Iterable[bytes], send: Callable[[bytes], None], *, kind: Kind, metadata: Mapping[str, str]) -> None:
+def write(
+    batches: Iterable[bytes],
+    send: Callable[[bytes], None],
+    *,
+    kind: Kind,
+    metadata: Mapping[str, str],
+    inputs: Mapping[str, capture_files.Kind] | None = None,
+    row_bytes: int = 0,
+) -> None:
     """Write a Parquet file.
 
     Args:
@@ -47,6 +65,8 @@ def write(batches: Iterable[bytes], send: Callable[[bytes], None], *, kind: Kind
         send: Takes the file's bytes in their order.
         kind: Of prediction and truth.
         metadata: Goes into the file, each name with `leadline.` before it.
+        inputs: Kinds of the inputs' columns, by input.
+        row_bytes: Of one row's inputs, about.
 
     Raises:
         ModuleNotFoundError: There is no arro3.
@@ -56,8 +76,9 @@ def write(batches: Iterable[bytes], send: Callable[[bytes], None], *, kind: Kind
     from arro3 import io as files  # noqa: PLC0415
 
     named = {f"{_PREFIX}{name}": value for name, value in metadata.items()}
-    schema = _schema(core, kind, named)
+    schema = _schema(core, kind, named, inputs or {})
     sink = _Sink(send)
+    group_rows = max(1, min(GROUP_ROWS, _GROUP_BYTES // max(1, row_bytes)))
 
     def columns() -> Iterator[Any]:
         try:
@@ -76,8 +97,8 @@ def write(batches: Iterable[bytes], send: Callable[[bytes], None], *, kind: Kind
             # Of readers that know nothing of Arrow, DuckDB and Spark, some look here.
             key_value_metadata=named,
             created_by="leadline",
-            data_page_row_count_limit=BATCH_ROWS,
-            max_row_group_size=GROUP_ROWS,
+            data_page_row_count_limit=min(BATCH_ROWS, group_rows),
+            max_row_group_size=group_rows,
         )
     except Exception:
         # What was raised went through Rust, and is another one now.
@@ -129,7 +150,7 @@ class _Sink(io.RawIOBase):
         return self._sent_bytes
 
 
-def _schema(core: Any, kind: Kind, metadata: Mapping[str, str]) -> Any:
+def _schema(core: Any, kind: Kind, metadata: Mapping[str, str], inputs: Mapping[str, capture_files.Kind]) -> Any:
     types = core.DataType
     text, double, truth, time = types.utf8(), types.float64(), types.bool(), types.timestamp("ms", tz="UTC")
     answer = {"integer": types.int64(), "string": text, "double": double}[kind]
@@ -160,4 +181,7 @@ def _schema(core: Any, kind: Kind, metadata: Mapping[str, str]) -> Any:
     }
     always = {"seq", "prediction_id", "row", "revision", "share", "tags", "repeats", "wanted", "failed", "split"}
     fields = [core.Field(name, type_, nullable=name not in always) for name, type_ in columns.items()]
+    fields += [
+        core.Field(f"{INPUT_PREFIX}{name}", capture_files.schema_type(core, found)) for name, found in inputs.items()
+    ]
     return core.Schema(fields, metadata=dict(metadata))

@@ -11,6 +11,7 @@ from leadline_wire.exchange import ExchangeReport
 
 from leadline_operator.loop.cache import Cache, Key, is_owned
 from leadline_operator.reconcile import records
+from leadline_operator.reconcile.gate import Grown
 from leadline_operator.reconcile.observed import Existing, LedgerView, Observed, Revision, Settings, pod_of
 from leadline_operator.specs import revisions
 from leadline_operator.specs.metadata import Manifest, Owner
@@ -38,6 +39,7 @@ def observed(
     conflicts: tuple[str, ...],
     ledger: LedgerView | None = None,
     refusal: str = "",
+    grown: Grown | None = None,
 ) -> Observed | None:
     """Return what is known of a ModelDeployment; None where it is gone or on its way out.
 
@@ -80,6 +82,7 @@ def observed(
         conflicts=conflicts,
         ledger=ledger,
         refusal=refusal,
+        grown=grown,
     )
     try:
         spec = ModelDeploymentSpec.model_validate(live.get("spec") or {})

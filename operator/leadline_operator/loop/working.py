@@ -17,6 +17,7 @@ from leadline_operator.reconcile.observed import Existing, Settings
 from leadline_operator.reconcile.plan import Plan
 from leadline_operator.reconcile.reconciler import reconcile, refuse
 from leadline_operator.reconcile.service_levels import ServiceLevel
+from leadline_operator.soundings.growing import GrowingSets
 from leadline_operator.soundings.notices import Notices
 from leadline_operator.soundings.outcomes import Outcomes
 from leadline_operator.soundings.sounder import Sounder
@@ -42,10 +43,11 @@ class Worker:
         now: Callable[[], float],
         outcomes: Outcomes | None = None,
         notices: Notices | None = None,
+        growing: GrowingSets | None = None,
     ) -> None:
         self._queue, self._cache, self._executor, self._sounder = queue, cache, executor, sounder
         self._settings_of, self._now = settings_of, now
-        self._outcomes, self._notices = outcomes, notices
+        self._outcomes, self._notices, self._growing = outcomes, notices, growing
         self._service_levels: dict[Key, dict[str, ServiceLevel]] = {}
         """What was counted since the records were written; what is lost here the pods' counters still hold."""
 
@@ -76,6 +78,7 @@ class Worker:
                 settings=self._settings_of(key),
                 report_of=self._sounder.report,
                 ledger=self._outcomes.view(key.namespace, key.name) if self._outcomes is not None else None,
+                grown=self._growing.view(key.namespace, key.name) if self._growing is not None else None,
                 conflicts=self._executor.conflicts(key),
                 refusal=self._executor.refusal(key),
             )
@@ -90,6 +93,8 @@ class Worker:
                 self._executor.forget(key)
                 if self._outcomes is not None:
                     self._outcomes.forget(key.namespace, key.name)
+                if self._growing is not None:
+                    self._growing.forget(key.namespace, key.name)
             return
         now = self._now()
         levels = objectives.seen(observed, self._service_levels.get(key, {}), now)
@@ -99,6 +104,8 @@ class Worker:
             self._service_levels.pop(key, None)
         plan = reconcile(replace(observed, service_levels=levels), now)
         self._sounder.address(key, plan.soundings)
+        if self._growing is not None:
+            self._growing.want(key.namespace, key.name, plan.grow)
         await self._carry_out(key, observed, plan)
 
     async def _carry_out(self, key: Key, existing: Existing, plan: Plan) -> None:

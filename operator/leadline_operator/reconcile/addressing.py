@@ -3,7 +3,8 @@
 from typing import Final
 
 from leadline_api import names, quantities
-from leadline_wire.exchange import Copy, Forward, OutcomeSettings, Role, Split
+from leadline_api.spec import Outcomes
+from leadline_wire.exchange import CaptureSettings, Copy, Forward, OutcomeSettings, Role, Split
 
 from leadline_operator.reconcile import objectives
 from leadline_operator.reconcile.decision import Decision
@@ -71,6 +72,20 @@ def _outcomes(observed: Observed, now: float) -> OutcomeSettings | None:
         sources="" if wanted.sources is None else "Required" if wanted.sources.required else "Optional",
         per_hour=wanted.sources.per_hour or 0 if wanted.sources is not None else 0,
         scores=(prediction.scores or "") if prediction is not None else "",
+        capture=_capture(wanted),
+    )
+
+
+def _capture(wanted: Outcomes) -> CaptureSettings | None:
+    """Return whose inputs are captured; None: nobody's."""
+    capture = wanted.capture
+    if capture is None:
+        return None
+    return CaptureSettings(
+        share=capture.percent * 10_000,
+        drop=list(capture.drop),
+        keep_ms=round(quantities.seconds(capture.retention or wanted.max_age) * 1000),
+        max_bytes=quantities.size_bytes(capture.max_size),
     )
 
 

@@ -11,6 +11,17 @@ from leadline_stats import budgets
 
 
 @dataclass(frozen=True, slots=True)
+class Grown:
+    """A test set that the ledger made out of outcomes, for one revision to be tested by."""
+
+    revision: str
+    rows: int = 0
+    digest: str = ""
+    trouble: str = ""
+    """Why none could be made; empty: it was."""
+
+
+@dataclass(frozen=True, slots=True)
 class Gate:
     """The metrics, and the test set that one of them, of accuracy, is measured on."""
 
@@ -26,6 +37,15 @@ class Gate:
     set_key: str
     output: str
     interval_seconds: float
+    grows: bool = False
+    """The test set is made out of outcomes; it is then known by that alone, and not by what is in it today."""
+    grown: Grown | None = None
+    """The one that was made for the desired revision; None: none yet, and there is none to wait for where `test_set` is None."""
+
+    @property
+    def is_awaited(self) -> bool:
+        """Tell whether a test set is still being made."""
+        return self.test_set is not None and self.grows and self.grown is None
 
     def alpha_of_try(self, retries: int) -> float:
         """Return the level of a try; those of all retries sum to alpha."""
@@ -40,7 +60,7 @@ def gate_of(spec: ModelDeploymentSpec) -> Gate:
     if metric is None or test_set is None:
         metric = next(iter(quality.metrics), None)
     output = spec.model.predictions[0].output if spec.model.predictions else ""
-    named = [test_set.uri, test_set.digest, test_set.truth, output] if test_set else []
+    named = _named(test_set, output) if test_set else []
     others = [_limits(each) for each in quality.metrics if each is not metric]
     limits = (_limits(metric) if metric else []) + ([others] if others else [])
     objectives = [spec.objectives.words] if spec.objectives is not None else []
@@ -55,7 +75,15 @@ def gate_of(spec: ModelDeploymentSpec) -> Gate:
         set_key=key_of(named) if test_set else "",
         output=output,
         interval_seconds=quantities.seconds(test_set.interval) if test_set else 0.0,
+        grows=test_set is not None and test_set.from_ is not None,
     )
+
+
+def _named(test_set: TestSet, output: str) -> list[str | None]:
+    """Return how the spec names a test set."""
+    if test_set.from_ is not None:
+        return [f"from: {test_set.from_}", output]
+    return [test_set.uri, test_set.digest, test_set.truth, output]
 
 
 def _limits(metric: Metric) -> list[str | None]:

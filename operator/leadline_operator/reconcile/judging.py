@@ -11,8 +11,8 @@ from leadline_api import quantities, reasons
 from leadline_api.reasons import Reason
 from leadline_wire.exchange import Trouble
 
+from leadline_operator.reconcile import growing, odd_pods, testing, troubles, wear
 from leadline_operator.reconcile import measured as measured_by
-from leadline_operator.reconcile import odd_pods, testing, troubles, wear
 from leadline_operator.reconcile.decision import Decision
 from leadline_operator.reconcile.observed import Observed, Revision
 from leadline_operator.reconcile.plan import Event
@@ -32,6 +32,8 @@ def judge_serving(observed: Observed, decision: Decision, now: float) -> None:
             return
         decision.requests[name] = request
         answered = testing.result(observed, name, request, now=now)
+        if growing.does_not_fit(decision, answered):
+            return
         if not isinstance(answered, TestResult):
             decision.trouble = answered or testing.unheard(observed, name)
             return
@@ -214,9 +216,12 @@ def passes(observed: Observed, decision: Decision, revision: Revision, now: floa
     if record.test is None or record.test.key != gate.set_key:
         request = testing.admission_request(gate, replace(revision, record=record))
         if request is None:
-            return True
+            decision.trouble = growing.trouble(observed)
+            return not gate.is_awaited
         decision.requests[name] = request
         answered = testing.result(observed, name, request, now=now)
+        if growing.does_not_fit(decision, answered):
+            return True
         if not isinstance(answered, TestResult):
             decision.trouble = answered or testing.unheard(observed, name)
             return False

@@ -15,6 +15,7 @@ from leadline_wire.exchange import ExchangeReport
 
 from leadline_operator.reconcile import records
 from leadline_operator.reconcile.evidence import Evidence
+from leadline_operator.reconcile.gate import Grown
 from leadline_operator.reconcile.service_levels import ServiceLevel
 from leadline_operator.specs import revisions, services
 from leadline_operator.specs.metadata import Manifest, Owner
@@ -106,6 +107,8 @@ class Existing:
     """None: the ledger was not read yet, or there is none."""
     conflicts: tuple[str, ...] = ()
     """Sentences on objects that have our names and are not ours."""
+    grown: Grown | None = None
+    """The newest test set out of outcomes that was asked for; None: none was, or it is being made."""
     refusal: str = ""
     """A sentence on a write that the API server refused at the last pass; empty: none."""
 

@@ -67,6 +67,17 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Grow:
+    """A test set that is wanted out of outcomes."""
+
+    revision: str
+    """That is to be tested: for each one a set is made anew, once."""
+    size: int
+    least: int
+    """Rows with which it is a test set; with fewer it is asked for again, later."""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """All that follows from one look at one ModelDeployment."""
 
@@ -83,5 +94,7 @@ class Plan:
     """Decisions that the ledger is to hold, in this order."""
     notices: tuple[Told, ...] = ()
     """What was decided lately, for whoever wants to be told; the same ones at each pass."""
+    grow: Grow | None = None
+    """The test set that is to be made out of outcomes; None: none is needed."""
     wake_after_seconds: float | None = None
     """None: only when something changes."""

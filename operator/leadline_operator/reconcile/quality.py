@@ -142,7 +142,8 @@ def _condition(observed: Observed, decision: Decision, now: float, *, because: s
     if not found or collecting is not None:
         why = collecting.verdict.why if collecting is not None else "the ledger was not read yet"
         which = f" by {collecting.metric}" if collecting is not None and len(found) > 1 else ""
-        return Finding("Unknown", Reason.NOT_MEASURED, f"Outcomes cannot judge{which} yet: {why}")
+        said = "; ".join([f"Outcomes cannot judge{which} yet: {why}", *_notes(decision)])
+        return Finding("Unknown", Reason.NOT_MEASURED, said)
     return Finding("True", Reason.QUALITY_WATCHED, "; ".join([*map(_watched, found), *_notes(decision)]))
 
 

@@ -15,6 +15,7 @@ from leadline_operator.reconcile import (
     announcing,
     children,
     conditions,
+    growing,
     retraining,
     rollout,
     training_status,
@@ -38,6 +39,7 @@ def reconcile(observed: Observed, now: float) -> Plan:
         soundings=addressing.soundings(observed, decision, now, stuck=stuck),
         told=announcing.announcements(observed, decision, now),
         notices=announcing.notices(observed, decision, now),
+        grow=growing.wanted(observed, decision),
         wake_after_seconds=min(decision.wakes, default=None),
     )
 

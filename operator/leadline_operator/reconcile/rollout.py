@@ -17,6 +17,7 @@ from leadline_operator.reconcile import (
     capacity,
     commands,
     creep,
+    growing,
     judging,
     judging_outcomes,
     objectives,
@@ -25,7 +26,6 @@ from leadline_operator.reconcile import (
     wear,
 )
 from leadline_operator.reconcile.decision import Decision
-from leadline_operator.reconcile.gate import gate_of
 from leadline_operator.reconcile.observed import Observed, Pod
 from leadline_operator.reconcile.plan import Event
 from leadline_operator.reconcile.records import Record, Unreadable
@@ -42,7 +42,9 @@ revision are kept for as long."""
 
 def decide(observed: Observed, now: float) -> Decision:
     """Take one step."""
-    decision = Decision(gate=gate_of(observed.spec), desired=observed.desired, serving="", selected=observed.serving)
+    decision = Decision(
+        gate=growing.gate_now(observed), desired=observed.desired, serving="", selected=observed.serving
+    )
     decision.records = _records(observed, decision)
     decision.waits_for_memory = _waits_for_memory(observed, now)
     decision.serving = _serving(observed, decision)
@@ -61,6 +63,7 @@ def decide(observed: Observed, now: float) -> Decision:
     _keep(observed, decision, now)
     odd_pods.note(observed, decision)
     wear.note(decision)
+    growing.note(observed, decision)
     return decision
 
 

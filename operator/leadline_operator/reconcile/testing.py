@@ -10,7 +10,8 @@ from typing import Final
 
 from leadline_api.reasons import Reason
 from leadline_stats import test_sets
-from leadline_wire.exchange import TestSetReport, TestSetRequest, Trouble
+from leadline_wire.captures import GROWN_TRUTH
+from leadline_wire.exchange import LEDGER_SCHEME, TestSetReport, TestSetRequest, Trouble
 
 from leadline_operator.reconcile.gate import Gate
 from leadline_operator.reconcile.observed import Observed, Revision
@@ -74,11 +75,32 @@ def _request(gate: Gate, run: str, *, digest: str, passes: int, pace_seconds: fl
     wanted = gate.test_set
     if wanted is None:
         return None
+    if gate.grows:
+        return _request_of_grown(gate, run, digest=digest, passes=passes, pace_seconds=pace_seconds)
+    assert wanted.uri is not None
+    assert wanted.truth is not None
     return TestSetRequest(
         uri=wanted.uri,
         truth=wanted.truth,
         run=f"{gate.set_key}.{run}",
         digest=wanted.digest or digest,
+        output=gate.output,
+        passes=passes,
+        pace_seconds=pace_seconds,
+    )
+
+
+def _request_of_grown(gate: Gate, run: str, *, digest: str, passes: int, pace_seconds: float) -> TestSetRequest | None:
+    """Return a run of the rows of this digest, or of those that were made for the desired revision; None: none were."""
+    rows = digest or (gate.grown.digest if gate.grown is not None else "")
+    if not rows:
+        return None
+    return TestSetRequest(
+        uri=f"{LEDGER_SCHEME}{rows}",
+        truth=GROWN_TRUTH,
+        # Two revisions that are compared answer the same rows, whatever others they answered before.
+        run=f"{gate.set_key}.{run}" if run.startswith("r") else f"{gate.set_key}.{run}-{rows[7:19]}",
+        digest=rows,
         output=gate.output,
         passes=passes,
         pace_seconds=pace_seconds,

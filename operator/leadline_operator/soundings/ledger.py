@@ -8,11 +8,13 @@ from typing import Final, TypeVar
 
 import aiohttp
 import msgspec
-from leadline_wire import ledger
+from leadline_wire import captures, ledger
 
 CALL_SECONDS: Final = 10.0
 WAIT_SECONDS: Final = 25.0
 """How long the ledger holds a question for news before it says that there is none."""
+TEST_SET_SECONDS: Final = 120.0
+"""It reads the log and what was captured."""
 ENTRIES: Final = 5_000
 """Most entries in one answer."""
 T = TypeVar("T")
@@ -59,6 +61,11 @@ class Ledger:
     async def checkpoint(self, namespace: str, name: str, checkpoint: ledger.Checkpoint) -> None:
         """Have the evidence up to an entry kept."""
         await self._call("PUT", f"/v1/namespaces/{namespace}/models/{name}/checkpoint", checkpoint)
+
+    async def test_set(self, namespace: str, name: str, *, size: int) -> captures.GrownSet:
+        """Have a test set made out of outcomes."""
+        path = f"/v1/namespaces/{namespace}/models/{name}/test-set?size={size}"
+        return _read(await self._call("POST", path, seconds=TEST_SET_SECONDS), captures.GrownSet)
 
     async def _call(
         self, method: str, path: str, body: msgspec.Struct | None = None, *, seconds: float = CALL_SECONDS

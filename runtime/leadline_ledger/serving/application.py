@@ -7,7 +7,8 @@ from leadline_wire import ledger
 
 from leadline_ledger import store, tokens
 from leadline_ledger.blobs.kept import Blobs
-from leadline_ledger.serving import edge, exporting, metrics, model_bytes, records
+from leadline_ledger.captures.kept import Captures
+from leadline_ledger.serving import capturing, edge, exporting, growing, metrics, model_bytes, records
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,15 +22,18 @@ class Parts:
     """User name of the operator's service account."""
     queue_bytes: int
     requests_max: int
+    captured: Captures
 
 
 def application(parts: Parts) -> web.Application:
     """Return the ledger's HTTP application."""
     rim = edge.Edge(parts.known, operator=parts.operator, requests_max=parts.requests_max)
     calls = records.Records(parts.kept, rim, queue_bytes=parts.queue_bytes)
-    exports = exporting.Exports(parts.kept, rim)
+    exports = exporting.Exports(parts.kept, parts.captured, rim)
+    brought = capturing.Capturing(parts.captured, rim)
+    grown = growing.Growing(parts.kept, parts.captured, parts.model_bytes, rim)
     content = model_bytes.ModelBytes(parts.model_bytes, rim)
-    counted = metrics.Metrics(parts.kept, parts.model_bytes, parts.known, rim)
+    counted = metrics.Metrics(parts.kept, parts.model_bytes, parts.known, rim, parts.captured)
 
     async def alive(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -54,6 +58,9 @@ def application(parts: Parts) -> web.Application:
             web.get("/v1/log", calls.log, allow_head=False),
             web.get(f"{model}/log", calls.log_of_model, allow_head=False),
             web.get(f"{model}/outcomes", exports.outcomes, allow_head=False),
+            web.post(f"{model}/captures", brought.put),
+            web.post(f"{model}/test-set", grown.make),
+            web.get(f"{model}/captures", brought.describe, allow_head=False),
             web.get(f"{model}/wanted", calls.wanted, allow_head=False),
             web.put(blob, content.put),
             web.get(blob, content.get),
@@ -63,4 +70,6 @@ def application(parts: Parts) -> web.Application:
         ]
     )
     served.on_shutdown.append(exports.close)
+    served.on_shutdown.append(brought.close)
+    served.on_shutdown.append(grown.close)
     return served

@@ -21,6 +21,8 @@ from aiohttp import web
 from leadline_wire import ledger, outcome_files, outcome_rows
 
 from leadline_ledger import errors, logs, store
+from leadline_ledger.captures import joining, naming
+from leadline_ledger.captures.kept import Captures
 from leadline_ledger.serving import asked, edge
 
 T = TypeVar("T")
@@ -31,6 +33,8 @@ _ENTRIES_MAX: Final = 4 * ledger.OUTCOMES_LIMIT_MAX
 """Looked at for one table, where hardly any are outcomes."""
 _TURN_ROWS: Final = 16
 """Made in a thread while the event loop waits: half a millisecond."""
+_LINES_BYTES: Final = 256 << 10
+"""Made into columns at once, where rows have large inputs."""
 _SEND_BYTES: Final = 64 << 10
 _SEND_SECONDS: Final = 60.0
 """A reader that takes nothing for so long is let go."""
@@ -50,6 +54,8 @@ class _Asked:
     split: str
     """train, test; empty: both."""
     test_percent: int
+    inputs: str = ""
+    """true: with captured inputs; only: outcomes that have them alone; empty: without."""
 
     def outcomes(self, entries: tuple[bytes, ...], end: int) -> list[ledger.OutcomeEntry]:
         """Return the outcomes among entries up to `end` that stand on the side that is asked for."""
@@ -81,9 +87,10 @@ class _Found:
 class Exports:
     """Handlers; who may read a model's log may read its outcomes."""
 
-    def __init__(self, kept: store.Store, rim: edge.Edge) -> None:
+    def __init__(self, kept: store.Store, captured: Captures, rim: edge.Edge) -> None:
         """Set up."""
         self._store = kept
+        self._captured = captured
         self._rim = rim
         self._threads = ThreadPoolExecutor(EXPORTS_MAX, thread_name_prefix="ledger-export")
         self._under_way = 0
@@ -105,13 +112,15 @@ class Exports:
             format=asked.one_of(request, "format", ("parquet", "ndjson")),
             split=asked.one_of(request, "split", ("", "train", "test")),
             test_percent=asked.number(request, "test_percent", outcome_rows.TEST_PERCENT, 100),
+            inputs=asked.one_of(request, "inputs", ("", "true", "only")),
         )
         if self._under_way >= EXPORTS_MAX:
             raise errors.BusyError(f"{self._under_way} exports are under way, limit {EXPORTS_MAX}")
         self._under_way += 1
         try:
+            files = await self._captured.files(wanted.model) if wanted.inputs else []
             found = await self._look(wanted)
-            return await self._tell(request, wanted, found)
+            return await self._tell(request, wanted, found, files)
         finally:
             self._under_way -= 1
 
@@ -130,7 +139,9 @@ class Exports:
         found.more = bool((await self._page(wanted, found.cursor, found.timeline, limit=1)).entries)
         return found
 
-    async def _tell(self, request: web.Request, wanted: _Asked, found: _Found) -> web.StreamResponse:
+    async def _tell(
+        self, request: web.Request, wanted: _Asked, found: _Found, files: list[naming.File]
+    ) -> web.StreamResponse:
         is_parquet = wanted.format == "parquet"
         headers = {
             "content-type": outcome_files.PARQUET_TYPE if is_parquet else outcome_files.NDJSON_TYPE,
@@ -142,6 +153,7 @@ class Exports:
         await answer.prepare(request)
         loop = asyncio.get_running_loop()
         work = _Telling(loop, self._page, answer, wanted, found)
+        work.captured, work.files = self._captured, files
         self._working.add(work)
         # Kept, for aiohttp takes it away from a request whose server ends.
         work.transport = request.transport
@@ -176,6 +188,11 @@ class _Telling:
         self._held = bytearray()
         self.transport: asyncio.BaseTransport | None = None
         """Whom to cut off; None: nobody any more."""
+        self.captured: Captures | None = None
+        """Where inputs are."""
+        self.files: list[naming.File] = []
+        """With inputs; none are asked for, or none there: none."""
+        self._joiner: joining.Joiner | None = None
         self._stopped = threading.Event()
         self._doing: Future[Any] | None = None
         """What the event loop was asked for last."""
@@ -191,9 +208,16 @@ class _Telling:
 
     def run(self) -> None:
         """Write the whole table."""
+        if self.files:
+            self._joiner = joining.Joiner(self.files, self._file)
         if self._wanted.format == "parquet":
             outcome_files.write(
-                self._lines(), self._send, kind=outcome_rows.one_kind(self._found.kinds), metadata=self._metadata()
+                self._lines(),
+                self._send,
+                kind=outcome_rows.one_kind(self._found.kinds),
+                metadata=self._metadata(),
+                inputs=self._joiner.kinds if self._joiner is not None else None,
+                row_bytes=self._joiner.row_bytes if self._joiner is not None else 0,
             )
         else:
             for lines in self._lines():
@@ -210,11 +234,35 @@ class _Telling:
                 return
             entries = self._wanted.outcomes(page.entries, end)
             after = _entry(page.entries[-1]).seq
-            lines = [
-                outcome_files.line(outcome_rows.row_of(entry, percent, as_text=as_text)) for entry in _in_turns(entries)
-            ]
+            if self._joiner is not None:
+                self._joiner.look_for(entry.id for entry in entries)
+            lines: list[bytes] = []
+            size = 0
+            for entry in _in_turns(entries):
+                inputs = self._inputs(entry)
+                if inputs is None and self._wanted.inputs == "only":
+                    continue
+                lines.append(outcome_files.line(outcome_rows.row_of(entry, percent, as_text=as_text), inputs))
+                size += len(lines[-1])
+                if size >= _LINES_BYTES:
+                    yield b"".join(lines)
+                    lines, size = [], 0
             if lines:
                 yield b"".join(lines)
+
+    def _inputs(self, entry: ledger.OutcomeEntry) -> dict[str, Any] | None:
+        """Return the inputs of an outcome, an entry for each column; None: there are none."""
+        if self._joiner is None:
+            return None
+        found = self._joiner.inputs((entry.id, entry.row))
+        if found is None and self._wanted.inputs == "only":
+            return None
+        return dict.fromkeys(self._joiner.kinds) | (found or {})
+
+    def _file(self, file: naming.File) -> bytes | None:
+        assert self.captured is not None, "where the file was found"
+        content: bytes | None = self._await(self.captured.read(file))
+        return content
 
     def _send(self, content: bytes) -> None:
         self._held += content
@@ -245,6 +293,7 @@ class _Telling:
             "more": str(found.more).lower(),
             "split": wanted.split or "both",
             "test_percent": str(wanted.test_percent),
+            **({"inputs": wanted.inputs} if wanted.inputs else {}),
         }
 
 

@@ -9,6 +9,7 @@ from prometheus_client.registry import Collector
 
 from leadline_ledger import store, tokens
 from leadline_ledger.blobs.kept import Blobs
+from leadline_ledger.captures.kept import Captures
 from leadline_ledger.serving import edge
 
 
@@ -20,6 +21,7 @@ class Metrics(Collector):
     model_bytes: Blobs
     known: tokens.Tokens
     rim: edge.Edge
+    captured: Captures
 
     def text(self) -> bytes:
         """Return all in the text format of Prometheus."""
@@ -60,6 +62,13 @@ class Metrics(Collector):
         yield _gauge("leadline_ledger_requests_under_way", "Calls under way, long polls included", self.rim.under_way)
         if (held := self.model_bytes.held_bytes) is not None:
             yield _gauge("leadline_ledger_blob_bytes", "Model bytes kept", held)
+        yield _gauge(
+            "leadline_ledger_capture_bytes", "Bytes of captured inputs, when last looked", self.captured.held_bytes
+        )
+        files = CounterMetricFamily("leadline_ledger_capture_files", "Files of captured inputs", labels=["fate"])
+        for fate in ("kept", "merged", "deleted"):
+            files.add_metric([fate], self.captured.counts[fate])
+        yield files
         reviews = CounterMetricFamily("leadline_ledger_token_reviews", "Answers of the API server", labels=["result"])
         for result, count in sorted(self.known.reviews.items()):
             reviews.add_metric([result], count)

@@ -23,6 +23,8 @@ class Counters:
     __slots__ = (
         "batches",
         "buckets",
+        "capture_dropped",
+        "captured",
         "copies",
         "failures",
         "forwarded",
@@ -86,6 +88,9 @@ class Counters:
         self.kept = 0
         """Predictions that the ledger keeps under the client's id."""
         self.kept_dropped = 0
+        self.captured = 0
+        """Rows whose inputs the ledger keeps."""
+        self.capture_dropped = 0
         self.ledger_trouble: exchange.Trouble | None = None
         """Why the ledger cannot be reached, if it cannot."""
 
@@ -153,5 +158,7 @@ class Counters:
             kept=self.kept,
             kept_dropped=self.kept_dropped,
             ledger_trouble=self.ledger_trouble,
+            captured=self.captured,
+            capture_dropped=self.capture_dropped,
             untold=untold or {},
         )

@@ -159,6 +159,7 @@ class RowBatch:
                 caller.answer(answer)
         if given is not None:
             recorder.took(given, copied, self.identifiers, bad)
+            recorder.capture(given, {self._input: self._views[self.rows]}, bad)
         return failures
 
     def apart(self, error: Exception) -> Sequence[ArrayBatch]:
@@ -323,6 +324,8 @@ class ArrayBatch:
             words = copied[rows.start : rows.stop] if copied is not None else _NO_WORDS.get(origin)
             if not _answer((caller, request, form), own, receipt, words, is_row=request.rows == 1):
                 failures += _refuse_unfinite(recorder, origin, caller, form.copyable(caller), request)
+            elif recording is not None:
+                recording.capture(place, request.arrays)
         return failures
 
     def apart(self, error: Exception) -> Sequence[ArrayBatch]:  # noqa: ARG002  # the protocol's signature
@@ -396,6 +399,8 @@ class LoneBatch:
                 recording.receipt, 0, range(1), form.copyable(caller), request.identifier, request.parameters
             )
         if _answer((caller, request, form), outputs, receipt, words, is_row=True):
+            if recording is not None and recorder.capturer is not None:
+                recording.capture(0, {name: array[np.newaxis] for name, array in request.arrays.items()})
             return 0
         return _refuse_unfinite(recorder, self.origin, caller, form.copyable(caller), request)
 

@@ -17,7 +17,7 @@ from leadline_wire import ledger, predictions, receipts
 from leadline_runtime import logs
 from leadline_runtime.engine.counters import Counters
 from leadline_runtime.oip.forms import Copyable
-from leadline_runtime.outcomes.minting import PLACES, Minter, Rows
+from leadline_runtime.outcomes.minting import PLACES, Minter, Rows, Stamp
 from leadline_runtime.outcomes.words import Words
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -35,6 +35,19 @@ class Copier(Protocol):
         """Take requests that were answered, with the ids and words of the answers."""
 
 
+class Capturer(Protocol):
+    """Keeps inputs of answered requests; see `outcomes.capturing`."""
+
+    def rows(self, stamp: Stamp, count: int, arrays: Mapping[str, Array], places: Sequence[int] | None) -> None:
+        """Take so many requests of one row each, some of which have a receipt."""
+
+    def is_drawn(self) -> bool:
+        """Tell whether the next prediction is captured."""
+
+    def request(self, identifier: bytes, arrays: Mapping[str, Array], rows: Sequence[int]) -> None:
+        """Take a request that was drawn."""
+
+
 class Recorder:
     """What holds for answers now."""
 
@@ -48,6 +61,8 @@ class Recorder:
         self.keep: Callable[[ledger.Stored], None] | None = None
         """Takes predictions that are to be found by the client's id; None: by receipt only."""
         self.copier: Copier | None = None
+        self.capturer: Capturer | None = None
+        """None: no inputs are captured."""
         self._counters = counters
         self._revision = ""
         self._noted = ""
@@ -101,6 +116,22 @@ class Recorder:
         for row, receipt in enumerate(given):
             if receipt is not None and row not in bad:
                 copier.offer((bodies[row],), (ids[row],), (rows.words[row],))
+
+    def capture(self, rows: Rows, arrays: Mapping[str, Array], bad: AbstractSet[int]) -> None:
+        """Have inputs of a batch that was answered captured, where that is wanted.
+
+        Args:
+            rows: What its answers got.
+            arrays: Its inputs, rows first; they may change after this.
+            bad: Rows whose answer was an error of the model.
+        """
+        if self.capturer is None:
+            return
+        given = rows.receipts
+        places = None
+        if bad or not rows.is_whole:
+            places = [row for row, receipt in enumerate(given) if receipt is not None and row not in bad]
+        self.capturer.rows(rows.stamp, len(given), arrays, places)
 
     def failed(self, body: Copyable) -> None:
         """Note a request that the model failed on: nobody gets a receipt, a copy shows whether others do better."""
@@ -166,6 +197,8 @@ class Recording:
         self._minter = minter
         self._words = words
         self._stamp = minter.stamp(min(len(words), PLACES))
+        self._minted = ""
+        """Words of the answer whose receipt was the last; empty: it got none."""
 
     def receipt(
         self,
@@ -184,6 +217,7 @@ class Recording:
             client_id: None: none.
             parameters: The request's own.
         """
+        self._minted = ""
         recorder = self._recorder
         words = self._words[rows.start : rows.stop]
         entity, tags = self._labels(parameters) if parameters else ("", {})
@@ -191,6 +225,7 @@ class Recording:
         minted = self._minter.answer(self._stamp, place, words, entity=entity, tags=encoded)
         if minted is None:
             return b""
+        self._minted = minted.words
         recorder._counters.receipts += 1  # noqa: SLF001  # one thing in two classes
         identifier = self._stamp.id(place)
         if client_id is not None:
@@ -201,6 +236,17 @@ class Recording:
         if recorder.copier is not None and len(words) <= predictions.ROWS_MAX and all(words):
             recorder.copier.offer((body,), (identifier.encode(),), (b"~".join(words),))
         return minted.receipt
+
+    def capture(self, place: int, arrays: Mapping[str, Array]) -> None:
+        """Have the inputs of the answer whose receipt was the last captured, where that is wanted and it got one.
+
+        Args:
+            place: Of the request in the batch.
+            arrays: Its inputs, rows first.
+        """
+        capturer = self._recorder.capturer
+        if capturer is not None and self._minted and capturer.is_drawn():
+            capturer.request(self._stamp.id(place).encode(), arrays, sorted(predictions.split(self._minted)))
 
     def _labels(self, parameters: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
         """Return entity and tags of a request. What cannot be taken is left out: measuring must not fail a prediction."""

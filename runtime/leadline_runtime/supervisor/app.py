@@ -38,7 +38,7 @@ class Supervisor:
         self._fleet = fleet.Fleet(self._pod, slots, self, first=first, silent_seconds=config.silent_worker_seconds)
         self._blobs = blobs.Blobs(config, self._pod)
         self._loading = loading.Loading(config, self._pod, self._fleet, self._blobs)
-        self._tests = testsets.TestSets(config, self._pod, self._fleet)
+        self._tests = testsets.TestSets(config, self._pod, self._fleet, self._blobs)
         self._exchanges = exchanging.Exchange(
             self._pod,
             config.keys_dir / "exchange",

@@ -98,6 +98,8 @@ class Metrics(Collector):
             ("leadline_receipts", "Predictions that carried a receipt", counts.receipts),
             ("leadline_kept_predictions", "Predictions that the ledger keeps under the client's id", counts.kept),
             ("leadline_kept_predictions_dropped", "Predictions that it could not be brought", counts.kept_dropped),
+            ("leadline_captured_rows", "Rows whose inputs were captured and are kept by the ledger", counts.captured),
+            ("leadline_captured_rows_dropped", "Rows whose inputs found no room, or no ledger", counts.capture_dropped),
         ):
             counter = CounterMetricFamily(name, text, labels=["revision"])
             counter.add_metric(revision, value)

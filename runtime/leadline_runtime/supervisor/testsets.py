@@ -7,6 +7,7 @@ is retried for as long as the run is asked for, a finding about them is final fo
 import asyncio
 import shutil
 import sys
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +16,7 @@ from leadline_wire import exchange
 
 from leadline_runtime import errors, logs, messages, settings
 from leadline_runtime.fetch import stores, transfer
-from leadline_runtime.supervisor import fleet, keeper
+from leadline_runtime.supervisor import blobs, fleet, keeper
 from leadline_runtime.supervisor.pod import Pod
 from leadline_runtime.testset import orders
 
@@ -34,8 +35,9 @@ class TestSets:
     __test__ = False
     """Not a test case, whatever pytest makes of the name."""
 
-    def __init__(self, config: settings.Settings, pod: Pod, workers: fleet.Fleet) -> None:
+    def __init__(self, config: settings.Settings, pod: Pod, workers: fleet.Fleet, kept: blobs.Blobs) -> None:
         self._pod = pod
+        self._kept_blobs = kept
         self._workers = workers
         self._folder = config.data_dir / "testset"
         self._request: exchange.TestSetRequest | None = None
@@ -131,6 +133,7 @@ class TestSets:
         def progress(done: int, total: int) -> None:
             pass  # what is reported of a test set has no place for it
 
+        of_ledger = request.uri.removeprefix(exchange.LEDGER_SCHEME) if _is_of_ledger(request.uri) else ""
         digest = await transfer.Transfer(
             request.uri,
             path,
@@ -138,6 +141,8 @@ class TestSets:
             limit_bytes=LIMIT_BYTES,
             on_progress=progress,
             on_trouble=blocked,
+            # Of the ledger: with the pod's token, which is read anew for each try.
+            store=_OfLedger(self._kept_blobs, of_ledger) if of_ledger else None,
         ).run()
         self._kept = (request.uri, digest)
         return digest
@@ -191,6 +196,24 @@ class TestSets:
         if before is None or before.trouble != trouble:
             logs.warning("test set not answered", run=run, reason=trouble.reason, message=trouble.message)
         self._pod.test_set = exchange.TestSetReport(run=run, state="Failed", digest=digest, trouble=trouble)
+
+
+def _is_of_ledger(uri: str) -> bool:
+    return uri.startswith(exchange.LEDGER_SCHEME)
+
+
+class _OfLedger:
+    """A blob of the ledger, asked for as whoever this pod is by then."""
+
+    def __init__(self, kept: blobs.Blobs, digest: str) -> None:
+        self._kept = kept
+        self._digest = digest
+
+    def open(self, offset: int, validator: str) -> AbstractAsyncContextManager[stores.Stream]:
+        """Open the blob."""
+        if not self._kept.url:
+            raise stores.StoreError(stores.Fault.UNREACHABLE, "this pod knows no ledger to fetch its test set from")
+        return self._kept.store(self._digest).open(offset, validator)
 
 
 def _check_digest(shown: str, digest: str, expected: str) -> None:

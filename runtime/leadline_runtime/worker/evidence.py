@@ -10,13 +10,14 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from leadline_wire import exchange
+from leadline_wire import captures, exchange
 
 from leadline_runtime import logs, messages, settings
 from leadline_runtime.engine.counters import Counters
 from leadline_runtime.engine.session import Model
 from leadline_runtime.oip.batches import Origin
 from leadline_runtime.oip.inference import Inference
+from leadline_runtime.outcomes.capturing import Capturer
 from leadline_runtime.outcomes.checking import Rules
 from leadline_runtime.outcomes.copying import Copier
 from leadline_runtime.outcomes.intake import Intake, Token
@@ -53,6 +54,7 @@ class Evidence:
         self._copier = Copier(
             loop, counters, config.revision, f"/v2/models/{config.model_name}/infer", self._intake.pair
         )
+        self._capturer = Capturer(loop, counters, token, f"{base}/{captures.PATH}")
         self.recorder = Recorder(counters)
         self._sources = Sources(loop, token, f"{base}/source")
         self.reporting = Reporting(self._intake, counters, now_ms, self._sources)
@@ -73,6 +75,7 @@ class Evidence:
         self.reporting.close()
         self.wanting.close()
         self._copier.close()
+        self._capturer.close()
         self._intake.close()
         self._sources.close()
 
@@ -120,3 +123,11 @@ class Evidence:
         has_ledger = outcomes is not None and bool(outcomes.ledger)
         self._copier.aim(told.copies if recorder.minter is not None and has_ledger else [])
         recorder.copier = self._copier if self._copier.is_on else None
+        wanted = outcomes.capture if outcomes is not None and recorder.minter is not None and has_ledger else None
+        if wanted is None or self._model is None:
+            self._capturer.stop()
+            recorder.capturer = None
+        else:
+            assert outcomes is not None, "whose capture is wanted"
+            inputs = self._model.signature.inputs
+            recorder.capturer = self._capturer if self._capturer.aim(outcomes.ledger, wanted, inputs) else None

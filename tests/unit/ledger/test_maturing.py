@@ -8,7 +8,9 @@ import pytest
 from leadline_ledger import errors, upkeep
 from leadline_ledger.blobs import volume
 from leadline_ledger.bookkeeping import maturing
-from leadline_wire import ledger
+from leadline_ledger.captures import naming
+from leadline_ledger.captures.kept import Captures
+from leadline_wire import captures, ledger
 
 from tests.unit.ledger.ledgers import (
     DAY_MS,
@@ -19,6 +21,7 @@ from tests.unit.ledger.ledgers import (
     copied,
     copy,
     entries,
+    identifier,
     in_short,
     opened,
     outcome,
@@ -196,17 +199,25 @@ async def test_upkeep_judges_what_is_due_and_deletes_what_is_old_unasked(tmp_pat
     clock = Clock()
     model_bytes = volume.VolumeBlobs(tmp_path, clock=clock, blob_max_bytes=1, blobs_max_bytes=1, keep_days=1)
     await model_bytes.open()
+    captured = Captures(tmp_path, "", clock_ms=clock, most_bytes=0)
+    old, young = (
+        naming.path_of(MODEL, captures.Chunk(identifier(1), []), b"", keep_ms=days * DAY_MS) for days in (30, 90)
+    )
+    for path in (old, young):
+        await captured.put(path, b"rows", model=MODEL, most_bytes=1_000)
     async with opened(tmp_path, clock=clock) as kept:
         await told(kept, outcome(1), outcome(2, at_ms=NOW_MS, maturity_ms=HOUR_MS, max_age_ms=90 * DAY_MS))
         await kept.keep(MODEL, ledger.Checkpoint(1, ""))
         clock.now_ms += 31 * DAY_MS
         minutes = itertools.count(0, 60)
         tending = asyncio.create_task(
-            upkeep.run(kept, model_bytes, clock_ms=clock, monotonic=lambda: float(next(minutes)))
+            upkeep.run(kept, model_bytes, captured, clock_ms=clock, monotonic=lambda: float(next(minutes)))
         )
         await kept.news(1, 10.0)
         async with asyncio.timeout(10):
             while [entry.seq for entry in await entries(kept)] != [2]:
+                pass
+            while [file.path for file in await captured.files(MODEL)] != [young] or (tmp_path / old).exists():
                 pass
         tending.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -15,6 +15,7 @@ import numpy as np
 from leadline_api import names
 from leadline_api.spec import ModelDeploymentSpec
 from leadline_operator.reconcile import records
+from leadline_operator.reconcile.gate import Grown
 from leadline_operator.reconcile.observed import Observed, Pod, Revision, Settings
 from leadline_operator.reconcile.plan import Create, Delete, Event, Plan, Replace, Sounding
 from leadline_operator.reconcile.reconciler import reconcile
@@ -74,6 +75,7 @@ class World:
     """Each revision that the Service selected, in order."""
     starts_pods: bool = True
     conflicts: tuple[str, ...] = ()
+    grown: Grown | None = None
     _numbers: Any = field(default_factory=itertools.count)
     _ready: set[str] = field(default_factory=set)
 
@@ -101,6 +103,7 @@ class World:
             disruption_budgets=self._of("PodDisruptionBudget"),
             pods=tuple(self._pod(name, *each) for name, each in sorted(self.pods.items())),
             conflicts=self.conflicts,
+            grown=self.grown,
         )
 
     def _of(self, wanted: str) -> dict[str, Any]:
@@ -254,7 +257,7 @@ class World:
             test = TestSetReport(
                 run=told.test_set.run,
                 state="Done",
-                digest="sha256:" + "d" * 64,
+                digest=told.test_set.digest or "sha256:" + "d" * 64,
                 rows=ROWS,
                 right=model.right(),
                 answers="x",

@@ -20,6 +20,7 @@ import msgspec
 from aiohttp import test_utils
 from leadline_ledger import serving, sqlite, store, tokens
 from leadline_ledger.blobs import bucket, volume
+from leadline_ledger.captures.kept import Captures
 from leadline_wire import ledger
 
 from tests.unit.ledger.ledgers import Clock
@@ -117,7 +118,16 @@ class Here:
 
 @contextlib.asynccontextmanager
 async def here(
-    folder, api, *, limits=None, queue_bytes=64 << 20, requests_max=64, blob_max=1 << 20, blobs_max=1 << 20, uri=""
+    folder,
+    api,
+    *,
+    limits=None,
+    queue_bytes=64 << 20,
+    requests_max=64,
+    blob_max=1 << 20,
+    blobs_max=1 << 20,
+    captures_max=0,
+    uri="",
 ):
     clock = Clock()
     kept = sqlite.kept(folder / "ledger.db", clock_ms=clock, limits=limits or store.Limits(), name=os.urandom(8).hex())
@@ -128,13 +138,18 @@ async def here(
             folder, clock=lambda: clock() / 1_000, blob_max_bytes=blob_max, blobs_max_bytes=blobs_max, keep_days=90
         )
     )
+    captured = Captures(folder, uri, clock_ms=clock, most_bytes=captures_max)
     known = tokens.Tokens(api.url, account(folder), monotonic=lambda: clock() / 1_000)
-    parts = serving.Parts(kept, model_bytes, known, OPERATOR, queue_bytes, requests_max)
+    parts = serving.Parts(kept, model_bytes, known, OPERATOR, queue_bytes, requests_max, captured)
     async with test_utils.TestServer(serving.application(parts)) as server, aiohttp.ClientSession() as session:
         await kept.open()
         await model_bytes.open()
         try:
-            yield Here(kept=kept, model_bytes=model_bytes, known=known, server=server, session=session, clock=clock)
+            here_now = Here(
+                kept=kept, model_bytes=model_bytes, known=known, server=server, session=session, clock=clock
+            )
+            here_now.captured = captured
+            yield here_now
         finally:
             await kept.close()
             await known.close()

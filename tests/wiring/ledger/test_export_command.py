@@ -5,24 +5,27 @@ what is wrong. Not covered: a real kubectl, which the cluster suite has for `lea
 """
 
 import csv
+import http.client
 import io
 import json
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import threading
 import time
 
 import msgspec
+import pyarrow as pa
 import pyarrow.parquet
 import pytest
 from leadline_cli import main
-from leadline_wire import ledger, predictions
+from leadline_wire import captures, ledger, predictions
 
 from tests.unit.ledger.ledgers import identifier, outcome
-from tests.wiring.ledger import clusters
-from tests.wiring.ledger.parts import MODEL
+from tests.wiring.ledger import chunks, clusters
+from tests.wiring.ledger.parts import MODEL, RUNTIME
 from tests.wiring.ledger.tables import parquet
 
 END_SECONDS = 60.0
@@ -342,3 +345,74 @@ def test_folder_without_a_state_and_a_folder_that_is_missing_are_refused(running
     tell(running, range(5), at_ms=now_ms())
     assert refused(capsys, "-o", tmp_path).endswith("is a folder; name a file, or give --state FILE as well")
     assert "No such file or directory" in refused(capsys, "-o", tmp_path / "none" / "a.parquet")
+
+
+def captured(running, numbers, at_ms):
+    body = msgspec.msgpack.encode(
+        captures.Chunk(
+            "".join(identifiers(numbers, at_ms)),
+            [
+                captures.Column("X", "FP32", [2], chunks.floats(*(part for n in numbers for part in (n / 2, 0.1)))),
+                captures.Column("country", "BYTES", [], texts=[f"c{number}" for number in numbers]),
+            ],
+        )
+    )
+    connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=20)
+    try:
+        connection.request("POST", chunks.PATH, body, {"authorization": f"Bearer {RUNTIME}"})
+        assert connection.getresponse().status == 204
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("format_", ["parquet", "csv", "ndjson"])
+def test_outcomes_come_with_the_inputs_that_were_captured(running, tmp_path, capsys, format_):
+    at_ms = now_ms()
+    tell(running, range(6), at_ms=at_ms)
+    captured(running, [1, 4], at_ms)
+    assert export("-o", tmp_path / f"all.{format_}", "--inputs") == 0
+    assert "inputs  2 columns; the ledger holds 2 captured rows" in capsys.readouterr().out
+    assert export("-o", tmp_path / f"only.{format_}", "--inputs", "only") == 0
+    found = {}
+    for name in ("all", "only"):
+        path = tmp_path / f"{name}.{format_}"
+        if format_ == "parquet":
+            table = pyarrow.parquet.read_table(path)
+            assert table.schema.field("input.X").type.value_type == pa.float32()
+            found[name] = table.to_pylist()
+        elif format_ == "csv":
+            found[name] = [
+                row | {"input.X": json.loads(row["input.X"] or "null"), "input.country": row["input.country"] or None}
+                for row in csv.DictReader(io.StringIO(path.read_text()))
+            ]
+        else:
+            found[name] = [json.loads(line) for line in path.read_text().splitlines()]
+    expected = {identifiers([number], at_ms)[0]: number for number in range(6)}
+    tenth = struct.unpack("<f", struct.pack("<f", 0.1))[0]
+    inputs = {number: ([number / 2, tenth], f"c{number}") if number in (1, 4) else (None, None) for number in range(6)}
+    for name, numbers in (("all", list(range(6))), ("only", [1, 4])):
+        rows = [(expected[row["prediction_id"]], row["input.X"], row["input.country"]) for row in found[name]]
+        assert rows == [(number, *inputs[number]) for number in numbers]
+
+
+def test_predictions_of_several_kinds_are_text_beside_inputs_too(running, tmp_path):
+    at_ms = now_ms()
+    tell(running, [1], at_ms=at_ms)
+    tell(running, [2], at_ms=at_ms, prediction=predictions.of_class("fine"))
+    captured(running, [1, 2], at_ms)
+    assert export("-o", tmp_path / "all.parquet", "--inputs") == 0
+    rows = pyarrow.parquet.read_table(tmp_path / "all.parquet").to_pylist()
+    assert [(row["prediction"], row["truth"], row["input.country"]) for row in rows] == [
+        ("1", "1", "c1"),
+        ("fine", "0", "c2"),
+    ]
+
+
+def test_a_state_without_inputs_is_not_gone_on_with_by_an_export_with_them(running, tmp_path, capsys):
+    tell(running, [1], at_ms=now_ms())
+    assert export("-o", tmp_path / "out", "--state", tmp_path / "state") == 0
+    capsys.readouterr()
+    said = refused(capsys, "-o", tmp_path / "out", "--state", tmp_path / "state", "--inputs")
+    assert said.startswith(f"--state: {tmp_path / 'state'}: is of --inputs none, not true")
+    assert export("-o", tmp_path / "both", "--state", tmp_path / "other", "--inputs") == 0
+    assert "none were captured: spec.outcomes.capture" in capsys.readouterr().out

@@ -236,7 +236,9 @@ async def test_table_that_cannot_be_finished_is_cut_off(tmp_path, api):
 async def test_server_that_ends_waits_for_no_reader_that_reads_nothing(tmp_path, api):
     async with here(tmp_path, api) as ledger_here, aiohttp.ClientSession() as session:
         await big(ledger_here)
-        parts = serving.Parts(ledger_here.store, ledger_here.blobs, ledger_here.tokens, OPERATOR, 1 << 20, 64)
+        parts = serving.Parts(
+            ledger_here.store, ledger_here.blobs, ledger_here.tokens, OPERATOR, 1 << 20, 64, ledger_here.captured
+        )
         runner = web.AppRunner(serving.application(parts), shutdown_timeout=60.0)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()

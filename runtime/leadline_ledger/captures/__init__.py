@@ -1,0 +1,1 @@
+"""Captured inputs: `kept` is where they are, `joining` finds those of outcomes."""
