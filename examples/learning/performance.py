@@ -74,7 +74,10 @@ async def perform(scene: Scene) -> None:
     try:
         await scene.set_up()
         async with watched.running():
-            await _play(scene, watched, watcher, account)
+            try:
+                await _play(scene, watched, watcher, account)
+            except* DemoError as several:
+                raise DemoError("; ".join(map(str, several.exceptions))) from None
     except DemoError:
         await _diagnose(scene)
         raise
@@ -132,6 +135,9 @@ async def _follow(kubectl: Kubectl, account: Account) -> None:
                     account.answers, account.failed, account.is_over = fresh.answers, fresh.failed, fresh.is_over
                 if fresh.is_over:
                     return
+        pod = await kubectl.get("pod", "client")
+        if pod["status"].get("phase") in ("Failed", "Succeeded"):
+            raise DemoError(f"client: ended before the year did; {'; '.join(fresh.failed[-3:])}")
         await asyncio.sleep(0.5)
 
 

@@ -60,7 +60,13 @@ PRODUCTS: Final = {
         ),
         Product(
             "trainer",
-            (*_SHARED, "images/trainer/Containerfile", "requirements/trainer.txt", "runtime/leadline_client"),
+            (
+                *_SHARED,
+                "images/trainer/Containerfile",
+                "requirements/trainer.txt",
+                "runtime/leadline_client",
+                "runtime/leadline_wire",
+            ),
         ),
     )
 }
