@@ -24,7 +24,7 @@ OTHER = "system:serviceaccount:bank:default"
 async def test_parquet_has_a_row_of_each_outcome_and_says_where_to_go_on(tmp_path, api):
     async with here(tmp_path, api) as ledger_here:
         await ledger_here.told(
-            outcome(1, share=250_000, tags={"country": "de"}, entity="00ff"),
+            outcome(1, share=250_000, tags={"country": "de"}, entity="00ff", source="ml/crm"),
             outcome(2, truth=2, prediction=predictions.with_score(predictions.of_class(1), 0.75)),
         )
         await ledger_here.call("POST", f"{MODEL}/intake", ledger.Intake(copies=[copied(1)]))
@@ -55,6 +55,7 @@ async def test_parquet_has_a_row_of_each_outcome_and_says_where_to_go_on(tmp_pat
             "agreements": None,
             "failed": False,
             "split": first["split"],
+            "source": "ml/crm",
         }
         assert (second["truth"], second["correct"], second["prediction_score"]) == (2, False, 0.75)
         # The third entry is the pair: looked at, and behind the cursor.
