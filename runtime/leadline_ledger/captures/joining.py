@@ -16,7 +16,7 @@ from leadline_wire import capture_files
 from leadline_ledger import logs
 from leadline_ledger.captures import naming
 
-MEMORY_BYTES: Final = 96 << 20
+MEMORY_BYTES: Final = 48 << 20
 """Of files that were read: the last ones looked into."""
 _encode: Final = msgspec.json.Encoder().encode
 

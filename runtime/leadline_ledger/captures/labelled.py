@@ -20,7 +20,7 @@ from leadline_ledger.captures import joining, naming
 
 LABELS_MAX: Final = 100_000
 """Outcomes that inputs are looked for; of more those with the lowest hashes."""
-_BYTES_MAX: Final = 128 << 20
+_BYTES_MAX: Final = 64 << 20
 """Of the rows in memory: large inputs make fewer rows."""
 
 

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper
 
 from tests.unit.runtime import models
 from tests.unit.runtime.models import KEY, Served, asking, tensor
+from tests.unit.runtime.wires import answers, request
 
 KEYS = {KEY.id: KEY}
 SOON = exchange.CaptureSettings(share=1_000_000, gather_ms=1)
@@ -242,3 +243,34 @@ async def test_rows_of_a_batch_are_not_those_that_its_buffer_holds_later(served)
         found = [numbers[0] for chunk in keeper.chunks for numbers in values(chunk.columns[0], chunk.count)]
         assert found == list(map(float, range(20)))
         assert not any(map(math.isnan, found))
+
+
+async def test_a_model_without_rows_is_one_row_of_all_its_elements(tmp_path):
+    path = models.classifier(tmp_path / "m.onnx")
+    served = Served(path, has_rows=False).sign()
+    async with capturing_from(served) as keeper:
+        sent = identifier(served.ask(row(1.0, 2.0, 3.0)))
+        await until(lambda: keeper.chunks)
+        (chunk,) = keeper.chunks
+        assert (chunk.ids, chunk.rows, values(chunk.columns[0], 1)) == (sent, [], [[1.0, 2.0, 3.0]])
+        assert captures.problem(chunk) == ""
+
+
+async def test_binary_tensors_and_a_batch_of_mixed_forms_are_captured_too(served):
+    async with capturing_from(served) as keeper:
+        tensor_bytes = np.array([[1.5, 2.5, 3.5]], np.float32).tobytes()
+        asked = {
+            "inputs": [
+                {"name": "x", "shape": [1, 3], "datatype": "FP32", "parameters": {"binary_data_size": len(tensor_bytes)}}
+            ]
+        }
+        head = json.dumps(asked).encode()
+        lines = f"host: x\r\ninference-header-content-length: {len(head)}\r\n"
+        binary = request("/v2/models/m/infer", head + tensor_bytes, head=lines)
+        plain = request("/v2/models/m/infer", json.dumps(row(4.0, 5.0, 6.0)).encode())
+        transports = [served.send(binary), served.send(plain)]
+        served.loop.run()
+        assert [answers(transport.sent)[0].status for transport in transports] == [200, 200]
+        await until(lambda: served.counters.captured == 2)
+        found = [numbers for chunk in keeper.chunks for numbers in values(chunk.columns[0], chunk.count)]
+        assert found == [[1.5, 2.5, 3.5], [4.0, 5.0, 6.0]]
