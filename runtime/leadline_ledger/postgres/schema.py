@@ -84,7 +84,15 @@ CREATE INDEX entities_by_age ON entities (expires_ms);
 CREATE TABLE checkpoints (model INTEGER PRIMARY KEY, cursor BIGINT NOT NULL, state TEXT NOT NULL);
 CREATE TABLE decisions (model INTEGER NOT NULL, id TEXT NOT NULL, seq BIGINT NOT NULL, PRIMARY KEY (model, id));
 """
-_MIGRATIONS: Final = (_FIRST,)
+_LABELS: Final = """
+CREATE TABLE labels (
+    model INTEGER NOT NULL, hash BYTEA NOT NULL, id BYTEA NOT NULL, truth TEXT NOT NULL, body BYTEA, fate TEXT,
+    PRIMARY KEY (model, hash)
+);
+CREATE UNIQUE INDEX labels_by_id ON labels (model, id);
+CREATE INDEX labels_waiting ON labels (model, id) WHERE fate IS NULL;
+"""
+_MIGRATIONS: Final = (_FIRST, _LABELS)
 """Entry N brings a database from version N to N + 1, all in one transaction; a released one is never changed."""
 VERSION: Final = len(_MIGRATIONS)
 

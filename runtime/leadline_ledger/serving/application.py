@@ -7,7 +7,7 @@ from leadline_wire import ledger
 
 from leadline_ledger import store, tokens
 from leadline_ledger.blobs.kept import Blobs
-from leadline_ledger.serving import edge, exporting, metrics, model_bytes, records
+from leadline_ledger.serving import edge, exporting, labels, metrics, model_bytes, records
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,7 @@ def application(parts: Parts) -> web.Application:
     """Return the ledger's HTTP application."""
     rim = edge.Edge(parts.known, operator=parts.operator, requests_max=parts.requests_max)
     calls = records.Records(parts.kept, rim, queue_bytes=parts.queue_bytes)
+    labelled = labels.Labels(parts.kept, rim)
     exports = exporting.Exports(parts.kept, rim)
     content = model_bytes.ModelBytes(parts.model_bytes, rim)
     counted = metrics.Metrics(parts.kept, parts.model_bytes, parts.known, rim)
@@ -54,6 +55,9 @@ def application(parts: Parts) -> web.Application:
             web.get(f"{model}/log", calls.log_of_model, allow_head=False),
             web.get(f"{model}/outcomes", exports.outcomes, allow_head=False),
             web.get(f"{model}/wanted", calls.wanted, allow_head=False),
+            web.post(f"{model}/labels", labelled.add),
+            web.get(f"{model}/labels", labelled.state, allow_head=False),
+            web.get(f"{model}/labels/waiting", labelled.waiting, allow_head=False),
             web.put(blob, content.put),
             web.get(blob, content.get),
             web.get("/healthz", alive),
