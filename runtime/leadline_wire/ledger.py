@@ -65,6 +65,8 @@ LABELS_WAITING_MAX: Final = 65_536
 """Of one ModelDeployment, not answered yet."""
 LABELS_PAGE: Final = 64
 """Labelled rows that a runtime gets at once."""
+LABELLED: Final = "Labelled"
+"""Kind of the entry that says that labelled rows came: it wakes the operator, and is no decision."""
 LABEL_TAG: Final = {"source": "label"}
 """Tags of an outcome that came from a labelled row."""
 

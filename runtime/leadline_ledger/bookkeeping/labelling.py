@@ -16,9 +16,8 @@ from leadline_wire import ledger, predictions
 from leadline_ledger import errors, store
 from leadline_ledger.bookkeeping import transaction
 
-KIND: Final = "Labelled"
-"""Of the entry that tells the operator at once that rows wait; no decision, so it goes when it is old."""
 _KEEP_MS: Final = 30 * 86_400_000
+"""How long the log says who brought rows; it is no decision, so it goes when it is old."""
 _fate: Final = msgspec.json.Decoder(ledger.LabelFate).decode
 
 
@@ -57,7 +56,7 @@ def take(
             seq=work.head + 1,
             model=name,
             id=f"labelled/{new[0].id.hex()}",
-            kind=KIND,
+            kind=ledger.LABELLED,
             revision="",
             at_ms=work.now_ms,
             data={"rows": str(len(new)), "user": user[:256]},

@@ -13,6 +13,7 @@ from typing import Final
 from leadline_wire import exchange
 
 from leadline_runtime import logs, messages, settings
+from leadline_runtime.engine.batching import Batcher
 from leadline_runtime.engine.counters import Counters
 from leadline_runtime.engine.session import Model
 from leadline_runtime.oip.batches import Origin
@@ -20,6 +21,7 @@ from leadline_runtime.oip.inference import Inference
 from leadline_runtime.outcomes.checking import Rules
 from leadline_runtime.outcomes.copying import Copier
 from leadline_runtime.outcomes.intake import Intake, Token
+from leadline_runtime.outcomes.labelling import Labelling
 from leadline_runtime.outcomes.minting import Minter
 from leadline_runtime.outcomes.recording import Recorder
 from leadline_runtime.outcomes.reporting import Reporting
@@ -48,6 +50,7 @@ class Evidence:
         base = f"/v1/namespaces/{config.namespace or 'default'}/models/{config.model_name}"
         token = Token(config.ledger_token_file, loop).read
         self._intake = Intake(loop, counters, token, f"{base}/intake")
+        self.labelling = Labelling(loop, config, token, base)
         self.wanting = Wanting(loop, token, f"{base}/wanted", now_ms)
         self._copier = Copier(
             loop, counters, config.revision, f"/v2/models/{config.model_name}/infer", self._intake.pair
@@ -55,8 +58,9 @@ class Evidence:
         self.recorder = Recorder(counters)
         self.reporting = Reporting(self._intake, counters, now_ms)
 
-    def attach(self, model: Model, inference: Inference) -> None:
+    def attach(self, model: Model, inference: Inference, batcher: Batcher) -> None:
         """Take the model that was loaded."""
+        self.labelling.batcher = batcher
         self._model = model
         self._inference = inference
         self._apply()
@@ -71,6 +75,7 @@ class Evidence:
         self.reporting.close()
         self.wanting.close()
         self._copier.close()
+        self.labelling.close()
         self._intake.close()
 
     def _words(self, outcomes: exchange.OutcomeSettings | None) -> Words | None:
@@ -115,4 +120,6 @@ class Evidence:
             self.reporting.why_not = self.wanting.why_not = _NO_LEDGER
         has_ledger = outcomes is not None and bool(outcomes.ledger)
         self._copier.aim(told.copies if recorder.minter is not None and has_ledger else [])
+        labels = told.labels if has_ledger and words is not None else None
+        self.labelling.aim(labels, words, outcomes)
         recorder.copier = self._copier if self._copier.is_on else None
