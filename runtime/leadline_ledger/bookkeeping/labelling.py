@@ -67,6 +67,9 @@ def take(
 
 def settle(work: transaction.Transaction, model: transaction.Model, labelled: ledger.Labelled) -> bool:
     """Note what became of a row; tell whether its outcome counts: it waited until now, and was not refused."""
+    outcome = labelled.outcome
+    if outcome is not None and int(labelled.id[:12], 16) + outcome.max_age_ms < work.now_ms:
+        labelled = ledger.Labelled(labelled.id, refused="waited for longer than spec.outcomes.maxAge")
     counts = work.settle_label(model, bytes.fromhex(labelled.id), transaction.encode(_fate_of(labelled)).decode())
     return counts and labelled.outcome is not None
 

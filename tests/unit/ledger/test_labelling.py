@@ -116,6 +116,18 @@ async def test_row_of_before_a_restart_is_known_after_it_and_the_log_forgets_who
         assert (await kept.label(MODEL, [row(1)], user="jo")).duplicates == 1
 
 
+async def test_row_that_waited_too_long_is_no_evidence_and_says_so(tmp_path):
+    clock = Clock()
+    async with opened(tmp_path, clock=clock) as kept:
+        await kept.label(MODEL, [row(1)], user="jo")
+        (label,) = await waiting(kept)
+        clock.now_ms += 31 * DAY_MS
+        await bring(kept, answered(label))
+        assert len(await entries(kept)) == 1
+        (count,) = (await kept.labels(MODEL)).counted
+        assert "spec.outcomes.maxAge" in count.fate.refused
+
+
 async def test_too_many_that_wait_are_refused_as_a_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(ledger, "LABELS_WAITING_MAX", 2)
     async with opened(tmp_path) as kept:
