@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 
 import pytest
 from leadline_operator.reconcile.evidence import Evidence, fold
-from leadline_wire.exchange import LabelsRequest
+from leadline_wire.exchange import LabelsRequest, Trouble
 from leadline_wire.ledger import LABEL_TAG, LABELLED, DecisionEntry, OutcomeEntry, PairEntry
 
 from tests.unit.reconcile.outcomes_world import MODEL, OutcomesWorld, an_outcomes_world
-from tests.unit.reconcile.world import ROWS, uri
+from tests.unit.reconcile.world import ROWS, TEST_SET, uri
 
 
 @dataclass
@@ -190,6 +190,20 @@ def test_without_outcomes_or_ledger_nobody_is_told(without):
     world.waiting = [1, 2]
     world.settle()
     assert world.orders == []
+
+
+def test_rows_wait_for_a_pod_that_knows_the_test_set_which_it_has_to_leave_out():
+    quality = {"metrics": [{"name": "accuracy", "metric": "accuracy", "margin": "0.02"}], "testSet": dict(TEST_SET)}
+    world = a_labels_world(quality=quality)
+    world.models[uri("good")].test_trouble = Trouble("TestSetUnreachable", "no answer", "surroundings")
+    world.settle()
+    assert world.selected
+    world.label(3)
+    world.settle()
+    assert (world.orders, len(world.waiting)) == ([], 3)
+    world.models[uri("good")].test_trouble = None
+    world.settle()
+    assert world.waiting == []
 
 
 def test_steady_state_is_steady_while_rows_wait():
