@@ -53,6 +53,8 @@ def to_onnx(model: Pipeline) -> bytes:
     kinds = [(name, StringTensorType([None, 1])) for name in NAMES]
     kinds += [(name, FloatTensorType([None, 1])) for name in NUMBERS]
     converted = convert_sklearn(model, "flights", kinds, final_types=[("minutes", FloatTensorType([None, 1]))])
+    for key, value in (("leadline.task", "regression"), ("leadline.prediction", "minutes")):
+        converted.metadata_props.add(key=key, value=value)
     return bytes(converted.SerializeToString())
 
 

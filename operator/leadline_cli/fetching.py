@@ -51,6 +51,14 @@ class Install:
     """Of the operator: the ledger shows it all namespaces."""
 
 
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A service account that the ledger is asked as."""
+
+    namespace: str
+    name: str
+
+
 class Reached:
     """The ledger behind a forwarded port."""
 
@@ -61,25 +69,28 @@ class Reached:
         self._said = said
         self._install = install
 
-    def ask(self, path: str, model: str, hints: Mapping[int, str] | None = None) -> http.client.HTTPResponse:
+    def ask(
+        self, path: str, model: str, hints: Mapping[int, str] | None = None, *, body: bytes | None = None
+    ) -> http.client.HTTPResponse:
         """Return the ledger's answer; its body has to be read by `blocks` before the next one is asked for.
 
         Args:
             path: With its query.
             model: Whom the message of an error names.
             hints: What to do, by the status of an error.
+            body: What is brought, by POST; None: it is only asked for, by GET.
 
         Raises:
             Refused: There is none, or it is an error; the message says of which model, and why.
         """
         with self._errors():
-            self._connection.request("GET", path, headers=self._headers)
+            self._connection.request("GET" if body is None else "POST", path, body, headers=self._headers)
             answer = self._connection.getresponse()
             if answer.status == http.HTTPStatus.OK:
                 return answer
-            body = answer.read()
+            told = answer.read()
         hint = {**_HINTS, **(hints or {})}.get(answer.status)
-        said = f"{_error(body)}; {hint}" if hint else _error(body)
+        said = f"{_error(told)}; {hint}" if hint else _error(told)
         raise errors.Refused(f"{model}: the ledger answers {answer.status}: {said}")
 
     def blocks(self, answer: http.client.HTTPResponse) -> Iterator[bytes]:
@@ -106,8 +117,12 @@ class Reached:
 
 
 @contextlib.contextmanager
-def reached(install: Install) -> Iterator[Reached]:
+def reached(install: Install, account: Account | None = None) -> Iterator[Reached]:
     """Reach the ledger of a cluster for as long as this is open.
+
+    Args:
+        install: Where it is.
+        account: As whom; None: as the operator.
 
     Raises:
         Refused: kubectl or the cluster does not let us; the message says which, and why.
@@ -116,7 +131,7 @@ def reached(install: Install) -> Iterator[Reached]:
     command = shutil.which(kubectl)
     if command is None:
         raise errors.Refused(f"{kubectl}: No such command; install kubectl, name it in KUBECTL, or give replay a file")
-    token = _token(command, install)
+    token = _token(command, account or Account(install.namespace, install.service_account))
     with (
         _forward(command, install) as (port, said),
         contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=CALL_SECONDS)) as connection,
@@ -139,8 +154,8 @@ def fetch(namespace: str, name: str, install: Install) -> list[Entry]:
         return _pages(ledger, namespace, name)
 
 
-def _token(kubectl: str, install: Install) -> str:
-    asked = ["create", "token", install.service_account, "-n", install.namespace, "--audience", AUDIENCE]
+def _token(kubectl: str, account: Account) -> str:
+    asked = ["create", "token", account.name, "-n", account.namespace, "--audience", AUDIENCE]
     try:
         done = subprocess.run(
             [kubectl, *asked],

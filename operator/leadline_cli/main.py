@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from leadline_cli import errors, export_command
+from leadline_cli import errors, export_command, labels_command
 
 _INTERRUPTED: Final = 130
 """What shells say of a command that Ctrl-C ended."""
@@ -108,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         )
     )
     export_command.options(commands, run=lambda options: export_command.run(options, _say))
+    labels_command.options(commands, run=lambda options: labels_command.run(options, _say))
     return parser
 
 

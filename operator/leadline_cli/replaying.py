@@ -14,7 +14,7 @@ from leadline_operator.reconcile import quorum
 from leadline_operator.reconcile.evidence import Evidence, fold
 from leadline_operator.reconcile.streams import Compared, Own, Stream
 from leadline_stats import intervals, verdicts
-from leadline_wire.ledger import DecisionEntry, Entry
+from leadline_wire.ledger import LABELLED, DecisionEntry, Entry
 
 from leadline_cli import errors
 
@@ -99,7 +99,8 @@ class Walk:
             self._outcomes(stretch)
             stretch = []
             before, self.evidence = self.evidence, _folded(self.evidence, [entry])
-            yield entry, before
+            if entry.kind != LABELLED:
+                yield entry, before
         self._outcomes(stretch)
 
     def _outcomes(self, stretch: Sequence[Entry]) -> None:

@@ -5,8 +5,9 @@ does not know (a timeout); the caller tells it again in both cases, which change
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from leadline_wire import ledger
 
@@ -30,6 +31,18 @@ class Stretch:
     head: int
     timeline: str
     entries: tuple[bytes, ...]
+    labels: dict[str, int] | None = None
+    """Labelled rows that wait, by ModelDeployment; None: it is of one only."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledRow:
+    """A row of inputs with its true answer, as somebody brings it."""
+
+    hash: bytes
+    """Of the inputs, 16 bytes, whatever the order of columns."""
+    inputs: dict[str, Any]
+    truth: ledger.Plain
 
 
 @dataclass(slots=True)
@@ -81,6 +94,15 @@ class Store(Protocol):
 
     async def take(self, model: str, intake: ledger.Intake) -> list[ledger.Fate]:
         """Keep what a runtime brings; return what became of its outcomes."""
+
+    async def label(self, model: str, rows: Sequence[LabelledRow], *, user: str) -> ledger.LabelsAnswer:
+        """Keep labelled rows, each once, whoever brings them."""
+
+    async def labels_waiting(self, model: str, *, limit: int) -> list[bytes]:
+        """Return the oldest labelled rows that wait to be answered, each a `ledger.Label` as JSON."""
+
+    async def labels(self, model: str) -> ledger.LabelsState:
+        """Return how far labelled rows are."""
 
     async def decide(self, model: str, decision: ledger.Decision) -> ledger.Decided:
         """Append a decision, once per id."""

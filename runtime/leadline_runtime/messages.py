@@ -50,6 +50,8 @@ class SetEvidence(msgspec.Struct, frozen=True, tag=True):
     is_candidate: bool
     """The public port's answers are nobody's predictions."""
     copies: list[exchange.Copy]
+    labels: exchange.LabelsRequest | None
+    """Answer the labelled rows that wait in the ledger; one worker of a pod is told so."""
 
 
 class Accept(msgspec.Struct, frozen=True, tag=True):

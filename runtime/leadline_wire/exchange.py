@@ -140,6 +140,13 @@ class Split(msgspec.Struct, frozen=True):
     """Of the requests for predictions, in millionths."""
 
 
+class LabelsRequest(msgspec.Struct, frozen=True):
+    """Labelled rows wait in the ledger, and who answers them beside the pod's own model."""
+
+    other: Copy | None = None
+    """The other revision, on a port that never forwards; None: there is none to be compared with."""
+
+
 class ExchangeRequest(msgspec.Struct, frozen=True):
     """What the operator says to one pod."""
 
@@ -160,6 +167,8 @@ class ExchangeRequest(msgspec.Struct, frozen=True):
     """To whom requests are copied while this role holds; renewed with it."""
     splits: list[Split] = []
     """Who answers a share of the requests while the role serving holds; renewed with it."""
+    labels: LabelsRequest | None = None
+    """This pod should answer the labelled rows that wait in the ledger, while the role serving holds; None: it should not."""
 
 
 class Trouble(msgspec.Struct, frozen=True):

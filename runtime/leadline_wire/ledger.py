@@ -10,10 +10,14 @@
                                                          people: outcomes as a table, see below
     GET  /v1/namespaces/NAMESPACE/models/NAME/wanted?limit=N&since=MILLISECONDS  runtime: Wanted, predictions since then
     POST /v1/namespaces/NAMESPACE/models/NAME/source     runtime: Reporter -> Source, whose a reporter's token is
+    POST /v1/namespaces/NAMESPACE/models/NAME/labels?truth=COLUMN  people: lines of JSON -> LabelsAnswer, once it is durable
+    GET  /v1/namespaces/NAMESPACE/models/NAME/labels     people: LabelsState
+    GET  /v1/namespaces/NAMESPACE/models/NAME/labels/waiting?limit=N  runtime: LabelsWaiting
     PUT, GET, HEAD /v1/namespaces/NAMESPACE/blobs/DIGEST runtime: model bytes by `sha256:<hex>`; PUT needs content-length
 
 Each call carries `authorization: Bearer TOKEN`, a projected service account token for the audience `AUDIENCE`. A
-runtime's token is good for its own namespace, the operator's for all. Errors are `{"error": "..."}`.
+runtime's token is good for its own namespace, the operator's for all; on labels RBAC decides (`create` and `get` of
+modeldeployments/labels). Errors are `{"error": "..."}`.
 
     400, 413, 422  the call cannot be meant, is too large, or its bytes have another digest: not to be tried again as it is
     401, 403       no token that the API server knows, or one that is not good for this
@@ -36,7 +40,7 @@ then or later, a `PairEntry` follows. What the operator decided stands in the sa
 of the log.
 """
 
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -60,6 +64,16 @@ OUTCOMES_LIMIT_MAX: Final = 100_000
 WANTED_MAX: Final = 500
 AGREEMENTS_MAX: Final = 1e6
 """Inputs that one answer stands for."""
+LABELS_MAX: Final = 4_096
+"""Labelled rows in one call."""
+LABELS_WAITING_MAX: Final = 65_536
+"""Of one ModelDeployment, not answered yet."""
+LABELS_PAGE: Final = 64
+"""Labelled rows that a runtime gets at once."""
+LABELLED: Final = "Labelled"
+"""Kind of the entry that says that labelled rows came: it wakes the operator, and is no decision."""
+LABEL_TAG: Final = {"source": "label"}
+"""Tags of an outcome that came from a labelled row."""
 
 
 class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -130,12 +144,26 @@ class Copied(msgspec.Struct, frozen=True, omit_defaults=True):
     """It waits so long after the prediction for the answer."""
 
 
+class Labelled(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of one labelled row; it counts only where the row still waited, so each row counts once."""
+
+    id: str
+    """Of the label."""
+    outcome: Outcome | None = None
+    """Of the serving revision's answer; None: the row was refused."""
+    copied: Copied | None = None
+    """The other revision's answer to it; None: there is no other one."""
+    refused: str = ""
+    """Why the row says nothing of any revision."""
+
+
 class Intake(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a runtime brings at once; all of it is durable when it is answered."""
 
     outcomes: list[Outcome] = []
     predictions: list[Stored] = []
     copies: list[Copied] = []
+    labelled: list[Labelled] = []
 
 
 Fate = Literal["Accepted", "Duplicate", "Conflict", "UnknownId", "Expired", "TooLate", "OverQuota"]
@@ -273,6 +301,8 @@ class Resume(msgspec.Struct, frozen=True):
     """Newest `seq` of all."""
     models: list[ModelState]
     timeline: str = ""
+    labels: dict[str, int] = {}
+    """As in `Log`."""
 
 
 class Log(msgspec.Struct, frozen=True):
@@ -283,6 +313,8 @@ class Log(msgspec.Struct, frozen=True):
     entries: list[Entry]
     timeline: str = ""
     """Names the ledger's history up to here; goes back with the cursor."""
+    labels: dict[str, int] | None = None
+    """Labelled rows that wait to be answered, by `namespace/name`; None: it was not asked for, or the ledger is older."""
 
 
 class Unanswered(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -323,6 +355,64 @@ class Source(msgspec.Struct, frozen=True):
 
     source: str
     """`NAMESPACE/NAME` of a service account, or the user's name; empty: the API server does not know the token."""
+
+
+Plain = bool | int | float | str
+
+
+class Label(msgspec.Struct, frozen=True):
+    """One labelled row that waits to be answered."""
+
+    id: str
+    """As of a prediction; the first 12 digits are the time at which the row was first kept."""
+    inputs: dict[str, Any]
+    """Columns in the order of the file: numbers, texts, booleans, null, or lists of them."""
+    truth: Plain
+
+
+class LabelsWaiting(msgspec.Struct, frozen=True):
+    """The oldest labelled rows that wait."""
+
+    rows: list[Label]
+
+
+class LabelsAnswer(msgspec.Struct, frozen=True):
+    """What became of labelled rows that were brought."""
+
+    accepted: int
+    duplicates: int
+    """Were there already, with the same truth."""
+    conflicts: list[int]
+    """Rows, counted from 1, that were there already with another truth: the first one stays."""
+    waiting: int
+    """Rows of the ModelDeployment that are to be answered, these included."""
+
+
+class LabelFate(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of a labelled row."""
+
+    revision: str = ""
+    """That answered as the serving one."""
+    right: bool | None = None
+    """None: nobody can tell, as of a value."""
+    other: str = ""
+    other_right: bool | None = None
+    refused: str = ""
+    """Why it says nothing of any revision; nothing else is set."""
+
+
+class LabelCount(msgspec.Struct, frozen=True):
+    """How many rows had one fate."""
+
+    rows: int
+    fate: LabelFate
+
+
+class LabelsState(msgspec.Struct, frozen=True):
+    """How far labelled rows are."""
+
+    waiting: int
+    counted: list[LabelCount]
 
 
 class LedgerError(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from leadline_ledger import settings
+from leadline_ledger.serving import labels
 from leadline_operator.kube import access
 
 ROOT = Path(__file__).parents[2]
@@ -106,10 +107,20 @@ def test_operator_may_only_create_secrets(granted):
     assert {verb for _, resource, _, verb in granted if resource == "secrets."} == {"create"}
 
 
-def test_ledger_may_only_ask_whose_a_token_is(rendered):
+def test_ledger_may_only_ask_whose_a_token_is_and_what_its_owner_may(rendered):
     roles = [each for each in rendered() if each["metadata"]["name"] == "leadline-ledger" and each.get("rules")]
-    asks = {"apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"]}
-    assert [rule for role in roles for rule in role["rules"]] == [asks]
+    asks = [
+        {"apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"]},
+        {"apiGroups": ["authorization.k8s.io"], "resources": ["subjectaccessreviews"], "verbs": ["create"]},
+    ]
+    assert [rule for role in roles for rule in role["rules"]] == asks
+
+
+def test_labeller_may_what_the_ledger_asks_about_and_nothing_else(rendered):
+    (role,) = [each for each in rendered() if each["metadata"]["name"] == "leadline-labeller"]
+    assert role["rules"] == [
+        {"apiGroups": ["leadline.dev"], "resources": [labels.RESOURCE], "verbs": ["create", "get"]}
+    ]
 
 
 def test_ledger_takes_the_operator_for_who_it_is(rendered):

@@ -4,9 +4,9 @@ from typing import Final
 
 from leadline_api import names, quantities
 from leadline_api.spec import Outcomes
-from leadline_wire.exchange import CaptureSettings, Copy, Forward, OutcomeSettings, Role, Split
+from leadline_wire.exchange import CaptureSettings, Copy, Forward, LabelsRequest, OutcomeSettings, Role, Split
 
-from leadline_operator.reconcile import objectives
+from leadline_operator.reconcile import labelling, objectives
 from leadline_operator.reconcile.decision import Decision
 from leadline_operator.reconcile.observed import Observed, Pod
 from leadline_operator.reconcile.plan import Sounding
@@ -25,6 +25,7 @@ ROTATION_SECONDS: Final = 90 * 86_400.0
 def soundings(observed: Observed, decision: Decision, now: float, *, stuck: bool) -> tuple[Sounding, ...]:
     """Return one Sounding per pod that has an address."""
     result = []
+    labeller = labelling.pod(observed, decision)
     outcomes, copies, splits = _outcomes(observed, now), _copies(observed, decision), _splits(observed, decision)
     for pod in observed.pods:
         if not pod.ip or pod.terminating:
@@ -48,6 +49,7 @@ def soundings(observed: Observed, decision: Decision, now: float, *, stuck: bool
                 outcomes=outcomes,
                 copies=copies if pod.revision == decision.serving and role == "serving" else (),
                 splits=splits if pod.revision == decision.serving and role == "serving" else (),
+                labels=_labels(observed, decision) if pod is labeller and role == "serving" else None,
             )
         )
     return tuple(result)
@@ -97,6 +99,13 @@ def _copies(observed: Observed, decision: Decision) -> tuple[Copy, ...]:
         if address:
             found.append(Copy(revision=name, host=address, port=names.SERVICE_PORT, share=share))
     return tuple(found)
+
+
+def _labels(observed: Observed, decision: Decision) -> LabelsRequest:
+    """Return who answers labelled rows beside the serving revision."""
+    if not decision.labels:
+        return LabelsRequest()
+    return LabelsRequest(Copy(decision.labels, observed.address(decision.labels), names.SERVICE_PORT))
 
 
 def _splits(observed: Observed, decision: Decision) -> tuple[Split, ...]:

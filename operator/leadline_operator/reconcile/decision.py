@@ -59,13 +59,16 @@ class Decision:
     requests: dict[str, TestSetRequest] = field(default_factory=dict)
     """Test-set run that each revision's pods should have done."""
     to_measure: str = ""
-    """The last good revision that gets pods to answer the test set, before the traffic may go back to it."""
+    """The last good revision that gets pods to answer the test set before the traffic may go back to it, or labelled rows."""
     verdicts: dict[tuple[str, str, str], Verdict] = field(default_factory=dict)
     """By outcomes: of a metric, a revision and another; each is made once in a pass."""
     splits: dict[str, int] = field(default_factory=dict)
     """Share of the requests, in millionths, that a candidate answers in place of the serving revision."""
     copies: dict[str, int] = field(default_factory=dict)
     """Revisions to which the serving pods copy requests, with the share in millionths."""
+    labels: str | None = None
+    """Revision that answers labelled rows beside the serving one; empty: there is none, so that the serving one answers them
+    alone. None: none wait, or they have to wait."""
     verifying: bool = False
     """Outcomes of the serving revision are below its limit, and the last good one is compared on fresh requests."""
     must_begin_verifying: bool = False

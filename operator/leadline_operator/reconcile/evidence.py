@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from leadline_stats import references
-from leadline_wire.ledger import DecisionEntry, Entry, OutcomeEntry, PairEntry
+from leadline_wire.ledger import LABELLED, DecisionEntry, Entry, OutcomeEntry, PairEntry
 
 from leadline_operator.reconcile import ranks, readings, sources, streams, terms
 from leadline_operator.reconcile.streams import Begun, Gathering, Own, Stream
@@ -227,6 +227,8 @@ class _Folding:
 
 def _decided(evidence: Evidence, entry: DecisionEntry, *, kept: int) -> Evidence:
     """Return the Evidence after a decision."""
+    if entry.kind == LABELLED:
+        return evidence
     evidence = replace(evidence, decisions={**evidence.decisions, entry.id: entry})
     revision, memory = entry.revision, evidence.remembered(entry.revision)
     if entry.kind == "Terms":

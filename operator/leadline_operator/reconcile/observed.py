@@ -41,6 +41,8 @@ class LedgerView:
     """Why the ledger cannot be asked at present; empty: it answers."""
     answers_since: float = 0.0
     """Seconds since the epoch; when it began to answer again. A silence of outcomes counts from here at the earliest."""
+    labels_waiting: int = 0
+    """Labelled rows that are to be answered."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from leadline_wire.exchange import Copy, Forward, OutcomeSettings, Role, Split, TestSetRequest
+from leadline_wire.exchange import Copy, Forward, LabelsRequest, OutcomeSettings, Role, Split, TestSetRequest
 from leadline_wire.ledger import Decision as Told
 
 from leadline_operator.specs.metadata import Manifest
@@ -55,6 +55,7 @@ class Sounding:
     outcomes: OutcomeSettings | None = None
     copies: tuple[Copy, ...] = ()
     splits: tuple[Split, ...] = ()
+    labels: LabelsRequest | None = None
 
 
 @dataclass(frozen=True, slots=True)

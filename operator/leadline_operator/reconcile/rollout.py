@@ -20,6 +20,7 @@ from leadline_operator.reconcile import (
     growing,
     judging,
     judging_outcomes,
+    labelling,
     objectives,
     odd_pods,
     troubles,
@@ -60,6 +61,7 @@ def decide(observed: Observed, now: float) -> Decision:
     _choose_target(observed, decision, now)
     _switch(observed, decision, now)
     creep.judge(observed, decision, now)
+    labelling.plan(observed, decision)
     _keep(observed, decision, now)
     odd_pods.note(observed, decision)
     wear.note(decision)

@@ -58,6 +58,7 @@ class Caller:
                 outcomes=to.outcomes,
                 copies=list(to.copies),
                 splits=list(to.splits),
+                labels=to.labels,
             )
         )
         host = f"[{to.ip}]" if ":" in to.ip else to.ip

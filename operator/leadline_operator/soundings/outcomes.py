@@ -46,6 +46,8 @@ class Outcomes:
         self._evidence: dict[str, Evidence] = {}
         self._kept: dict[str, int] = {}
         """Cursor of each checkpoint in the ledger."""
+        self._labels: dict[str, int] = {}
+        """Labelled rows that wait, by ModelDeployment."""
         self._cursor, self._timeline = 0, ""
         self._resumed = False
         self._trouble = "the ledger was not asked yet"
@@ -59,7 +61,10 @@ class Outcomes:
         self._asked.add((namespace, name))
         if not self._resumed:
             return None
-        return LedgerView(self._evidence.get(f"{namespace}/{name}", Evidence()), self._trouble, self._answers_since)
+        model = f"{namespace}/{name}"
+        return LedgerView(
+            self._evidence.get(model, Evidence()), self._trouble, self._answers_since, self._labels.get(model, 0)
+        )
 
     def forget(self, namespace: str, name: str) -> None:
         """Wake a ModelDeployment that is gone no more; its evidence stays, for it may be made again."""
@@ -116,6 +121,7 @@ class Outcomes:
     async def _resume(self) -> None:
         said = await self._ledger.resume()
         self._evidence, self._kept, self._timeline = {}, {}, said.timeline
+        self._labels = said.labels
         starts = [said.head]
         for model in said.models:
             evidence = Evidence()
@@ -141,7 +147,11 @@ class Outcomes:
     def _take(self, said: wire.Log) -> None:
         if self._trouble:
             self._say("")
-        for model in self._fold(said.entries):
+        changed = dict.fromkeys(self._fold(said.entries))
+        if said.labels is not None:
+            before, self._labels = self._labels, said.labels
+            changed |= dict.fromkeys(before.keys() ^ said.labels.keys())
+        for model in changed:
             self._wake(model)
 
     def _fold(self, entries: list[wire.Entry]) -> list[str]:

@@ -160,7 +160,7 @@ class Sounder:
 
 
 def _says(to: Sounding) -> tuple[object, ...]:
-    return (to.ip, to.role, to.forward, to.digest, to.test_set, to.outcomes, to.copies, to.splits)
+    return (to.ip, to.role, to.forward, to.digest, to.test_set, to.outcomes, to.copies, to.splits, to.labels)
 
 
 def _news(report: ExchangeReport) -> ExchangeReport:

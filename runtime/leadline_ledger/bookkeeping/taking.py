@@ -11,7 +11,7 @@ import msgspec
 from leadline_wire import ledger, predictions
 
 from leadline_ledger import errors
-from leadline_ledger.bookkeeping import appending, pairing, quotas, transaction
+from leadline_ledger.bookkeeping import appending, labelling, pairing, quotas, transaction
 
 _ID: Final = re.compile(r"[0-9a-f]{32}")
 _ROW_MAX: Final = (1 << 31) - 1
@@ -31,27 +31,21 @@ def check(intake: ledger.Intake) -> None:
         BadInputError: Something cannot be meant; the message names which.
         TooLargeError: There is too much.
     """
-    count = len(intake.outcomes) + len(intake.predictions) + len(intake.copies)
+    count = len(intake.outcomes) + len(intake.predictions) + len(intake.copies) + len(intake.labelled)
     if count > ledger.INTAKE_ITEMS_MAX:
         raise errors.TooLargeError(f"intake of {count} items, expected at most {ledger.INTAKE_ITEMS_MAX}")
     for place, outcome in enumerate(intake.outcomes):
-        where = f"outcomes[{place}]"
-        if outcome.id or not outcome.client_id:
-            _check_id(where, outcome.id)
-        if (outcome.truth != "") + (outcome.correct is not None) + (outcome.score is not None) != 1:
-            raise errors.BadInputError(f"{where}: expected exactly one of truth, correct and score")
-        if not 0 <= outcome.row <= _ROW_MAX:
-            raise errors.BadInputError(f"{where}.row: expected 0 to {_ROW_MAX}, got {outcome.row}")
-        if not 0 <= outcome.agreements <= (ledger.AGREEMENTS_MAX if outcome.wanted else 0):
-            raise errors.BadInputError(
-                f"{where}.agreements: expected 0 to {ledger.AGREEMENTS_MAX:.0f}, with wanted; got {outcome.agreements}"
-            )
-        if len(outcome.source) > ledger.SOURCE_CHARACTERS_MAX or outcome.per_hour < 0:
-            raise errors.BadInputError(
-                f"{where}: expected a source of at most {ledger.SOURCE_CHARACTERS_MAX} characters, and 0 or more per_hour"
-            )
-        _check_age(f"{where}.maturity_ms", outcome.maturity_ms)
-        _check_age(f"{where}.max_age_ms", outcome.max_age_ms)
+        _check_outcome(f"outcomes[{place}]", outcome)
+    for place, labelled in enumerate(intake.labelled):
+        where = f"labelled[{place}]"
+        _check_id(where, labelled.id)
+        if labelled.outcome is not None:
+            _check_outcome(f"{where}.outcome", labelled.outcome)
+        if labelled.copied is not None:
+            _check_copy(f"{where}.copied", labelled.copied)
+        parts = (labelled.outcome, labelled.copied)
+        if any(part is not None and part.id != labelled.id for part in parts):
+            raise errors.BadInputError(f"{where}: expected the label's own id in outcome and copy")
     for place, stored in enumerate(intake.predictions):
         where = f"predictions[{place}]"
         _check_id(where, stored.id)
@@ -63,13 +57,35 @@ def check(intake: ledger.Intake) -> None:
         except predictions.BadWordError as error:
             raise errors.BadInputError(f"{where}.predictions: {error}") from error
     for place, copied in enumerate(intake.copies):
-        where = f"copies[{place}]"
-        _check_id(where, copied.id)
-        _check_age(f"{where}.max_age_ms", copied.max_age_ms)
-        try:
-            pairing.check(copied)
-        except predictions.BadWordError as error:
-            raise errors.BadInputError(f"{where}: {error}") from error
+        _check_copy(f"copies[{place}]", copied)
+
+
+def _check_outcome(where: str, outcome: ledger.Outcome) -> None:
+    if outcome.id or not outcome.client_id:
+        _check_id(where, outcome.id)
+    if (outcome.truth != "") + (outcome.correct is not None) + (outcome.score is not None) != 1:
+        raise errors.BadInputError(f"{where}: expected exactly one of truth, correct and score")
+    if not 0 <= outcome.row <= _ROW_MAX:
+        raise errors.BadInputError(f"{where}.row: expected 0 to {_ROW_MAX}, got {outcome.row}")
+    if not 0 <= outcome.agreements <= (ledger.AGREEMENTS_MAX if outcome.wanted else 0):
+        raise errors.BadInputError(
+            f"{where}.agreements: expected 0 to {ledger.AGREEMENTS_MAX:.0f}, with wanted; got {outcome.agreements}"
+        )
+    if len(outcome.source) > ledger.SOURCE_CHARACTERS_MAX or outcome.per_hour < 0:
+        raise errors.BadInputError(
+            f"{where}: expected a source of at most {ledger.SOURCE_CHARACTERS_MAX} characters, and 0 or more per_hour"
+        )
+    _check_age(f"{where}.maturity_ms", outcome.maturity_ms)
+    _check_age(f"{where}.max_age_ms", outcome.max_age_ms)
+
+
+def _check_copy(where: str, copied: ledger.Copied) -> None:
+    _check_id(where, copied.id)
+    _check_age(f"{where}.max_age_ms", copied.max_age_ms)
+    try:
+        pairing.check(copied)
+    except predictions.BadWordError as error:
+        raise errors.BadInputError(f"{where}: {error}") from error
 
 
 def take(work: transaction.Transaction, name: str, intake: ledger.Intake) -> list[ledger.Fate]:
@@ -82,6 +98,8 @@ def take(work: transaction.Transaction, name: str, intake: ledger.Intake) -> lis
     due: dict[tuple[bytes, int], appending.Due] = {}
     hour = quotas.read(model.taken, work.now_ms)
     fates = [_answer(work, model, outcome, due, hour) for outcome in intake.outcomes]
+    for labelled in intake.labelled:
+        _label(work, model, labelled, due, hour)
     _append(work, due)
     model.taken = hour.text
     work.counts.fates.update(fates)
@@ -95,6 +113,23 @@ def take(work: transaction.Transaction, name: str, intake: ledger.Intake) -> lis
 def predicted_at_ms(key: bytes) -> int:
     """Return when a prediction was made, from its UUIDv7."""
     return int.from_bytes(key[:6], "big")
+
+
+def _label(
+    work: transaction.Transaction,
+    model: transaction.Model,
+    labelled: ledger.Labelled,
+    due: dict[tuple[bytes, int], appending.Due],
+    hour: quotas.Hour,
+) -> None:
+    """Let a labelled row count, where it still waited."""
+    if not labelling.settle(work, model, labelled):
+        return
+    if labelled.copied is not None:
+        # Not by the floor of copies: that a row is settled once says already that it counts once.
+        _keep_copy(work, model, labelled.copied, by_floor=False)
+    if labelled.outcome is not None:
+        work.counts.fates[_answer(work, model, labelled.outcome, due, hour)] += 1
 
 
 def _check_id(where: str, text: str) -> None:
@@ -258,10 +293,12 @@ def _keep_prediction(work: transaction.Transaction, model: transaction.Model, st
     model.predictions += work.add_prediction(model, stored.client_id, key, expires_ms, transaction.encode(stored))
 
 
-def _keep_copy(work: transaction.Transaction, model: transaction.Model, copied: ledger.Copied) -> None:
+def _keep_copy(
+    work: transaction.Transaction, model: transaction.Model, copied: ledger.Copied, *, by_floor: bool = True
+) -> None:
     key = bytes.fromhex(copied.id)
     expires_ms = predicted_at_ms(key) + copied.max_age_ms
-    if key <= model.copies_floor or expires_ms < work.now_ms:
+    if (by_floor and key <= model.copies_floor) or expires_ms < work.now_ms:
         return
     complete = predictions.is_failure(copied.predictions) and "~" not in copied.predictions
     if not work.add_copy(model, copied, key, expires_ms, complete=complete):

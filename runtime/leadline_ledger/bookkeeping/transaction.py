@@ -60,6 +60,17 @@ class Copy(NamedTuple):
     other_predictions: str
 
 
+class LabelRow(NamedTuple):
+    """A labelled row as it is kept."""
+
+    hash: bytes
+    """Of its inputs, 16 bytes."""
+    id: bytes
+    truth: str
+    body: bytes
+    """A `ledger.Label` as JSON."""
+
+
 class Due(NamedTuple):
     """An answer whose maturity has passed."""
 
@@ -197,6 +208,22 @@ class Transaction(ABC):
     @abstractmethod
     def set_checkpoint(self, model: Model, checkpoint: ledger.Checkpoint) -> None:
         """Keep a checkpoint in place of the one before."""
+
+    @abstractmethod
+    def label_truths(self, model: Model, hashes: Sequence[bytes]) -> dict[bytes, str]:
+        """Return the truths of labelled rows that were ever kept, by the hash of their inputs."""
+
+    @abstractmethod
+    def add_labels(self, model: Model, rows: Sequence[LabelRow]) -> None:
+        """Keep labelled rows that are new."""
+
+    @abstractmethod
+    def waiting_labels(self, model: Model) -> int:
+        """Return how many labelled rows wait to be answered."""
+
+    @abstractmethod
+    def settle_label(self, model: Model, key: bytes, fate: str) -> bool:
+        """Note what became of a labelled row, and forget its inputs; tell whether it waited until now."""
 
     @abstractmethod
     def tidy(self, count: int) -> int:

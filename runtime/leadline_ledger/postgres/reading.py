@@ -30,7 +30,8 @@ def stretch(connection: Connection, after: int, *, limit: int, model: str, timel
         if found is None:
             return store.Stretch(head, newest, ())
         (key,) = found
-    return store.Stretch(head, newest, log.stretch(_bodies(connection, after, key), limit))
+    entries = log.stretch(_bodies(connection, after, key), limit)
+    return store.Stretch(head, newest, entries, _waiting(connection) if not model else None)
 
 
 def resume(connection: Connection) -> ledger.Resume:
@@ -43,7 +44,7 @@ def resume(connection: Connection) -> ledger.Resume:
         "SELECT m.key, m.name, m.last_seq, c.cursor, c.state FROM models m LEFT JOIN checkpoints c ON c.model = m.key"
         ' ORDER BY m.name COLLATE "C"'
     )
-    return ledger.Resume(head=head, models=log.states(models, decided), timeline=newest)
+    return ledger.Resume(head=head, models=log.states(models, decided), timeline=newest, labels=_waiting(connection))
 
 
 def wanted(connection: Connection, name: str, *, limit: int, since_ms: int) -> ledger.Wanted:
@@ -74,6 +75,34 @@ def wanted(connection: Connection, name: str, *, limit: int, since_ms: int) -> l
         return kept[0] if kept is not None else ""
 
     return wanting.chosen(copies, limit=limit, answered=answered.__getitem__, client_id=client_id)
+
+
+def labels_waiting(connection: Connection, name: str, limit: int) -> list[bytes]:
+    """Return the oldest labelled rows that wait, as they are kept."""
+    rows = connection.execute(
+        "SELECT body FROM labels WHERE model = (SELECT key FROM models WHERE name = %s) AND fate IS NULL"
+        " ORDER BY id LIMIT %s",
+        (name, limit),
+    )
+    return [body for (body,) in rows]
+
+
+def labels(connection: Connection, name: str) -> list[tuple[str | None, int]]:
+    """Return how many labelled rows had which fate; None: they wait."""
+    rows = connection.execute(
+        "SELECT fate, COUNT(*) FROM labels WHERE model = (SELECT key FROM models WHERE name = %s) GROUP BY fate"
+        ' ORDER BY fate COLLATE "C" NULLS FIRST',
+        (name,),
+    )
+    return [(fate, count) for fate, count in rows]
+
+
+def _waiting(connection: Connection) -> dict[str, int]:
+    rows = connection.execute(
+        "SELECT m.name, COUNT(*) FROM labels l JOIN models m ON m.key = l.model WHERE l.fate IS NULL GROUP BY m.name"
+        ' ORDER BY m.name COLLATE "C"'
+    )
+    return dict(rows.fetchall())
 
 
 def _bodies(connection: Connection, after: int, model: int | None) -> Iterator[bytes]:

@@ -9,7 +9,7 @@ from leadline_ledger import store
 from leadline_ledger.bookkeeping import gathering, known
 from leadline_ledger.bookkeeping.gathering import Gathered
 from leadline_ledger.bookkeeping.known import Wanted
-from leadline_ledger.bookkeeping.transaction import Due, Model
+from leadline_ledger.bookkeeping.transaction import Due, LabelRow, Model
 from leadline_ledger.postgres import fetching, tidying
 from leadline_ledger.postgres.schema import Connection
 
@@ -189,6 +189,39 @@ class Transaction(gathering.Transaction):
             " ON CONFLICT (model) DO UPDATE SET cursor = excluded.cursor, state = excluded.state",
             (model.key, checkpoint.cursor, checkpoint.state),
         )
+
+    def label_truths(self, model: Model, hashes: Sequence[bytes]) -> dict[bytes, str]:
+        """Return the truths of labelled rows that were ever kept."""
+        rows = self.connection.execute(
+            "SELECT l.hash, l.truth FROM unnest(%b::bytea[]) AS w (hash)"
+            " JOIN labels l ON l.model = %s AND l.hash = w.hash",
+            (list(hashes), model.key),
+        )
+        return dict(rows.fetchall())
+
+    def add_labels(self, model: Model, rows: Sequence[LabelRow]) -> None:
+        """Keep labelled rows that are new."""
+        if rows:
+            self.connection.execute(
+                "INSERT INTO labels (model, hash, id, truth, body)"
+                " SELECT * FROM unnest(%s::int[], %b::bytea[], %b::bytea[], %b::text[], %b::bytea[])",
+                fetching.columns([(model.key, *row) for row in rows]),
+            )
+
+    def waiting_labels(self, model: Model) -> int:
+        """Return how many labelled rows wait to be answered."""
+        found = self.connection.execute(
+            "SELECT COUNT(*) FROM labels WHERE model = %s AND fate IS NULL", (model.key,)
+        ).fetchone()
+        return int(found[0]) if found is not None else 0
+
+    def settle_label(self, model: Model, key: bytes, fate: str) -> bool:
+        """Note what became of a labelled row; tell whether it waited until now."""
+        changed = self.connection.execute(
+            "UPDATE labels SET fate = %s, body = NULL WHERE model = %s AND id = %b AND fate IS NULL",
+            (fate, model.key, key),
+        )
+        return changed.rowcount > 0
 
     def probe(self) -> None:
         """Nothing to do: each transaction writes the head."""

@@ -85,7 +85,15 @@ CREATE TABLE checkpoints (model INTEGER PRIMARY KEY, cursor BIGINT NOT NULL, sta
 CREATE TABLE decisions (model INTEGER NOT NULL, id TEXT NOT NULL, seq BIGINT NOT NULL, PRIMARY KEY (model, id));
 """
 _TAKEN: Final = "ALTER TABLE models ADD COLUMN taken TEXT NOT NULL DEFAULT ''"
-_MIGRATIONS: Final = (_FIRST, _TAKEN)
+_LABELS: Final = """
+CREATE TABLE labels (
+    model INTEGER NOT NULL, hash BYTEA NOT NULL, id BYTEA NOT NULL, truth TEXT NOT NULL, body BYTEA, fate TEXT,
+    PRIMARY KEY (model, hash)
+);
+CREATE UNIQUE INDEX labels_by_id ON labels (model, id);
+CREATE INDEX labels_waiting ON labels (model, id) WHERE fate IS NULL;
+"""
+_MIGRATIONS: Final = (_FIRST, _TAKEN, _LABELS)
 """Entry N brings a database from version N to N + 1, all in one transaction; a released one is never changed."""
 VERSION: Final = len(_MIGRATIONS)
 

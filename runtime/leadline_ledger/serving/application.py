@@ -8,7 +8,7 @@ from leadline_wire import ledger
 from leadline_ledger import store, tokens
 from leadline_ledger.blobs.kept import Blobs
 from leadline_ledger.captures.kept import Captures
-from leadline_ledger.serving import capturing, edge, exporting, growing, metrics, model_bytes, records
+from leadline_ledger.serving import capturing, edge, exporting, growing, labels, metrics, model_bytes, records
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,7 @@ def application(parts: Parts) -> web.Application:
     exports = exporting.Exports(parts.kept, parts.captured, rim)
     brought = capturing.Capturing(parts.captured, rim)
     grown = growing.Growing(parts.kept, parts.captured, parts.model_bytes, rim)
+    labelled = labels.Labels(parts.kept, rim)
     content = model_bytes.ModelBytes(parts.model_bytes, rim)
     counted = metrics.Metrics(parts.kept, parts.model_bytes, parts.known, rim, parts.captured)
 
@@ -62,6 +63,9 @@ def application(parts: Parts) -> web.Application:
             web.post(f"{model}/test-set", grown.make),
             web.get(f"{model}/captures", brought.describe, allow_head=False),
             web.get(f"{model}/wanted", calls.wanted, allow_head=False),
+            web.post(f"{model}/labels", labelled.add),
+            web.get(f"{model}/labels", labelled.state, allow_head=False),
+            web.get(f"{model}/labels/waiting", labelled.waiting, allow_head=False),
             web.put(blob, content.put),
             web.get(blob, content.get),
             web.get("/healthz", alive),

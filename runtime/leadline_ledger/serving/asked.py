@@ -18,7 +18,17 @@ def model(rim: edge.Edge, request: web.Request) -> str:
         ForbiddenError: It is not.
         BadInputError: One of them is no name.
     """
-    namespace, name = rim.require_namespace(request), request.match_info["name"]
+    rim.require_namespace(request)
+    return named(request)
+
+
+def named(request: web.Request) -> str:
+    """Return the `namespace/name` of a call's path, whoever calls.
+
+    Raises:
+        BadInputError: One of them is no name.
+    """
+    namespace, name = request.match_info["namespace"], request.match_info["name"]
     for part in (namespace, name):
         if not _NAME.fullmatch(part):
             raise errors.BadInputError(f"expected a DNS label of at most 63 characters, got {part[:80]!r}")

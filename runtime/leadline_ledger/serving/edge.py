@@ -19,6 +19,7 @@ RETRY_AFTER_SECONDS: Final = 1
 _OPEN: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 _ACCOUNT: Final = "system:serviceaccount:"
 USER: Final = web.RequestKey("user", str)
+_OWNER: Final = web.RequestKey("owner", tokens.User)
 _STATUSES: Final = (
     (errors.TooLargeError, 413),
     (errors.MismatchError, 422),
@@ -78,7 +79,7 @@ class Edge:
             UnavailableError: The API server cannot be asked.
         """
         try:
-            user = await self._tokens.user_of(token, audience=ledger.OUTCOMES_AUDIENCE)
+            user = (await self._tokens.user_of(token, audience=ledger.OUTCOMES_AUDIENCE)).username
         except errors.NoTokenError:
             return ""
         name = user.removeprefix(_ACCOUNT).replace(":", "/", 1) if user.startswith(_ACCOUNT) else user
@@ -93,6 +94,20 @@ class Edge:
         if request[USER] != self._operator:
             raise errors.ForbiddenError(f"{request[USER]} may not do this, only {self._operator}")
 
+    async def require_access(self, request: web.Request, verb: str, resource: str) -> None:
+        """Return where RBAC allows the caller something with the ModelDeployment of the call's path.
+
+        Raises:
+            ForbiddenError: It does not; the message says which right is missing.
+            UnavailableError: The API server cannot be asked.
+        """
+        namespace, name = request.match_info["namespace"], request.match_info["name"]
+        if not await self._tokens.allows(request[_OWNER], verb=verb, namespace=namespace, resource=resource, name=name):
+            raise errors.ForbiddenError(
+                f"{request[USER]} may not {verb} {resource} of group leadline.dev in namespace {namespace}; RBAC has to "
+                f"allow the verb {verb} on {resource} (the chart's ClusterRole leadline-labeller does)"
+            )
+
     def _check_under_way(self) -> None:
         if self.under_way > self._requests_max:
             raise errors.BusyError(f"{self.under_way} calls are under way, limit {self._requests_max}")
@@ -101,7 +116,8 @@ class Edge:
         try:
             if request.path not in _OPEN:
                 self._check_under_way()
-                request[USER] = await self._tokens.user_of(_token(request))
+                request[_OWNER] = await self._tokens.user_of(_token(request))
+                request[USER] = request[_OWNER].username
             return await handler(request)
         except errors.LedgerError as error:
             return _told(error)

@@ -140,7 +140,11 @@ def _json(message: Any) -> web.Response:
 
 def _stretch(found: store.Stretch) -> web.Response:
     """Put a `Log` together from entries that are JSON already."""
-    begin = b'{"head":%d,"timeline":%b,"entries":[' % (found.head, msgspec.json.encode(found.timeline))
+    begin = b'{"head":%d,"timeline":%b,"labels":%b,"entries":[' % (
+        found.head,
+        msgspec.json.encode(found.timeline),
+        msgspec.json.encode(found.labels),
+    )
     return web.Response(body=b"".join([begin, b",".join(found.entries), b"]}"]), headers=_JSON)
 
 

@@ -37,6 +37,14 @@ class Reader:
         """Return answers that would tell two revisions apart."""
         return self._in_snapshot(lambda connection: reading.wanted(connection, model, limit=limit, since_ms=since_ms))
 
+    def labels_waiting(self, model: str, limit: int) -> list[bytes]:
+        """Return the oldest labelled rows that wait, as they are kept."""
+        return self._in_snapshot(lambda connection: reading.labels_waiting(connection, model, limit))
+
+    def labels(self, model: str) -> list[tuple[str | None, int]]:
+        """Return how many labelled rows had which fate; None: they wait."""
+        return self._in_snapshot(lambda connection: reading.labels(connection, model))
+
     def close(self) -> None:
         """Close all connections."""
         for connection in self._opened:

@@ -28,7 +28,8 @@ def stretch(connection: sqlite3.Connection, after: int, *, limit: int, model: st
         )
     else:
         rows = connection.execute("SELECT body FROM log WHERE seq > ? ORDER BY seq", (after,))
-    return store.Stretch(head, newest, log.stretch((body for (body,) in rows), limit))
+    entries = log.stretch((body for (body,) in rows), limit)
+    return store.Stretch(head, newest, entries, _waiting(connection) if not model else None)
 
 
 def resume(connection: sqlite3.Connection) -> ledger.Resume:
@@ -42,7 +43,7 @@ def resume(connection: sqlite3.Connection) -> ledger.Resume:
         "SELECT models.key, models.name, models.last_seq, checkpoints.cursor, checkpoints.state FROM models"
         " LEFT JOIN checkpoints ON checkpoints.model = models.key ORDER BY models.name"
     )
-    return ledger.Resume(head=head, models=log.states(models, decided), timeline=newest)
+    return ledger.Resume(head=head, models=log.states(models, decided), timeline=newest, labels=_waiting(connection))
 
 
 def _check(connection: sqlite3.Connection, after: int, timeline: str) -> None:
@@ -82,3 +83,29 @@ def wanted(connection: sqlite3.Connection, name: str, *, limit: int, since_ms: i
         return kept[0] if kept is not None else ""
 
     return wanting.chosen([wanting.Copied(*row) for row in copies], limit=limit, answered=answered, client_id=client_id)
+
+
+def labels_waiting(connection: sqlite3.Connection, name: str, limit: int) -> list[bytes]:
+    """Return the oldest labelled rows that wait, as they are kept."""
+    rows = connection.execute(
+        "SELECT body FROM labels WHERE model = (SELECT key FROM models WHERE name = ?) AND fate IS NULL ORDER BY id LIMIT ?",
+        (name, limit),
+    )
+    return [body for (body,) in rows]
+
+
+def labels(connection: sqlite3.Connection, name: str) -> list[tuple[str | None, int]]:
+    """Return how many labelled rows had which fate; None: they wait."""
+    return connection.execute(
+        "SELECT fate, COUNT(*) FROM labels WHERE model = (SELECT key FROM models WHERE name = ?) GROUP BY fate"
+        " ORDER BY fate",
+        (name,),
+    ).fetchall()
+
+
+def _waiting(connection: sqlite3.Connection) -> dict[str, int]:
+    rows = connection.execute(
+        "SELECT models.name, COUNT(*) FROM labels JOIN models ON models.key = labels.model WHERE fate IS NULL"
+        " GROUP BY models.name ORDER BY models.name"
+    )
+    return dict(rows.fetchall())

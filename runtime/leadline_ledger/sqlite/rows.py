@@ -10,7 +10,7 @@ from leadline_ledger import store
 from leadline_ledger.bookkeeping import gathering, known
 from leadline_ledger.bookkeeping.gathering import Gathered
 from leadline_ledger.bookkeeping.known import Wanted
-from leadline_ledger.bookkeeping.transaction import Due, Model
+from leadline_ledger.bookkeeping.transaction import Due, LabelRow, Model
 from leadline_ledger.sqlite import fetching, schema, tidying
 
 HORIZON: Final = "judged_to_ms"
@@ -156,6 +156,38 @@ class Transaction(gathering.Transaction):
             " ON CONFLICT DO UPDATE SET cursor = ?2, state = ?3",
             (model.key, checkpoint.cursor, checkpoint.state),
         )
+
+    def label_truths(self, model: Model, hashes: Sequence[bytes]) -> dict[bytes, str]:
+        """Return the truths of labelled rows that were ever kept."""
+        return {
+            key: row[0]
+            for key in hashes
+            for row in self.connection.execute(
+                "SELECT truth FROM labels WHERE model = ? AND hash = ?", (model.key, key)
+            ).fetchall()
+        }
+
+    def add_labels(self, model: Model, rows: Sequence[LabelRow]) -> None:
+        """Keep labelled rows that are new."""
+        self.connection.executemany(
+            "INSERT INTO labels (model, hash, id, truth, body) VALUES (?, ?, ?, ?, ?)",
+            [(model.key, *row) for row in rows],
+        )
+
+    def waiting_labels(self, model: Model) -> int:
+        """Return how many labelled rows wait to be answered."""
+        found: tuple[int] = self.connection.execute(
+            "SELECT COUNT(*) FROM labels WHERE model = ? AND fate IS NULL", (model.key,)
+        ).fetchone()
+        return found[0]
+
+    def settle_label(self, model: Model, key: bytes, fate: str) -> bool:
+        """Note what became of a labelled row; tell whether it waited until now."""
+        changed = self.connection.execute(
+            "UPDATE labels SET fate = ?, body = NULL WHERE model = ? AND id = ? AND fate IS NULL",
+            (fate, model.key, key),
+        )
+        return changed.rowcount > 0
 
     def probe(self) -> None:
         """Write something small."""

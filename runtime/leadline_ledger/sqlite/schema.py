@@ -9,6 +9,7 @@
     predictions  what the client's own id stands for
     copies       what another revision answered; `complete` where its pairs are in the log and no outcome is waited for
     entities     about whom a revision, or two on the same input, had an outcome; `other` is empty for one alone
+    labels       labelled rows: `hash` of the inputs, `id` as of a prediction, `body` until `fate` is known
     checkpoints, decisions
 
 Floors: rows of `answers`, `copies` and `predictions` are deleted for age or number, and what is told again after that
@@ -84,7 +85,15 @@ CREATE TABLE entities (
 CREATE INDEX entities_by_age ON entities (expires_ms);
 """
 _TAKEN: Final = "ALTER TABLE models ADD COLUMN taken TEXT NOT NULL DEFAULT ''"
-_MIGRATIONS: Final = (_FIRST, _ENTITIES, _TAKEN)
+_LABELS: Final = """
+CREATE TABLE labels (
+    model INTEGER NOT NULL, hash BLOB NOT NULL, id BLOB NOT NULL, truth TEXT NOT NULL, body BLOB, fate TEXT,
+    PRIMARY KEY (model, hash)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX labels_by_id ON labels (model, id);
+CREATE INDEX labels_waiting ON labels (model, id) WHERE fate IS NULL;
+"""
+_MIGRATIONS: Final = (_FIRST, _ENTITIES, _TAKEN, _LABELS)
 """Entry N brings a database from version N to N + 1, in one transaction; a released one is never changed."""
 VERSION: Final = len(_MIGRATIONS)
 

@@ -1,14 +1,14 @@
 """A store as asyncio sees it: calls go to the writer thread, reads to a few threads of their own."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Protocol, TypeVar
 
 from leadline_wire import ledger
 
 from leadline_ledger import errors, logs, store
-from leadline_ledger.bookkeeping import maturing, taking
+from leadline_ledger.bookkeeping import labelling, maturing, taking
 from leadline_ledger.threads import writer
 
 T = TypeVar("T")
@@ -40,6 +40,12 @@ class Reader(Protocol):
 
     def wanted(self, model: str, *, limit: int, since_ms: int) -> ledger.Wanted:
         """Return answers that would tell two revisions apart."""
+
+    def labels_waiting(self, model: str, limit: int) -> list[bytes]:
+        """Return the oldest labelled rows that wait, each a `ledger.Label` as JSON."""
+
+    def labels(self, model: str) -> list[tuple[str | None, int]]:
+        """Return how many labelled rows had which fate, a `ledger.LabelFate` as JSON; None: they wait."""
 
     def close(self) -> None:
         """Close all connections; no thread reads any more."""
@@ -104,11 +110,26 @@ class ThreadedStore:
     async def take(self, model: str, intake: ledger.Intake) -> list[ledger.Fate]:
         """Keep what a runtime brings."""
         taking.check(intake)
-        items = len(intake.outcomes) + len(intake.predictions) + len(intake.copies)
+        items = len(intake.outcomes) + len(intake.predictions) + len(intake.copies) + len(intake.labelled)
         fates: list[ledger.Fate] = await self._call(
             lambda work: taking.take(work, model, intake), items, model=model, intake=intake
         )
         return fates
+
+    async def label(self, model: str, rows: Sequence[store.LabelledRow], *, user: str) -> ledger.LabelsAnswer:
+        """Keep labelled rows, each once."""
+        answer: ledger.LabelsAnswer = await self._call(
+            lambda work: labelling.take(work, model, rows, user=user), len(rows)
+        )
+        return answer
+
+    async def labels_waiting(self, model: str, *, limit: int) -> list[bytes]:
+        """Return the oldest labelled rows that wait."""
+        return await self._read(lambda: self._reader.labels_waiting(model, limit))
+
+    async def labels(self, model: str) -> ledger.LabelsState:
+        """Return how far labelled rows are."""
+        return labelling.state(await self._read(lambda: self._reader.labels(model)))
 
     async def decide(self, model: str, decision: ledger.Decision) -> ledger.Decided:
         """Append a decision, once per id."""

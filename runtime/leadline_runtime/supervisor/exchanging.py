@@ -142,6 +142,7 @@ class Exchange:
         if self._pod.copies:
             self._pod.copies = []
             logs.warning("role expired without renewal, requests are copied no more")
+        self._pod.labels = None
         self._on_evidence()
 
     def _take_evidence(self, request: exchange.ExchangeRequest, key: bytes) -> None:
@@ -150,6 +151,7 @@ class Exchange:
         pod.is_told = True
         pod.outcomes = request.outcomes
         pod.copies = list(request.copies) if pod.role == "serving" else []
+        pod.labels = request.labels if pod.role == "serving" else None
         pod.keys = []
         if request.outcomes is not None:
             newest = max(0, request.outcomes.rotation)

@@ -15,6 +15,8 @@ import socket
 from collections.abc import Sequence
 from typing import Final, Protocol
 
+import msgspec
+
 from leadline_runtime import logs, messages, sizing
 from leadline_runtime.supervisor import keeper
 from leadline_runtime.supervisor.pod import Pod, Worker
@@ -102,10 +104,11 @@ class Fleet:
 
     def tell_evidence(self) -> None:
         """Tell what becomes of answers to those that do not know it yet."""
-        message = self._pod.evidence_message()
-        if message is None:
+        whole = self._pod.evidence_message()
+        if whole is None:
             return
         for slot, each in enumerate(self._keepers):
+            message = whole if slot == self._labeller() else msgspec.structs.replace(whole, labels=None)
             if self._told.get(slot) != message and each.send(message):
                 self._told[slot] = message
 
@@ -140,6 +143,13 @@ class Fleet:
         """Tell whether the worker that was given a test set holds the model."""
         return self._tester is not None and self._pod.workers[self._tester].holds_model
 
+    def _labeller(self) -> int | None:
+        """Return the worker that answers labelled rows: the one that knows the test set's, else the first; None: none can."""
+        workers = self._pod.workers
+        if self._tester is not None and workers[self._tester].holds_model:
+            return self._tester
+        return next((slot for slot, worker in enumerate(workers) if worker.holds_model), None)
+
     # What keepers say
 
     def _started(self, slot: int) -> None:
@@ -169,6 +179,7 @@ class Fleet:
         self._listener.worker_said(slot, message)
         if isinstance(message, messages.Loaded):
             self._retry_crashed()
+            self.tell_evidence()
 
     def _ended(self, slot: int, status: int) -> None:
         worker = self._pod.workers[slot]
@@ -180,6 +191,7 @@ class Fleet:
             self._keepers[slot].stop()
             logs.error("a worker cannot load the model that others hold; going on without it", worker=slot)
         self._listener.worker_ended(slot, status, crashes)
+        self.tell_evidence()  # another one may have to answer labelled rows
 
     # Inside
 

@@ -65,6 +65,8 @@ class Pod:
     outcomes: exchange.OutcomeSettings | None = None
     copies: list[exchange.Copy] = field(default_factory=list)
     """To whom requests are copied; empty unless this pod serves and its role has not expired."""
+    labels: exchange.LabelsRequest | None = None
+    """Labelled rows are to be answered; None unless this pod serves and its role has not expired."""
     keys: list[receipts.Key] = field(default_factory=list)
     """Receipt keys of all rotations that are believed, oldest first."""
     is_told: bool = False
@@ -125,6 +127,7 @@ class Pod:
             keys=self.keys,
             is_candidate=self.role == "candidate",
             copies=self.copies if self.role == "serving" else [],
+            labels=self.labels if self.role == "serving" else None,
         )
 
     def worker_ended(self, worker: Worker) -> None:

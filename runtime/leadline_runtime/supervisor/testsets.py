@@ -40,6 +40,7 @@ class TestSets:
         self._kept_blobs = kept
         self._workers = workers
         self._folder = config.data_dir / "testset"
+        self._columns_folder = orders.columns_folder(config.data_dir)
         self._request: exchange.TestSetRequest | None = None
         self._task: asyncio.Task[None] | None = None
         self._order: messages.RunTestSet | None = None
@@ -149,7 +150,7 @@ class TestSets:
 
     async def _columns(self, request: exchange.TestSetRequest, model: exchange.ModelInfo, digest: str) -> Path:
         """Have the columns written out by a process of their own, once; return their folder."""
-        folder = self._folder / "columns"
+        folder = self._columns_folder
         if self._read == (digest, request.truth):
             return folder
         self._read = ("", "")

@@ -3,6 +3,7 @@
 Apart from `columns`, so that neither supervisor nor worker imports pyarrow by naming these.
 """
 
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -31,6 +32,11 @@ class Result(msgspec.Struct, frozen=True):
     """Format of the file: `parquet`, `npz`, `csv` or `csv.gz`."""
     trouble: str = ""
     """Empty: the files are there."""
+
+
+def columns_folder(data: Path) -> Path:
+    """Return where the columns of a test set are, in the pod's data folder."""
+    return data / "testset" / "columns"
 
 
 def input_file(place: int) -> str:

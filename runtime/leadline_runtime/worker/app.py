@@ -170,7 +170,7 @@ class Worker:
         handlers = inference.Inference(
             batcher, encoder, self._evidence.recorder, max_body_bytes=self._config.max_body_bytes
         )
-        self._evidence.attach(model, handlers)
+        self._evidence.attach(model, handlers, batcher)
         predictions = asking.Predictions(handlers, model.signature, self._config.model_name, self._config.revision)
         self._routes.attach(model.signature, handlers.infer, max_rows=self._config.max_rows)
         self._own_routes.attach(model.signature, predictions.infer_rest, max_rows=self._config.max_rows)

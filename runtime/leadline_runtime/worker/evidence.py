@@ -13,6 +13,7 @@ from typing import Final
 from leadline_wire import captures, exchange
 
 from leadline_runtime import logs, messages, settings
+from leadline_runtime.engine.batching import Batcher
 from leadline_runtime.engine.counters import Counters
 from leadline_runtime.engine.session import Model
 from leadline_runtime.oip.batches import Origin
@@ -21,6 +22,7 @@ from leadline_runtime.outcomes.capturing import Capturer
 from leadline_runtime.outcomes.checking import Rules
 from leadline_runtime.outcomes.copying import Copier
 from leadline_runtime.outcomes.intake import Intake, Token
+from leadline_runtime.outcomes.labelling import Labelling
 from leadline_runtime.outcomes.minting import Minter
 from leadline_runtime.outcomes.recording import Recorder
 from leadline_runtime.outcomes.reporting import Reporting
@@ -50,6 +52,7 @@ class Evidence:
         base = f"/v1/namespaces/{config.namespace or 'default'}/models/{config.model_name}"
         token = Token(config.ledger_token_file, loop).read
         self._intake = Intake(loop, counters, token, f"{base}/intake")
+        self.labelling = Labelling(loop, config, token, base)
         self.wanting = Wanting(loop, token, f"{base}/wanted", now_ms)
         self._copier = Copier(
             loop, counters, config.revision, f"/v2/models/{config.model_name}/infer", self._intake.pair
@@ -59,8 +62,9 @@ class Evidence:
         self._sources = Sources(loop, token, f"{base}/source")
         self.reporting = Reporting(self._intake, counters, now_ms, self._sources)
 
-    def attach(self, model: Model, inference: Inference) -> None:
+    def attach(self, model: Model, inference: Inference, batcher: Batcher) -> None:
         """Take the model that was loaded."""
+        self.labelling.batcher = batcher
         self._model = model
         self._inference = inference
         self._apply()
@@ -76,6 +80,7 @@ class Evidence:
         self.wanting.close()
         self._copier.close()
         self._capturer.close()
+        self.labelling.close()
         self._intake.close()
         self._sources.close()
 
@@ -122,6 +127,8 @@ class Evidence:
             self.reporting.why_not = self.wanting.why_not = _NO_LEDGER
         has_ledger = outcomes is not None and bool(outcomes.ledger)
         self._copier.aim(told.copies if recorder.minter is not None and has_ledger else [])
+        labels = told.labels if has_ledger and words is not None else None
+        self.labelling.aim(labels, words, outcomes)
         recorder.copier = self._copier if self._copier.is_on else None
         wanted = outcomes.capture if outcomes is not None and recorder.minter is not None and has_ledger else None
         if wanted is None or self._model is None:

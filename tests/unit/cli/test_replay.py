@@ -14,7 +14,7 @@ from leadline_cli import agreeing, errors, logs, replays
 from leadline_cli.agreeing import Row, Said
 from leadline_operator.reconcile.evidence import Evidence, fold
 from leadline_stats import window_rules
-from leadline_wire.ledger import DecisionEntry, Entry, OutcomeEntry, PairEntry
+from leadline_wire.ledger import LABELLED, DecisionEntry, Entry, OutcomeEntry, PairEntry
 
 from tests.unit.cli import replay_logs
 from tests.unit.cli.replay_logs import without
@@ -32,6 +32,15 @@ LOGS: list[Callable[[], Sequence[Entry]]] = [
 
 def said(log: Sequence[Entry]) -> list[tuple[str, str]]:
     return [(row.what, row.said.value) for row in replays.replay([log]).rows]
+
+
+def test_that_somebody_brought_labelled_rows_is_no_decision():
+    log = list(replay_logs.condemned())
+    told = DecisionEntry(
+        log[-1].seq + 1, log[-1].model, "labelled/1", LABELLED, "", 0, data={"rows": "40", "user": "jo"}
+    )
+    assert said([*log, told]) == said(log)
+    assert fold(Evidence(), [*log, told]).decisions == fold(Evidence(), log).decisions
 
 
 def only(log: Sequence[Entry], what: str) -> Row:

@@ -1,4 +1,4 @@
-"""The real ledger, in this process or in its own, and a small server that stands for the API server's TokenReview."""
+"""The real ledger, in this process or in its own, and a small server that stands for the API server's reviews."""
 
 from __future__ import annotations
 
@@ -34,11 +34,14 @@ START_SECONDS = 30.0
 
 
 class ApiServer:
-    """Answers TokenReviews: a token is its owner's user name, unless it is in `unknown`."""
+    """Answers TokenReviews: a token is its owner's user name, unless it is in `unknown`; and SubjectAccessReviews."""
 
     def __init__(self, certificate=None):
         self.asked = []
         self.unknown = set()
+        self.allowed = set()
+        """User, verb, resource with subresource, and namespace."""
+        self.access_asked = []
         self.status = 201
         self.audiences = [ledger.AUDIENCE]
         api = self
@@ -48,11 +51,24 @@ class ApiServer:
 
             def do_POST(self):
                 review = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                if self.path.endswith("/subjectaccessreviews"):
+                    self._answer({"status": {"allowed": self._is_allowed(review["spec"])}})
+                    return
                 api.asked.append((self.path, self.headers["authorization"], review["spec"]["audiences"]))
                 token = review["spec"]["token"]
                 known = token not in api.unknown
                 status = {"authenticated": known, "audiences": api.audiences, "user": {"username": token}}
-                body = json.dumps({"status": status if known else {"authenticated": False}}).encode()
+                self._answer({"status": status if known else {"authenticated": False}})
+
+            def _is_allowed(self, spec):
+                what = spec["resourceAttributes"]
+                assert what["group"] == "leadline.dev"
+                api.access_asked.append(spec)
+                resource = f"{what['resource']}/{what['subresource']}"
+                return (spec["user"], what["verb"], resource, what["namespace"]) in api.allowed
+
+            def _answer(self, told):
+                body = json.dumps(told).encode()
                 self.send_response(api.status)
                 self.send_header("content-length", str(len(body)))
                 self.end_headers()

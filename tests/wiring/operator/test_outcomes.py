@@ -5,6 +5,7 @@ Not covered: what follows from the evidence (tests/unit/reconcile), and the API 
 
 import asyncio
 import contextlib
+import urllib.request
 import uuid
 
 import msgspec
@@ -20,6 +21,7 @@ from leadline_wire import ledger
 from tests.wiring.ledger.parts import OPERATOR, ApiServer, Process
 
 SECONDS = 40.0
+LABELLER = "jo@example.com"
 TERMS = Terms("key", "accuracy", graded=False, margin=0.02, comparison_alpha=0.004, limit_alpha=0.004)
 
 
@@ -27,6 +29,7 @@ TERMS = Terms("key", "accuracy", graded=False, margin=0.02, comparison_alpha=0.0
 def process(tmp_path):
     api, folder = ApiServer(), tmp_path / "volume"
     folder.mkdir()
+    api.allowed = {(LABELLER, "create", "modeldeployments/labels", "shop")}
     made = Process(folder, api).start()
     yield made
     made.end()
@@ -107,6 +110,40 @@ async def test_decisions_are_told_once_and_outcomes_are_folded_as_they_come(proc
     assert view.evidence.first.pairs["new", "old"].comparison.pairs == 40
     assert view.evidence.first.own["new"].outcomes == 40
     assert [each.id for each in process.log() if isinstance(each, ledger.DecisionEntry)] == ["d0", "d1", "d2"]
+
+
+def label(process, count):
+    rows = b"".join(b'{"X": [%d], "label": 1}\n' % number for number in range(count))
+    url = f"http://127.0.0.1:{process.port}/v1/namespaces/shop/models/fraud/labels?truth=label"
+    request = urllib.request.Request(url, rows, {"authorization": f"Bearer {LABELLER}"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        assert answer.status == 200
+
+
+def waiting_labels(process):
+    status, body = process.call("GET", "/v1/namespaces/shop/models/fraud/labels/waiting")
+    assert status == 200
+    return msgspec.json.decode(body, type=ledger.LabelsWaiting).rows
+
+
+async def test_labelled_rows_wake_the_operator_at_once_and_are_seen_by_the_next_one_too(process, readers):
+    reader = readers()
+    await reader.until(lambda view: not view.trouble)
+    began = asyncio.get_running_loop().time()
+    await asyncio.to_thread(label, process, 3)
+    view = await reader.until(lambda view: view.labels_waiting == 3)
+    assert asyncio.get_running_loop().time() - began < 5.0, "not by the end of a long poll"
+    assert view.evidence.decisions == {}
+    second = readers()
+    await second.until(lambda view: view.labels_waiting == 3)
+    done = [
+        ledger.Labelled(each.id, ledger.Outcome(0, id=each.id, revision="new", prediction="i1", truth="i1"))
+        for each in waiting_labels(process)
+    ]
+    status, _ = process.call("POST", "/v1/namespaces/shop/models/fraud/intake", ledger.Intake(labelled=done))
+    assert status == 200
+    for each in (reader, second):
+        await each.until(lambda view: view.labels_waiting == 0)
 
 
 async def test_killed_ledger_is_trouble_and_no_evidence_until_it_is_back(process, readers):
