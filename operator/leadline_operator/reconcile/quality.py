@@ -30,6 +30,8 @@ MESSAGE_MAX: Final = 2048
 """Characters of a message that the CRD takes."""
 SUMMARY_MAX: Final = 64
 """Characters of a column that the CRD takes."""
+_RECEIPTS_EXPECTED: Final = 1_000
+"""Answers after which a pod without a receipt has none to give, whatever share of them gets one."""
 SILENCE_SECONDS: Final = 600.0
 """Without an outcome for so long, and for twenty times the usual pause, they have stopped."""
 _NUMBER: Final = re.compile(r"(?<![\w-])[0-9][0-9.]*(e[+-]?[0-9]+)?(?![\w-])")
@@ -156,6 +158,19 @@ def _watched(found: Known) -> str:
     return f"{found.metric}: {'shown to be within the margin' if healthy else 'judged by outcomes, nothing found'}"
 
 
+def _unreceipted(observed: Observed, decision: Decision) -> str:
+    """Say that predictions get no receipts, where that is why no outcome comes."""
+    reports = [pod.report for pod in observed.ready_pods(decision.serving) if pod.report is not None]
+    answered = sum(report.requests for report in reports)
+    receipts = sum(report.outcomes.receipts for report in reports if report.outcomes is not None)
+    if answered < _RECEIPTS_EXPECTED or receipts:
+        return ""
+    return (
+        ", for no answer had a receipt: it cannot be told which output is the prediction; name it in"
+        " spec.model.predictions, or in the model's metadata as leadline.prediction (of a regression with leadline.task)"
+    )
+
+
 def outcomes_flowing(observed: Observed, decision: Decision, now: float) -> Finding:
     """Return OutcomesFlowing."""
     if observed.spec.outcomes is None:
@@ -172,7 +187,7 @@ def outcomes_flowing(observed: Observed, decision: Decision, now: float) -> Find
             return Finding("Unknown", Reason.LEDGER_UNREACHABLE, said)
     flows = [own for own in observed.ledger.evidence.owns if own.outcomes]
     if not flows:
-        return Finding("Unknown", Reason.NO_OUTCOMES, "No outcome came yet")
+        return Finding("Unknown", Reason.NO_OUTCOMES, f"No outcome came yet{_unreceipted(observed, decision)}")
     last, pause = max(own.last_ms for own in flows) / 1000, max(_pause_seconds(own) for own in flows)
     left = last + max(SILENCE_SECONDS, 20 * pause) - now
     if left <= 0:

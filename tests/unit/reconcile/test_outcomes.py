@@ -35,6 +35,18 @@ def test_ledger_hears_the_terms_before_who_serves():
     assert quality(world)["verdict"] == "Collecting"
 
 
+def test_status_says_why_no_outcome_comes_where_answers_have_no_receipt():
+    world = an_outcomes_world()
+    world.settle()
+    message = next(each["message"] for each in world.status["conditions"] if each["type"] == "OutcomesFlowing")
+    assert message == "No outcome came yet"
+    for model in world.models.values():
+        model.requests = 5_000
+    world.pass_time(60)
+    message = next(each["message"] for each in world.status["conditions"] if each["type"] == "OutcomesFlowing")
+    assert "spec.model.predictions" in message
+
+
 def test_outcomes_are_counted_and_shown_in_the_columns():
     world = an_outcomes_world()
     world.settle()

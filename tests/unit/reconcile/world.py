@@ -44,6 +44,8 @@ class Model:
     trouble: Trouble | None = None
     test_trouble: Trouble | None = None
     signature: Literal["", "Verified", "Vouched"] = ""
+    requests: int = 0
+    """That each pod has answered; none with a receipt."""
 
     def right(self) -> bytes:
         bits = np.ones(ROWS, dtype=bool)
@@ -275,6 +277,7 @@ class World:
             test_set=test,
             trouble=trouble,
             split_share=sum(split.share for split in told.splits) if told.role == "serving" else 0,
+            requests=model.requests,
         )
 
 
