@@ -261,7 +261,12 @@ async def test_binary_tensors_and_a_batch_of_mixed_forms_are_captured_too(served
         tensor_bytes = np.array([[1.5, 2.5, 3.5]], np.float32).tobytes()
         asked = {
             "inputs": [
-                {"name": "x", "shape": [1, 3], "datatype": "FP32", "parameters": {"binary_data_size": len(tensor_bytes)}}
+                {
+                    "name": "x",
+                    "shape": [1, 3],
+                    "datatype": "FP32",
+                    "parameters": {"binary_data_size": len(tensor_bytes)},
+                }
             ]
         }
         head = json.dumps(asked).encode()
