@@ -77,9 +77,11 @@ def main() -> None:
     """Retrain: outcomes in, a model in the store and its digest out."""
     told = outcomes(os.environ["LEADLINE_OUTCOMES_URL"], Path(os.environ["LEADLINE_LEDGER_TOKEN_FILE"]))
     frame = told.to_pandas()
+    if "input.dest" not in frame:
+        sys.exit(f"train: {len(frame)} outcomes, none with inputs; is spec.outcomes.capture set, and since when?")
     frame = frame[frame.truth.notna() & ~frame.repeats & frame["input.dest"].notna()].tail(NEWEST)
     if len(frame) < LEAST:
-        sys.exit(f"train: {len(frame)} outcomes with inputs, expected at least {LEAST}; is spec.outcomes.capture set?")
+        sys.exit(f"train: {len(frame)} outcomes with inputs, expected at least {LEAST}")
     rows = frame.rename(columns=lambda name: name.removeprefix("input."))[NAMES + NUMBERS]
     rows = rows.map(lambda cell: cell[0] if isinstance(cell, list | np.ndarray) else cell)
     model = to_onnx(learn(rows, frame.truth))

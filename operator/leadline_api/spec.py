@@ -179,6 +179,9 @@ class Capture(Part):
         matches(r"[1-9][0-9]{0,4}(Mi|Gi|Ti)", "must be a size such as 500Mi, 20Gi or 1Ti"),
     ] = "1Gi"
     """Most bytes, as they are kept; beyond it the oldest go."""
+    every: Annotated[Duration, AT_LEAST_ONE_SECOND, AT_MOST_ONE_DAY] = "1m"
+    """How long they gather in a pod, at most, before they are kept: what a pod that is killed has gathered is lost, and
+    shorter ones make more and smaller files."""
 
 
 class Outcomes(Part):

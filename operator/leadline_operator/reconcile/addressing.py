@@ -88,6 +88,7 @@ def _capture(wanted: Outcomes) -> CaptureSettings | None:
         drop=list(capture.drop),
         keep_ms=round(quantities.seconds(capture.retention or wanted.max_age) * 1000),
         max_bytes=quantities.size_bytes(capture.max_size),
+        gather_ms=round(quantities.seconds(capture.every) * 1000),
     )
 
 

@@ -14,8 +14,8 @@ DAY_MS = 86_400_000
         (None, None),
         ({}, CaptureSettings(100_000, [], 7 * DAY_MS, 1 << 30)),
         (
-            {"percent": 100, "drop": ["ssn"], "retention": "90d", "maxSize": "500Mi"},
-            CaptureSettings(1_000_000, ["ssn"], 90 * DAY_MS, 500 << 20),
+            {"percent": 100, "drop": ["ssn"], "retention": "90d", "maxSize": "500Mi", "every": "5s"},
+            CaptureSettings(1_000_000, ["ssn"], 90 * DAY_MS, 500 << 20, 5_000),
         ),
     ],
 )
