@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -41,12 +42,15 @@ class Watcher:
         """Say what is new."""
         status = each.get("status") or {}
         quality = (status.get("quality") or [{}])[0]
-        if quality.get("verdict") == "Decayed" and self._is_new(f"decayed {status.get('servingRevision')}"):
+        # The figures grow, and stand for a moment beside the next revision's name; what decided stays the same.
+        decided = _decided(quality.get("message", ""))
+        if quality.get("verdict") == "Decayed" and decided and self._is_new(f"decayed {decided}"):
             self.decays += 1
             self._report.seen(f"{status.get('servingRevision')} has decayed")
             self._report.quote(quality.get("message", ""))
         fine = reading.condition(each, "QualityOK")
-        if fine.get("reason") == "RollbackWouldNotHelp" and self._is_new(f"no way back {fine.get('message')}"):
+        decided = _decided(fine.get("message", ""))
+        if fine.get("reason") == "RollbackWouldNotHelp" and decided and self._is_new(f"no way back {decided}"):
             self._report.seen("going back would not help")
             self._report.quote(fine.get("message", ""))
         told = status.get("retrain") or {}
@@ -61,6 +65,12 @@ class Watcher:
         is_new = what not in self._said
         self._said.add(what)
         return is_new
+
+
+def _decided(message: str) -> str:
+    """Return what a message says of the limit and the evidence; empty: nothing."""
+    found = re.search(r"\(estimate .*?\)", message)
+    return found[0] if found else ""
 
 
 async def perform(scene: Scene) -> None:
