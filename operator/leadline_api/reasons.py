@@ -147,6 +147,11 @@ class Reason(StrEnum):
     )
     NO_OBJECTIVES = "NoObjectives", "spec.objectives is not set", "Set spec.objectives, or nothing"
     OUTCOMES_JUDGED = "OutcomesJudged", "Outcomes come back and are judged", "Nothing"
+    SELECTION_BIAS = (
+        "SelectionBias",
+        "Outcomes are judged, but come far more often where one class was predicted than elsewhere: no random sample",
+        "Report what came true of all predictions, or of a random share of them (spec.outcomes.percent): docs/pitfalls.md",
+    )
     NO_OUTCOMES = "NoOutcomes", "No outcome came yet", "Report true answers: docs/outcomes.md"
     OUTCOMES_STOPPED = "OutcomesStopped", "Outcomes came before, and none for a long while", "See who reports them"
     OUTCOMES_OFF = "OutcomesOff", "spec.outcomes is not set", "Set spec.outcomes, or nothing"

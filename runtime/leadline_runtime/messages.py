@@ -156,6 +156,8 @@ class Counts(msgspec.Struct, frozen=True, tag=True):
     """Lines of the access log and spans that were dropped; empty: there is neither."""
     captured: int = 0
     capture_dropped: int = 0
+    predicted: dict[str, int] = {}
+    reported: dict[str, int] = {}
 
 
 _NOW: Final = {"queue_rows": 0, "connections": 0, "in_flight": 0, "inline": 0, "ledger_trouble": None}

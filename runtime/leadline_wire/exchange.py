@@ -255,6 +255,11 @@ class OutcomesReport(msgspec.Struct, frozen=True):
     """Copies that were not sent, for the target or the ledger was behind; never a request of a client."""
     trouble: Trouble | None = None
     """Why the ledger cannot be reached, if it cannot."""
+    predicted: dict[str, int] = {}
+    """A sample of the predictions with a receipt, by the word of their class; classes beyond the first 64 are missing."""
+    reported: dict[str, int] = {}
+    """Predictions of this revision whose outcome came for the first time, by the word of their class; not those that were
+    asked for (`Outcome.wanted`)."""
 
 
 class ServiceReport(msgspec.Struct, frozen=True):

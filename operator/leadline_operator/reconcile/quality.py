@@ -14,7 +14,7 @@ from leadline_api.status import ConditionType, Verdict
 from leadline_stats import detectability, test_sets, verdicts
 from leadline_stats.measures import Measure
 
-from leadline_operator.reconcile import judging_outcomes, testing
+from leadline_operator.reconcile import judging_outcomes, representing, testing
 from leadline_operator.reconcile.decision import Decision
 from leadline_operator.reconcile.findings import Finding
 from leadline_operator.reconcile.judging_outcomes import Known
@@ -195,6 +195,14 @@ def outcomes_flowing(observed: Observed, decision: Decision, now: float) -> Find
             "False", Reason.OUTCOMES_STOPPED, f"No outcome for more than {max(SILENCE_SECONDS, 20 * pause):.0f} s"
         )
     decision.wakes.append(left)
+    reports = (pod.report.outcomes for pod in observed.ready_pods(decision.serving) if pod.report is not None)
+    odd = representing.bias(report for report in reports if report is not None)
+    if odd:
+        return Finding(
+            "True",
+            Reason.SELECTION_BIAS,
+            f"{odd}: report all, or a random share (spec.outcomes.percent); docs/pitfalls.md",
+        )
     return Finding("True", Reason.OUTCOMES_JUDGED)
 
 

@@ -14,6 +14,10 @@ from leadline_runtime import messages
 
 _BUCKETS: Final = messages.BUCKETS
 _SHORT: Final = messages.SHORT_BUCKETS
+_CLASSES_MAX: Final = 64
+"""Counted apart; there is no telling about others."""
+_SCORE_CHARACTERS: Final = 17
+"""Of a score before a class; see `leadline_wire.predictions`."""
 _ROWS_LAST: Final = len(messages.ROW_BUCKETS)
 
 
@@ -34,8 +38,10 @@ class Counters:
         "late",
         "ledger_trouble",
         "outcomes",
+        "predicted",
         "protocols",
         "receipts",
+        "reported",
         "requests",
         "row_buckets",
         "rows",
@@ -83,6 +89,10 @@ class Counters:
         """Answers that carried a receipt."""
         self.outcomes: dict[str, int] = {}
         """Reported answers by what became of them: a fate of the ledger's, `Refused` or `Unavailable`."""
+        self.predicted: dict[str, int] = {}
+        """A sample of the predictions with a receipt, by class."""
+        self.reported: dict[str, int] = {}
+        """Predictions whose outcome came for the first time, by class, other than those that were asked for."""
         self.copies: dict[str, int] = {}
         """Copies of requests by what became of them: Answered, Failed, Unanswered, Dropped, Lost."""
         self.kept = 0
@@ -114,6 +124,13 @@ class Counters:
         self.wait_seconds += wait_seconds * requests
         self.run_buckets[bisect_left(_SHORT, run_seconds)] += 1
         self.run_seconds += run_seconds
+
+    def count_class(self, counts: dict[str, int], word: str) -> None:
+        """Count one prediction of a class in `predicted` or `reported`; values and failures are not counted."""
+        if word[:1] == "p":
+            word = word[_SCORE_CHARACTERS:]
+        if word[:1] in {"i", "s"} and (word in counts or len(counts) < _CLASSES_MAX):
+            counts[word] = counts.get(word, 0) + 1
 
     def message(
         self,
@@ -154,6 +171,8 @@ class Counters:
             refusals=refusals,
             receipts=self.receipts,
             outcomes=dict(self.outcomes),
+            predicted=dict(self.predicted),
+            reported=dict(self.reported),
             copies=dict(self.copies),
             kept=self.kept,
             kept_dropped=self.kept_dropped,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import orjson
@@ -41,6 +41,20 @@ _REFUSALS: Final[dict[str, tuple[int, str]]] = {
     "UnknownId": (404, "no prediction is kept under this id: it was not made here, had no receipt, or is too old"),
     "Expired": (410, "the prediction is older than outcomes are taken for (spec.outcomes.maxAge)"),
 }
+
+
+_FIRST: Final = frozenset({"Accepted", "TooLate"})
+"""Fates of an outcome that was not there before."""
+
+
+class _Good(NamedTuple):
+    """An outcome to be brought."""
+
+    place: int
+    """In the report."""
+    body: bytes
+    word: str
+    """Of what this revision predicted; empty: it was another one, or the answer was asked for."""
 
 
 class Reporting:
@@ -118,12 +132,12 @@ class Reporting:
 
     async def _read(
         self, connection: Connection, rules: checking.Rules
-    ) -> tuple[list[tuple[int, bytes]], list[dict[str, Any]], bool]:
+    ) -> tuple[list[_Good], list[dict[str, Any]], bool]:
         """Return the outcomes to be brought with their places, those refused, and whether it was one by itself."""
         source = await self._source(connection, rules)
         found, is_one = checking.items(connection.body, connection.headers.get(b"content-type", b""))
         now_ms = self._now_ms()
-        good: list[tuple[int, bytes]] = []
+        good: list[_Good] = []
         refused: list[dict[str, Any]] = []
         for place, item in enumerate(found):
             if place and place % _ITEMS_PER_TURN == 0:
@@ -132,12 +146,13 @@ class Reporting:
                 outcome = checking.outcome(item, rules, now_ms)
                 if rules.settings.sources:
                     outcome = msgspec.structs.replace(outcome, source=source, per_hour=rules.settings.per_hour)
-                good.append((place, msgspec.json.encode(outcome)))
+                is_own = outcome.revision == rules.revision and not outcome.wanted
+                good.append(_Good(place, msgspec.json.encode(outcome), outcome.prediction if is_own else ""))
             except errors.BadRequestError as error:
                 if is_one:
                     raise
                 refused.append({"index": place, "status": error.status, "error": str(error)})
-        if sum(len(item) + 1 for _, item in good) > ledger.INTAKE_BYTES_MAX - 4_096:
+        if sum(len(each.body) + 1 for each in good) > ledger.INTAKE_BYTES_MAX - 4_096:
             raise errors.BadRequestError(
                 "too many outcomes with long names in one request; send half of them", status=413
             )
@@ -152,26 +167,28 @@ class Reporting:
             connection.headers.get(b"authorization", b""), required=asked == "Required"
         )
 
-    async def _brought(self, good: list[tuple[int, bytes]], refused: list[dict[str, Any]], is_one: bool) -> bytes:  # noqa: FBT001  # of `_read`
+    async def _brought(self, good: list[_Good], refused: list[dict[str, Any]], is_one: bool) -> bytes:  # noqa: FBT001  # of `_read`
         fates: list[ledger.Fate] = []
         if good:
             try:
-                fates = await self._intake.bring([item for _, item in good])
+                fates = await self._intake.bring([each.body for each in good])
             except UnavailableError as error:
                 self._count("Unavailable", len(good))
                 return responses.error(503, f"{error}; report again, nothing is counted twice")
         self._count("Refused", len(refused))
-        for fate in fates:
+        for each, fate in zip(good, fates, strict=True):
             self._count(fate, 1)
+            if each.word and fate in _FIRST:
+                self._counters.count_class(self._counters.reported, each.word)
         if over := fates.count("OverQuota"):
             # As a whole, though some were taken: whoever is told 429 tells it again, and those are duplicates then.
             return _over_quota(over, len(fates), self._now_ms())
         if is_one:
             return _of_one(fates[0])
-        for (place, _), fate in zip(good, fates, strict=True):
+        for each, fate in zip(good, fates, strict=True):
             if fate in _REFUSALS:
                 status, why = _REFUSALS[fate]
-                refused.append({"index": place, "status": status, "error": why})
+                refused.append({"index": each.place, "status": status, "error": why})
         refused.sort(key=_index)
         told: dict[str, Any] = {
             "accepted": sum(fate in {"Accepted", "TooLate"} for fate in fates),
@@ -211,9 +228,9 @@ def _of_one(fate: str) -> bytes:
     return responses.json(orjson.dumps(told))
 
 
-def _places(good: list[tuple[int, bytes]], fates: list[ledger.Fate], fate: ledger.Fate) -> list[int]:
+def _places(good: list[_Good], fates: list[ledger.Fate], fate: ledger.Fate) -> list[int]:
     """Return where in the report the outcomes of one fate are."""
-    return [place for (place, _), each in zip(good, fates, strict=True) if each == fate]
+    return [outcome.place for outcome, each in zip(good, fates, strict=True) if each == fate]
 
 
 def _index(refusal: dict[str, Any]) -> int:

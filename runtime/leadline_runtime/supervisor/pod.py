@@ -192,6 +192,8 @@ class Pod:
             copies=copies.get("Answered", 0) + copies.get("Failed", 0),
             dropped=sum(copies.get(fate, 0) for fate in ("Dropped", "Unanswered", "Lost")),
             trouble=counts.ledger_trouble,
+            predicted=counts.predicted,
+            reported=counts.reported,
         )
 
     def unready(self) -> str:

@@ -10,6 +10,7 @@ import pytest
 from leadline_api import names
 from leadline_operator.reconcile import evidence_state
 from leadline_operator.reconcile.evidence import Evidence, fold
+from leadline_wire.exchange import OutcomesReport
 from leadline_wire.ledger import DecisionEntry
 
 from tests.unit.reconcile.outcomes_world import OutcomesWorld, an_outcomes_world
@@ -45,6 +46,18 @@ def test_status_says_why_no_outcome_comes_where_answers_have_no_receipt():
     world.pass_time(60)
     message = next(each["message"] for each in world.status["conditions"] if each["type"] == "OutcomesFlowing")
     assert "spec.model.predictions" in message
+
+
+def test_outcomes_of_one_class_alone_are_warned_about_and_judged_all_the_same():
+    world = an_outcomes_world()
+    world.settle()
+    world.ask(60, step_every=5)
+    verdict = quality(world)["verdict"]
+    for model in world.models.values():
+        model.told = OutcomesReport(receipts=9_000, predicted={"i0": 4_000, "i1": 500}, reported={"i0": 60, "i1": 300})
+    world.pass_time(60)
+    assert world.condition("OutcomesFlowing") == ("True", "SelectionBias")
+    assert quality(world)["verdict"] == verdict
 
 
 def test_outcomes_are_counted_and_shown_in_the_columns():

@@ -21,7 +21,7 @@ from leadline_operator.reconcile.plan import Create, Delete, Event, Plan, Replac
 from leadline_operator.reconcile.reconciler import reconcile
 from leadline_operator.specs import revisions, services
 from leadline_operator.specs.metadata import Owner
-from leadline_wire.exchange import ExchangeReport, TestSetReport, Trouble
+from leadline_wire.exchange import ExchangeReport, OutcomesReport, TestSetReport, Trouble
 
 ROWS = 1000
 
@@ -46,6 +46,8 @@ class Model:
     signature: Literal["", "Verified", "Vouched"] = ""
     requests: int = 0
     """That each pod has answered; none with a receipt."""
+    told: OutcomesReport | None = None
+    """What each pod says of outcomes."""
 
     def right(self) -> bytes:
         bits = np.ones(ROWS, dtype=bool)
@@ -278,6 +280,7 @@ class World:
             trouble=trouble,
             split_share=sum(split.share for split in told.splits) if told.role == "serving" else 0,
             requests=model.requests,
+            outcomes=model.told,
         )
 
 

@@ -267,6 +267,11 @@ async def test_a_replayed_report_is_a_duplicate_and_another_answer_a_conflict(po
     assert port.counters.outcomes == {"Accepted": 1, "Duplicate": 1, "Conflict": 1}
 
 
+async def test_what_is_reported_for_the_first_time_is_counted_by_what_this_revision_predicted(port):
+    await port.ask([{"receipt": each, "truth": 2} for each in (mint(), mint(), mint(revision="m-0", number=2))])
+    assert port.counters.reported == {"i1": 1}
+
+
 async def test_an_id_that_was_never_served_is_unknown(words, ledgers, rules):
     port = Port(by_id(words), ledgers.url)
     answer = await port.ask({"id": "nobody", "truth": 1})

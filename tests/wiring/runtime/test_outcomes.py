@@ -80,6 +80,10 @@ def test_a_prediction_is_reported_by_its_receipt_and_is_in_the_ledger_once(pods,
         "counted", lambda: (told := good.exchange(outcomes=settings).outcomes) and told.accepted >= 2 and told
     )
     assert counted.receipts >= 1
+    for _ in range(8):
+        receipted(good, digits.rows[0])
+    good.report("classes", lambda told: told.outcomes.predicted.get(f"i{digits.label}", 0) >= 2, outcomes=settings)
+    assert counted.reported == {f"i{digits.label}": 1}
     assert counted.refused >= 1
     assert counted.trouble is None
     metrics = good.metrics()
