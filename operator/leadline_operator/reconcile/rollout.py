@@ -220,6 +220,7 @@ def _switch(observed: Observed, decision: Decision, now: float) -> None:
     """Move the traffic in the records; the Service follows in the same Plan."""
     if decision.target and decision.target != decision.serving and _may_switch(observed, decision, now):
         before, decision.serving = decision.serving, decision.target
+        decision.finding = None  # it was against the one before
         goes_back = decision.records[decision.serving].serving_since is not None
         decision.records[decision.serving] = decision.records[decision.serving].with_(
             serving_since=now, served_until=None

@@ -390,6 +390,20 @@ def test_verdict_begins_one_run_and_not_another_while_it_stands():
     assert world.jobs == []
 
 
+def test_verdict_on_what_served_is_none_on_the_product_that_takes_over():
+    world = a_training_world(when={"verdicts": ["Decayed"]}, tested=False, mode="Auto")
+    world.settle()
+    world.ask(400)
+    world.models[uri("good")].wrong = range(400)
+    world.ask(800)
+    world.bring("honest")
+    world.settle()
+    assert world.selected == world.trained("honest")
+    world.pass_time(60)
+    assert world.jobs == []
+    assert len(world.told("RetrainStarted")) == 1
+
+
 def test_job_that_ends_while_the_operator_is_away_is_read_by_the_next():
     world = begun(a_training_world())
     world.bring("honest")
