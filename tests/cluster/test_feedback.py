@@ -103,12 +103,13 @@ def test_worse_revision_is_refused_by_a_test_set_out_of_what_came_true(place, di
         "outcomes": {"maturity": "0s", "capture": {"percent": 100, "every": "1s"}},
     }
     good = serving(place, "good", **spec)
-    fed = feed(place, digits, range(len(digits.rows)))
-    assert (fed.failed, {status for status, _ in fed.fates}) == ([], {200})
+    for _ in range(3):  # a fifth of them is the test side: enough to tell ten points for certain
+        fed = feed(place, digits, range(len(digits.rows)))
+        assert (fed.failed, {status for status, _ in fed.fates}) == ([], {200})
     path = f"/v1/namespaces/{place.namespace}/models/digits/captures"
     wait(
         lambda: ledger_says(place, path, dict),
-        lambda told: told["rows"] >= len(digits.rows),
+        lambda told: told["rows"] >= 3 * len(digits.rows),
         within=limits.MESSAGE,
         explain=place.explain,
     )

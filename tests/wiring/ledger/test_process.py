@@ -181,7 +181,7 @@ def no_database(path):
     [
         (damaged, "is damaged: restore a backup"),
         (no_database, "is no SQLite database: restore a backup"),
-        (newer, "database of version 99, this ledger knows up to 3; run a newer one"),
+        (newer, "database of version 99, this ledger knows up to 4; run a newer one"),
     ],
 )
 def test_database_that_cannot_be_used_is_told_and_taken_up_when_it_was_put_right(process, spoil, said):

@@ -80,7 +80,8 @@ def test_inputs_of_predictions_are_in_files_by_receipt_and_come_with_their_outco
     # And a test set is made of them, which the pod fetches with its own token.
     status, body = ledger_process.call("POST", "/v1/namespaces/ml/models/digits/test-set?test_percent=100", token=TOKEN)
     grown = msgspec.json.decode(body, type=captures.GrownSet)
-    assert (status, grown.rows) == (200, len(captured))
+    assert status == 200
+    assert len(captured) <= grown.rows <= len(answers)  # the last of them may have come since
     request = exchange.TestSetRequest(
         f"{LEDGER_SCHEME}{grown.digest}", captures.GROWN_TRUTH, "o.a0", digest=grown.digest
     )

@@ -150,7 +150,7 @@ async def test_database_of_a_newer_version_is_left_alone(tmp_path, databases):
     with psycopg.connect(databases[tmp_path], autocommit=True) as connection:
         connection.execute("UPDATE leadline_ledger.meta SET value = value + 1 WHERE key = 'version'")
     async with opened(tmp_path) as kept:
-        assert "is of version 3, this ledger knows up to 2; run a newer one" in kept.trouble
+        assert "is of version 4, this ledger knows up to 3; run a newer one" in kept.trouble
 
 
 @pytest.mark.parametrize("text", ["", "mysql://a:secret@b/c", "postgresql://a:secret@b:notaport/c x=y", "secret"])
