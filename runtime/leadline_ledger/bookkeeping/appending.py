@@ -51,8 +51,7 @@ def _appended(work: transaction.Transaction, group: list[Due]) -> list[tuple[Due
     model, entry = first.model, first.entry
     were_wanted = _earlier(work, first)
     repeats = not all(were_wanted) or (
-        bool(entry.entity and not entry.wanted)
-        and work.repeats(model, entry.entity, entry.revision, expires_ms=first.expires_ms)
+        not entry.wanted and work.repeats(model, entry.entity, entry.revision, expires_ms=first.expires_ms)
     )
     done, entries = [], []
     for left, each in zip(range(len(group) - 1, -1, -1), group, strict=True):

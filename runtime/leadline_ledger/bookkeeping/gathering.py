@@ -142,9 +142,7 @@ class Transaction(transaction.Transaction):
     def flush(self) -> None:
         """Write what was gathered; what is known stays."""
         gathered = self.gathered
-        if any((gathered.log, gathered.answers, gathered.changed, gathered.corrections, gathered.predictions)) or any(
-            (gathered.copies, gathered.entities)
-        ):
+        if gathered != Gathered():
             self.write(gathered)
         for _, _, row in gathered.answers:
             row.is_new = False
